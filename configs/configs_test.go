@@ -1,0 +1,233 @@
+package configs
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
+)
+
+func compare(t *testing.T, got, want Config) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("configuration (-want +got):\n%s", diff)
+	}
+}
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "w.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestDefaultIsValid(t *testing.T) {
+	if err := Default().Validate(); err != nil {
+		t.Error(err)
+	}
+	got, err := Load("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, got, Default())
+}
+
+// TestReference holds whipcast.yaml to Default, key by key, each with a comment.
+func TestReference(t *testing.T) {
+	got, err := Load("whipcast.yaml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, got, Default())
+
+	file, err := os.ReadFile("whipcast.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var root yaml.Node
+	if err := yaml.Load(file, &root); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	var walk func(prefix string, n *yaml.Node)
+	walk = func(prefix string, n *yaml.Node) {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			field, value := n.Content[i], n.Content[i+1]
+			name := prefix + field.Value
+			if value.Kind == yaml.MappingNode {
+				walk(name+".", value)
+				continue
+			}
+			names = append(names, name)
+			if strings.TrimSpace(strings.Trim(field.HeadComment, "# ")) == "" {
+				t.Errorf("whipcast.yaml:%d: key %s has no comment above it", field.Line, name)
+			}
+		}
+	}
+	walk("", root.Content[0])
+	if diff := cmp.Diff(Keys(), names); diff != "" {
+		t.Errorf("keys of whipcast.yaml (-want +got):\n%s", diff)
+	}
+	if len(names) >= 45 {
+		t.Errorf("%d keys, want fewer than 45", len(names))
+	}
+}
+
+func TestOverrides(t *testing.T) {
+	path := write(t, "data_dir: /file\nhttp: {address: ':1000'}\nlog:\nmedia:\n  public_ips: [203.0.113.7, '2001:db8::7']\nhls:\n  segment: 4s\n  part: 1s\n")
+	got, err := Load(path,
+		[]string{"HOME=/root", "WHIPCAST_HTTP_ADDRESS=:2000", "WHIPCAST_LOG_LEVEL=debug", "WHIPCAST_SERVICE_HOST=10.0.0.1", "WHIPCAST_PORT_8080_TCP=tcp://10.0.0.1:8080"},
+		Setting{Flag: "--log.level", Key: "log.level", Value: "warn"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.DataDir, want.HTTP.Address, want.Log.Level = "/file", ":2000", "warn"
+	want.HLS.Segment, want.HLS.Part = 4*time.Second, time.Second
+	want.Media.PublicIPs = []netip.Addr{netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("2001:db8::7")}
+	compare(t, got, want)
+}
+
+func TestEmptyFiles(t *testing.T) {
+	for _, text := range []string{"", "# nothing\n", "---\n", "hls:\n", "media: {public_ips: }\n"} {
+		got, err := Load(write(t, text), nil)
+		if err != nil {
+			t.Errorf("file %q: %v", text, err)
+			continue
+		}
+		compare(t, got, Default())
+	}
+}
+
+// TestErrors: each error is one line with place, key, value and remedy.
+func TestErrors(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		file    string
+		environ []string
+		want    string
+	}{
+		{"unknown key", "\nhls:\n  segmnt: 2s\n", nil, `FILE:3: unknown key "hls.segmnt"; did you mean "hls.segment"?`},
+		{"key without its group", "publish_token: abcdefgh\n", nil, `FILE:1: unknown key "publish_token"; did you mean "auth.publish_token"?`},
+		{"key like no other", "xyzzyplugh: 1\n", nil, `FILE:1: unknown key "xyzzyplugh"; see whipcast.yaml for all keys`},
+		{"key twice", "data_dir: a\ndata_dir: b\n", nil, `FILE:2: key "data_dir" appears twice; keep one`},
+		{"value where a group is", "log: debug\n", nil, `FILE:1: log = "debug": a group of keys, not a value; it holds log.level, log.format`},
+		{"group where a value is", "data_dir: {a: b}\n", nil, `FILE:1: data_dir = "{…}": not a single value; write one value after the colon`},
+		{"list where a value is", "data_dir: [a]\n", nil, `FILE:1: data_dir = "[…]": not a single value; write one value after the colon`},
+		{"no value", "data_dir:\n", nil, `FILE:1: data_dir = "": no value; give one, or remove the line`},
+		{"alias", "data_dir: &a x\nlog: {level: *a}\n", nil, `FILE:2: log.level = "*a": a YAML alias; write the value itself`},
+		{"no mapping", "- a\n", nil, `FILE:1: the file is no list of keys; write lines such as data_dir: ./data`},
+		{"two documents", "data_dir: a\n---\ndata_dir: b\n", nil, `FILE:2: a second document; keep one, without ---`},
+		{"not YAML", "log:\n\tlevel: info\n", nil, `FILE:2: not YAML: found character that cannot start any token; indent by spaces and quote values that have special characters`},
+		{"not YAML at its end", "log: [\n", nil, `FILE:2: not YAML: did not find expected node content; indent by spaces and quote values that have special characters`},
+		{"unknown variable", "", []string{"WHIPCAST_HTTP_ADDR=:1"}, `environment: unknown variable "WHIPCAST_HTTP_ADDR"; did you mean "http.address"?`},
+		{"variable", "", []string{"WHIPCAST_HTTP_ADDRESS=8080"}, `WHIPCAST_HTTP_ADDRESS: http.address = "8080": not an address; write host:port, such as :8080 or 127.0.0.1:8080`},
+		{"empty folder", "data_dir: ''\n", nil, `FILE:1: data_dir = "": empty; name a folder, such as ./data`},
+		{"control character", "data_dir: \"a\\nb\"\n", nil, `FILE:1: data_dir = "a\nb": has a control character; name a path on one line`},
+		{"level", "log: {level: loud}\n", nil, `FILE:1: log.level = "loud": unknown word; use debug, info, warn or error`},
+		{"format", "log: {format: xml}\n", nil, `FILE:1: log.format = "xml": unknown word; use text or json`},
+		{"port too large", "http: {address: ':65536'}\n", nil, `FILE:1: http.address = ":65536": the port is no number from 0 to 65535; write host:port, such as :8080 or 127.0.0.1:8080`},
+		{"port with a name", "http: {address: ':http'}\n", nil, `FILE:1: http.address = ":http": the port is no number from 0 to 65535; write host:port, such as :8080 or 127.0.0.1:8080`},
+		{"host with a slash", "admin: {address: 'http://x:1'}\n", nil, `FILE:1: admin.address = "http://x:1": not an address; write host:port, such as :8080 or 127.0.0.1:8080`},
+		{"host with a space", "admin: {address: 'x y:1'}\n", nil, `FILE:1: admin.address = "x y:1": the host is neither an IP address nor a name; write host:port, such as :8080 or 127.0.0.1:8080`},
+		{"same port", "admin: {address: '127.0.0.1:8080'}\n", nil, `FILE:1: admin.address = "127.0.0.1:8080": http.address has the same port (:8080); give each its own port`},
+		{"same port, file against default", "http: {address: '[::]:8100'}\n", nil, `media.address = ":8100": http.address has the same port ([::]:8100); give each its own port`},
+		{"certificate without key", "http:\n  tls:\n    certificate: c.pem\n", nil, `FILE:3: http.tls.certificate = "c.pem": http.tls.key is not set; set both or none`},
+		{"key without certificate", "http:\n  tls:\n    key: k.pem\n", nil, `FILE:3: http.tls.key = "k.pem": http.tls.certificate is not set; set both or none`},
+		{"IP address", "media: {public_ips: [203.0.113.7, example.com]}\n", nil, `FILE:1: media.public_ips = "203.0.113.7,example.com": "example.com" is no IP address; list IP addresses, such as [203.0.113.7, 2001:db8::7]`},
+		{"IP address with zone", "media: {public_ips: ['fe80::1%eth0']}\n", nil, `FILE:1: media.public_ips = "fe80::1%eth0": "fe80::1%eth0" is no IP address; list IP addresses, such as [203.0.113.7, 2001:db8::7]`},
+		{"unspecified IP address", "media: {public_ips: [0.0.0.0]}\n", nil, `FILE:1: media.public_ips = "0.0.0.0": 0.0.0.0 cannot be reached by anybody; list the addresses that others reach this machine by`},
+		{"IP address twice", "media: {public_ips: [203.0.113.7, 203.0.113.7]}\n", nil, `FILE:1: media.public_ips = "203.0.113.7,203.0.113.7": 203.0.113.7 is listed twice; list it once`},
+		{"list of lists", "media: {public_ips: [[1]]}\n", nil, `FILE:1: media.public_ips = "[…]": not a list of values; write [first, second]`},
+		{"token too short, not shown (X4)", "auth: {publish_token: hunter2}\n", nil, `FILE:1: auth.publish_token = "(not shown)": 7 characters; use 8 to 256, or leave it empty to have one made`},
+		{"token with a space, not shown (X4)", "", []string{"WHIPCAST_AUTH_PUBLISH_TOKEN=correct horse"}, `WHIPCAST_AUTH_PUBLISH_TOKEN: auth.publish_token = "(not shown)": has a character that no bearer token may have; use letters, digits and - . _ ~ + /`},
+		{"list of tokens, not shown (X4)", "auth: {publish_token: [secretsecret]}\n", nil, `FILE:1: auth.publish_token = "(not shown)": not a single value; write one value after the colon`},
+		{"watch", "auth: {watch: yes}\n", nil, `FILE:1: auth.watch = "yes": unknown word; use open or token`},
+		{"no unit", "hls: {segment: 2}\n", nil, `FILE:1: hls.segment = "2": not a duration; write a number and a unit, such as 500ms, 2s or 1m; use 1s to 10s`},
+		{"negative", "hls: {segment: -2s}\n", nil, `FILE:1: hls.segment = "-2s": too short; use 1s to 10s`},
+		{"too long", "hls: {grace: 2h}\n", nil, `FILE:1: hls.grace = "2h": too long; use 100ms to 1h`},
+		{"part", "hls:\n  segment: 2s\n  part: 1500ms\n", nil, `FILE:3: hls.part = "1.5s": longer than half of hls.segment (2s); set it to 1s or less`},
+		{"window", "hls:\n  window: 5s\n", nil, `FILE:2: hls.window = "5s": shorter than three segments of hls.segment (2s); set it to 6s or more`},
+		{"limit", "limits: {streams: 0}\n", nil, `FILE:1: limits.streams = "0": no number in range; use 1 to 10000`},
+		{"limit is no number", "limits: {viewers: many}\n", nil, `FILE:1: limits.viewers = "many": no number in range; use 1 to 1000000`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := write(t, tt.file)
+			_, err := Load(path, tt.environ)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if got := strings.ReplaceAll(err.Error(), path, "FILE"); got != tt.want {
+				t.Errorf("error:\n got %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestUnreadableFile(t *testing.T) {
+	_, err := Load(filepath.Join(t.TempDir(), "none.yaml"), nil)
+	if err == nil || !strings.Contains(err.Error(), "none.yaml") || !strings.Contains(err.Error(), "check --config") {
+		t.Errorf("error %v, want one that names the file and --config", err)
+	}
+	path := write(t, strings.Repeat("# filler\n", maxFile/8))
+	if _, err := Load(path, nil); err == nil || !strings.Contains(err.Error(), "larger than 1 MiB") {
+		t.Errorf("error %v, want one about the size", err)
+	}
+}
+
+func TestFlagErrors(t *testing.T) {
+	_, err := Load("", nil, Setting{Flag: "--hls.part", Key: "hls.part", Value: "3s"})
+	if want := `--hls.part: hls.part = "3s": longer than half of hls.segment (2s); set it to 1s or less`; err == nil || err.Error() != want {
+		t.Errorf("error:\n got %v\nwant %s", err, want)
+	}
+}
+
+func TestValidateFindsBadFields(t *testing.T) {
+	c := Default()
+	c.HLS.Part = 0
+	if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), `hls.part = "0s": too short`) {
+		t.Errorf("error %v, want one about hls.part", err)
+	}
+}
+
+// FuzzLoad: whatever the file holds, Load returns a valid Config or one line.
+func FuzzLoad(f *testing.F) {
+	reference, err := os.ReadFile("whipcast.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{
+		string(reference), "", "hls: {part: 3s}", "a: &a [*a]", "? [a]\n: b", "log: !!binary x", "\xff\xfe", "<<: {data_dir: a}",
+		"media: {public_ips: [1.2.3.4, ::1]}", "auth: {publish_token: 'a b'}", "--- |\n x\n...\n%YAML 1.2\n---\n",
+	} {
+		f.Add(seed, ":8080")
+	}
+	f.Fuzz(func(t *testing.T, text, variable string) {
+		l := loader{config: Default(), where: map[string]string{}}
+		err := l.file("f.yaml", []byte(text))
+		if err == nil {
+			err = l.environment([]string{"WHIPCAST_HTTP_ADDRESS=" + variable})
+		}
+		if err == nil {
+			err = l.config.Validate()
+		}
+		if err == nil {
+			for _, k := range l.config.keys() {
+				if strings.ContainsAny(k.text(), "\n\r") {
+					t.Errorf("%s was accepted with a line break: %q", k.name, k.text())
+				}
+			}
+			return
+		}
+		if strings.ContainsAny(err.Error(), "\n\r") || len(err.Error()) == 0 {
+			t.Errorf("error is not one line: %q", err)
+		}
+	})
+}

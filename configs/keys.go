@@ -1,0 +1,237 @@
+package configs
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// key is one row of the table of keys: how it is called, read, written, checked.
+type key struct {
+	name   string
+	secret bool
+	list   bool
+	// parse checks text and, when it is good, stores it. The error says cause
+	// and remedy.
+	parse func(text string) *Error
+	text  func() string
+}
+
+// set stores text, or says why not.
+func (k key) set(text string) error {
+	err := k.parse(text)
+	if err == nil {
+		return nil
+	}
+	err.Key, err.Value = k.name, text
+	if k.secret {
+		err.Value = "(not shown)"
+	}
+	return err
+}
+
+// check is set for a value that is already there.
+func (k key) check(text string) error { return k.set(text) }
+
+// variable returns the name of the environment variable.
+func (k key) variable() string {
+	return "WHIPCAST_" + strings.ToUpper(strings.ReplaceAll(k.name, ".", "_"))
+}
+
+// keys returns the table, bound to c. The order is that of whipcast.yaml.
+func (c *Config) keys() []key {
+	return []key{
+		{name: "data_dir", parse: folder(&c.DataDir), text: text(&c.DataDir)},
+		{name: "log.level", parse: oneOf(&c.Log.Level, "debug", "info", "warn", "error"), text: text(&c.Log.Level)},
+		{name: "log.format", parse: oneOf(&c.Log.Format, "text", "json"), text: text(&c.Log.Format)},
+		{name: "http.address", parse: address(&c.HTTP.Address), text: text(&c.HTTP.Address)},
+		{name: "http.tls.certificate", parse: path(&c.HTTP.TLS.Certificate), text: text(&c.HTTP.TLS.Certificate)},
+		{name: "http.tls.key", parse: path(&c.HTTP.TLS.Key), text: text(&c.HTTP.TLS.Key)},
+		{name: "media.address", parse: address(&c.Media.Address), text: text(&c.Media.Address)},
+		{name: "media.public_ips", list: true, parse: addresses(&c.Media.PublicIPs), text: joined(&c.Media.PublicIPs)},
+		{name: "admin.address", parse: address(&c.Admin.Address), text: text(&c.Admin.Address)},
+		{name: "auth.publish_token", secret: true, parse: token(&c.Auth.PublishToken), text: text(&c.Auth.PublishToken)},
+		{name: "auth.watch", parse: oneOf(&c.Auth.Watch, "open", "token"), text: text(&c.Auth.Watch)},
+		{name: "hls.segment", parse: duration(&c.HLS.Segment, time.Second, 10*time.Second), text: span(&c.HLS.Segment)},
+		{name: "hls.part", parse: duration(&c.HLS.Part, 100*time.Millisecond, 5*time.Second), text: span(&c.HLS.Part)},
+		{name: "hls.window", parse: duration(&c.HLS.Window, 3*time.Second, 24*time.Hour), text: span(&c.HLS.Window)},
+		{name: "hls.grace", parse: duration(&c.HLS.Grace, 100*time.Millisecond, time.Hour), text: span(&c.HLS.Grace)},
+		{name: "limits.streams", parse: count(&c.Limits.Streams, 10_000), text: number(&c.Limits.Streams)},
+		{name: "limits.viewers", parse: count(&c.Limits.Viewers, 1_000_000), text: number(&c.Limits.Viewers)},
+	}
+}
+
+// Keys returns the names of all keys, in the order of whipcast.yaml.
+func Keys() []string {
+	c := Default()
+	var names []string
+	for _, k := range c.keys() {
+		names = append(names, k.name)
+	}
+	return names
+}
+
+func text(at *string) func() string { return func() string { return *at } }
+
+func span(at *time.Duration) func() string { return func() string { return short(*at) } }
+
+func number(at *int) func() string { return func() string { return strconv.Itoa(*at) } }
+
+func joined(at *[]netip.Addr) func() string {
+	return func() string {
+		var all []string
+		for _, ip := range *at {
+			all = append(all, ip.String())
+		}
+		return strings.Join(all, ",")
+	}
+}
+
+// short writes a duration without the zeros of time.Duration: 1m, not 1m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+func folder(at *string) func(string) *Error {
+	return func(s string) *Error {
+		if s == "" {
+			return &Error{Cause: "empty", Remedy: "name a folder, such as ./data"}
+		}
+		return path(at)(s)
+	}
+}
+
+func path(at *string) func(string) *Error {
+	return func(s string) *Error {
+		if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' }) {
+			return &Error{Cause: "has a control character", Remedy: "name a path on one line"}
+		}
+		*at = s
+		return nil
+	}
+}
+
+func oneOf(at *string, words ...string) func(string) *Error {
+	return func(s string) *Error {
+		if !slices.Contains(words, s) {
+			return &Error{Cause: "unknown word", Remedy: "use " + strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]}
+		}
+		*at = s
+		return nil
+	}
+}
+
+func address(at *string) func(string) *Error {
+	return func(s string) *Error {
+		if _, _, err := splitAddress(s); err != nil {
+			return err
+		}
+		*at = s
+		return nil
+	}
+}
+
+// splitAddress reads host:port. The host may be empty, an IP address or a name;
+// the port may be 0: any free one.
+func splitAddress(s string) (string, uint64, *Error) {
+	const remedy = "write host:port, such as :8080 or 127.0.0.1:8080"
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", 0, &Error{Cause: "not an address", Remedy: remedy}
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return "", 0, &Error{Cause: "the port is no number from 0 to 65535", Remedy: remedy}
+	}
+	if strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || strings.ContainsRune("/\\\"'", r) }) {
+		return "", 0, &Error{Cause: "the host is neither an IP address nor a name", Remedy: remedy}
+	}
+	return host, number, nil
+}
+
+func addresses(at *[]netip.Addr) func(string) *Error {
+	const most = 16
+	return func(s string) *Error {
+		var all []netip.Addr
+		for word := range strings.SplitSeq(s, ",") {
+			word = strings.TrimSpace(word)
+			if word == "" && strings.TrimSpace(s) == "" {
+				continue // an empty list
+			}
+			ip, err := netip.ParseAddr(word)
+			if err != nil || ip.Zone() != "" {
+				return &Error{Cause: fmt.Sprintf("%q is no IP address", word), Remedy: "list IP addresses, such as [203.0.113.7, 2001:db8::7]"}
+			}
+			if ip.IsUnspecified() || ip.IsMulticast() {
+				return &Error{Cause: fmt.Sprintf("%s cannot be reached by anybody", ip), Remedy: "list the addresses that others reach this machine by"}
+			}
+			if slices.Contains(all, ip) {
+				return &Error{Cause: fmt.Sprintf("%s is listed twice", ip), Remedy: "list it once"}
+			}
+			all = append(all, ip)
+		}
+		if len(all) > most {
+			return &Error{Cause: fmt.Sprintf("%d addresses", len(all)), Remedy: fmt.Sprintf("list at most %d", most)}
+		}
+		*at = all
+		return nil
+	}
+}
+
+func token(at *string) func(string) *Error {
+	const least, most = 8, 256
+	return func(s string) *Error {
+		// RFC 6750 §2.1: what a bearer token is made of.
+		odd := strings.ContainsFunc(strings.TrimRight(s, "="), func(r rune) bool {
+			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-._~+/", r)
+		})
+		if odd {
+			return &Error{Cause: "has a character that no bearer token may have", Remedy: "use letters, digits and - . _ ~ + /"}
+		}
+		if s != "" && (len(s) < least || len(s) > most) {
+			return &Error{Cause: fmt.Sprintf("%d characters", len(s)), Remedy: fmt.Sprintf("use %d to %d, or leave it empty to have one made", least, most)}
+		}
+		*at = s
+		return nil
+	}
+}
+
+func duration(at *time.Duration, least, most time.Duration) func(string) *Error {
+	return func(s string) *Error {
+		remedy := fmt.Sprintf("use %s to %s", short(least), short(most))
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return &Error{Cause: "not a duration", Remedy: "write a number and a unit, such as 500ms, 2s or 1m; " + remedy}
+		}
+		if d < least {
+			return &Error{Cause: "too short", Remedy: remedy}
+		}
+		if d > most {
+			return &Error{Cause: "too long", Remedy: remedy}
+		}
+		*at = d
+		return nil
+	}
+}
+
+func count(at *int, most int) func(string) *Error {
+	return func(s string) *Error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > most {
+			return &Error{Cause: "no number in range", Remedy: fmt.Sprintf("use 1 to %d", most)}
+		}
+		*at = n
+		return nil
+	}
+}
