@@ -1,0 +1,188 @@
+package hls
+
+import "strconv"
+
+// skipTargets is CAN-SKIP-UNTIL in target durations (specs L53).
+const skipTargets = 6
+
+// headers are the beginnings that never change.
+type headers struct {
+	lowLatency []byte
+	delta      []byte
+	plain      []byte
+}
+
+// newHeaders writes all up to EXT-X-PART-INF. EXT-X-VERSION is the least that
+// fits (specs L14): 6 for EXT-X-MAP, 9 where EXT-X-SKIP is in the text.
+func newHeaders(cfg Config) headers {
+	start := func(version string) []byte {
+		b := append([]byte(nil), "#EXTM3U\n#EXT-X-VERSION:"...)
+		b = append(b, version...)
+		b = append(b, "\n#EXT-X-TARGETDURATION:"...)
+		b = strconv.AppendInt(b, int64(cfg.Target.Seconds()), 10)
+		return append(b, '\n')
+	}
+	part := grainsUp(cfg.Part)
+	control := func(b []byte) []byte {
+		b = append(b, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK="...)
+		b = appendShort(b, 3*part) // specs L51
+		if cfg.Skip {
+			b = append(b, ",CAN-SKIP-UNTIL="...)
+			b = appendShort(b, grains(skipTargets*cfg.Target))
+		}
+		b = append(b, "\n#EXT-X-PART-INF:PART-TARGET="...)
+		b = appendShort(b, part)
+		return append(b, '\n')
+	}
+	return headers{
+		lowLatency: control(start("6")),
+		delta:      control(start("9")),
+		plain:      start("6"),
+	}
+}
+
+func appendMap(b []byte, uri string) []byte {
+	b = append(b, `#EXT-X-MAP:URI="`...)
+	b = append(b, uri...)
+	return append(b, "\"\n"...)
+}
+
+// appendCounters appends the two sequence numbers; they precede any segment
+// (specs L18, L19).
+func (m *Media) appendCounters(b []byte) []byte {
+	b = append(b, "#EXT-X-MEDIA-SEQUENCE:"...)
+	b = strconv.AppendUint(b, m.first, 10)
+	b = append(b, '\n')
+	if m.broken {
+		b = append(b, "#EXT-X-DISCONTINUITY-SEQUENCE:"...)
+		b = strconv.AppendUint(b, m.discontinuity, 10)
+		b = append(b, '\n')
+	}
+	return b
+}
+
+// appendFirstMap appends the EXT-X-MAP of the first listed segment if that does
+// not bring its own: the tag outlives the segment that it came with.
+func (m *Media) appendFirstMap(b []byte) []byte {
+	switch {
+	case len(m.records) > 0:
+		if r := &m.records[0]; !r.ownMap {
+			return appendMap(b, r.init)
+		}
+	case m.open.started && !m.open.ownMap:
+		return appendMap(b, m.init)
+	}
+	return b
+}
+
+// appendEnd appends what follows the last part: hints, reports, ENDLIST.
+func (m *Media) appendEnd(b []byte) []byte {
+	if m.ended {
+		return append(b, "#EXT-X-ENDLIST\n"...)
+	}
+	if m.hint != "" {
+		b = append(b, "#EXT-X-PRELOAD-HINT:TYPE=PART"...)
+		b = append(appendQuoted(b, "URI", m.hint), '\n')
+	}
+	if m.hintMap != "" {
+		b = append(b, "#EXT-X-PRELOAD-HINT:TYPE=MAP"...)
+		b = append(appendQuoted(b, "URI", m.hintMap), '\n')
+	}
+	for _, r := range m.reports {
+		b = append(b, `#EXT-X-RENDITION-REPORT:URI="`...)
+		b = append(b, r.URI...)
+		b = append(b, `",LAST-MSN=`...)
+		b = strconv.AppendUint(b, r.MSN, 10)
+		if r.Part >= 0 {
+			b = append(b, ",LAST-PART="...)
+			b = strconv.AppendInt(b, int64(r.Part), 10)
+		}
+		b = append(b, '\n')
+	}
+	return b
+}
+
+// room is what counters, MAP, SKIP, hints and reports take at most, for the
+// capacity of a buffer; more only costs another allocation.
+func (m *Media) room() int {
+	n := 256 + 2*len(m.init) + len(m.hint) + len(m.hintMap)
+	for _, r := range m.reports {
+		n += 96 + len(r.URI)
+	}
+	return n
+}
+
+// LowLatency returns the playlist with parts as it is now, and its delta
+// update, which is nil while there is nothing to skip (specs L67). Both share
+// the memory of the history and of the tail.
+func (m *Media) LowLatency() (full, delta [][]byte) {
+	if m.cfg.Part <= 0 {
+		return nil, nil
+	}
+	recent := m.records[m.old:]
+	size := len(m.header.lowLatency) + len(m.header.delta) + 2*m.room() + len(m.open.head) + len(m.open.parts)
+	for i := range recent {
+		size += len(recent[i].head) + len(recent[i].parts) + len(recent[i].tail)
+	}
+	b := append(make([]byte, 0, size), m.header.lowLatency...)
+	b = m.appendCounters(b)
+	b = m.appendFirstMap(b)
+	header := len(b)
+	if m.cfg.Skip && m.skip > 0 && !m.ended {
+		b = append(b, m.header.delta...)
+		b = m.appendCounters(b)
+		b = append(b, "#EXT-X-SKIP:SKIPPED-SEGMENTS="...)
+		b = strconv.AppendInt(b, int64(m.skip), 10)
+		b = append(b, '\n')
+	}
+	skipHeader := len(b)
+	for i := range recent {
+		r := &recent[i]
+		b = append(append(append(b, r.head...), r.parts...), r.tail...)
+	}
+	b = append(append(b, m.open.head...), m.open.parts...)
+	b = m.appendEnd(b)
+
+	tail := b[skipHeader:]
+	full = m.join(b[:header:header], 0, tail)
+	if skipHeader > header {
+		delta = m.join(b[header:skipHeader:skipHeader], m.skip, tail)
+	}
+	return full, delta
+}
+
+// Plain returns the same playlist for storage that cannot hold a request: only
+// complete segments, and no tag of Low-Latency HLS (specs S7).
+func (m *Media) Plain() [][]byte {
+	recent := m.records[m.old:]
+	size := len(m.header.plain) + m.room()
+	for i := range recent {
+		size += len(recent[i].head) + len(recent[i].tail)
+	}
+	b := append(make([]byte, 0, size), m.header.plain...)
+	b = m.appendCounters(b)
+	if len(m.records) > 0 {
+		b = m.appendFirstMap(b)
+	}
+	header := len(b)
+	for i := range recent {
+		b = append(append(b, recent[i].head...), recent[i].tail...)
+	}
+	if m.ended {
+		b = append(b, "#EXT-X-ENDLIST\n"...)
+	}
+	return m.join(b[:header:header], 0, b[header:])
+}
+
+// join puts the history from record on between header and tail.
+func (m *Media) join(header []byte, record int, tail []byte) [][]byte {
+	pieces := make([][]byte, 0, 2+len(m.history.chunks))
+	pieces = append(pieces, header)
+	if record < m.old {
+		pieces = m.history.since(pieces, m.records[record].place)
+	}
+	if len(tail) > 0 {
+		pieces = append(pieces, tail[:len(tail):len(tail)])
+	}
+	return pieces
+}
