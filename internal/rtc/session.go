@@ -1,0 +1,97 @@
+package rtc
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/webrtc/v4"
+)
+
+// Session is one PeerConnection and its resource at /session/{id}. It is made
+// by Registry.Open, and then either started or discarded. All methods may be
+// called from any goroutine unless they say otherwise.
+type Session struct {
+	registry *Registry
+	opening  Opening
+	id       string
+	pc       *webrtc.PeerConnection
+	log      *slog.Logger
+	answer   string // as sent
+	senders  []*webrtc.RTPSender
+
+	tracks    chan Track    // from OnTrack
+	connected chan struct{} // closed once ICE and DTLS are done
+	ended     chan struct{} // closed by the first End
+	done      chan struct{} // closed when nothing of the Session is left
+	wg        sync.WaitGroup
+
+	patch resource // the state that PATCHes change
+
+	mu     sync.Mutex
+	reason error       // below mu: why it ends
+	notes  []slog.Attr // below mu: for the log line at the end
+}
+
+// Start registers the Session's URL and runs run on a goroutine of its own. The
+// Session ends when run returns; run must return soon after its context ends,
+// whose cause is the reason (one of the errors of this package). Call it once.
+func (x *Session) Start(run func(ctx context.Context) error) {
+	x.registry.start(x, run)
+}
+
+// Discard gives back everything of a Session that was not started.
+func (x *Session) Discard() { x.registry.discard(x) }
+
+// Go runs f on a goroutine that the Session waits for at its end, after it
+// closed the PeerConnection. So f may block in Track.Read, Track.ReadRTCP or
+// RTPSender.ReadRTCP: they fail then. Call it from run, or from such an f.
+func (x *Session) Go(f func()) { x.wg.Go(f) }
+
+// End ends the Session. It returns at once; the first reason stays.
+func (x *Session) End(reason error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.reason != nil {
+		return
+	}
+	x.reason = reason
+	close(x.ended)
+}
+
+// Err returns the reason for which the Session ended, nil before.
+func (x *Session) Err() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.reason
+}
+
+// Connected is closed once ICE and DTLS are done: media flows from here on.
+func (x *Session) Connected() <-chan struct{} { return x.connected }
+
+// Done is closed when nothing of the Session is left: no goroutine, no slot.
+func (x *Session) Done() <-chan struct{} { return x.done }
+
+// Tracks delivers the incoming tracks of a Receive Session, each as its first
+// packet arrives. It is never closed.
+func (x *Session) Tracks() <-chan Track { return x.tracks }
+
+// Senders returns what sends Opening.Tracks, in the same order. RTCP about a
+// track comes by ReadRTCP of its sender (no interceptor answers any of it).
+func (x *Session) Senders() []*webrtc.RTPSender { return x.senders }
+
+// WriteRTCP sends RTCP packets, which may be a compound. It fails before the
+// Session is connected and after its end.
+func (x *Session) WriteRTCP(packets []rtcp.Packet) error { return x.pc.WriteRTCP(packets) }
+
+// Log returns a logger that carries the stream and the session.
+func (x *Session) Log() *slog.Logger { return x.log }
+
+// Note adds attributes to the one log line that is written when the Session
+// ends.
+func (x *Session) Note(attrs ...slog.Attr) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.notes = append(x.notes, attrs...)
+}
