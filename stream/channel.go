@@ -1,0 +1,224 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/whipcast/whipcast/internal/watch"
+)
+
+const maxLayers = 8 // of one Offer
+
+// Stream is a named live channel. It outlives its publishers. All methods may
+// be called from any goroutine.
+type Stream struct {
+	name  string
+	state watch.Value[State]
+
+	mu      sync.Mutex
+	rings   map[LayerID]*ring // below mu
+	session *Session          // below mu; who publishes, or nil
+	epoch   uint64            // below mu
+	removed bool              // below mu
+}
+
+func newStream(name string) *Stream {
+	s := &Stream{name: name, rings: make(map[LayerID]*ring)}
+	s.state.Set(State{Since: time.Now()})
+	return s
+}
+
+// Name returns the Stream's name.
+func (s *Stream) Name() string { return s.name }
+
+// State returns the present State.
+func (s *Stream) State() State { return s.state.Get() }
+
+// Wait returns the State as soon as its Version is above seen, or the
+// context's error.
+func (s *Stream) Wait(ctx context.Context, seen uint64) (State, error) {
+	return s.state.Wait(ctx, func(now State) bool { return now.Version > seen })
+}
+
+// Publish makes the caller the publisher of the Stream and begins a new Epoch.
+// A session of the same Principal that is still there is taken over: it ends
+// with ErrTakenOver. Another Principal's gives ErrBusy; a bad list of layers
+// ErrLayers; a Stream that was removed meanwhile ErrClosed.
+func (s *Stream) Publish(o Offer) (*Session, error) {
+	if err := checkLayers(o.Layers); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.removed {
+		return nil, fmt.Errorf("publish %s: %w", s.name, ErrClosed)
+	}
+	if old := s.session; old != nil {
+		if old.principal != o.Principal {
+			return nil, fmt.Errorf("publish %s: %w", s.name, ErrBusy)
+		}
+		old.end(ErrTakenOver)
+	}
+	s.epoch++
+	x := newSession(s, o.Principal, s.epoch)
+	sources := make([]*Source, len(o.Layers))
+	for i, layer := range o.Layers {
+		source := &Source{Epoch: s.epoch, Layer: layer, clock: clock{rate: layer.Codec.ClockRate}}
+		sources[i] = source
+		r := s.ring(layer.ID)
+		r.begin(source)
+		x.feeds = append(x.feeds, &feed{ring: r, source: source})
+	}
+	for id, r := range s.rings { // layers that this publisher does not have
+		if !slices.ContainsFunc(o.Layers, func(l Layer) bool { return l.ID == id }) {
+			r.end(nil)
+		}
+	}
+	s.session = x
+	s.publishState(true, sources)
+	return x, nil
+}
+
+func checkLayers(layers []Layer) error {
+	if len(layers) == 0 || len(layers) > maxLayers {
+		return fmt.Errorf("%w: %d layers, 1 to %d are allowed", ErrLayers, len(layers), maxLayers)
+	}
+	for i, l := range layers {
+		if l.ID.Kind != Audio && l.ID.Kind != Video || l.Codec.ClockRate == 0 {
+			return fmt.Errorf("%w: layer %d has no kind or clock rate", ErrLayers, i)
+		}
+		if slices.ContainsFunc(layers[:i], func(o Layer) bool { return o.ID == l.ID }) {
+			return fmt.Errorf("%w: %v appears twice", ErrLayers, l.ID)
+		}
+	}
+	return nil
+}
+
+// Subscribe returns a new cursor in a Layer. The Layer need not have a
+// publisher yet. A video Subscription begins at the newest keyframe that is
+// still in the ring, else at the next one; audio at the newest packet. Close it
+// when done. A removed Stream gives ErrClosed.
+func (s *Stream) Subscribe(id LayerID) (*Subscription, error) {
+	if id.Kind != Audio && id.Kind != Video {
+		return nil, fmt.Errorf("subscribe to %s: %w", s.name, ErrLayers)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.removed {
+		return nil, fmt.Errorf("subscribe to %s: %w", s.name, ErrClosed)
+	}
+	if _, ok := s.rings[id]; !ok && len(s.rings) >= 4*maxLayers {
+		return nil, fmt.Errorf("subscribe to %s: %w: too many", s.name, ErrLayers)
+	}
+	b := &Subscription{stream: s, ring: s.ring(id), wake: make(chan struct{}, 1)}
+	b.ring.place(b)
+	return b, nil
+}
+
+// ring returns the ring of a Layer. s.mu is held.
+func (s *Stream) ring(id LayerID) *ring {
+	r, ok := s.rings[id]
+	if !ok {
+		r = newRing(id.Kind)
+		s.rings[id] = r
+	}
+	return r
+}
+
+// leave is called by a Session that ends by itself.
+func (s *Stream) leave(x *Session, reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.session != x {
+		return
+	}
+	s.session = nil
+	x.end(reason)
+	for _, f := range x.feeds {
+		f.ring.end(f.source)
+	}
+	s.publishState(false, s.state.Get().Sources)
+}
+
+// remove ends the Stream unless somebody publishes.
+func (s *Stream) remove() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.session != nil {
+		return false
+	}
+	s.removed = true
+	for _, r := range s.rings {
+		r.close()
+	}
+	return true
+}
+
+func (s *Stream) publishState(live bool, sources []*Source) {
+	s.state.Update(func(old State) State {
+		return State{Version: old.Version + 1, Live: live, Epoch: s.epoch, Sources: sources, Since: time.Now()}
+	})
+}
+
+// request passes a keyframe request to the present publisher.
+func (s *Stream) request(r *ring) {
+	s.mu.Lock()
+	x := s.session
+	s.mu.Unlock()
+	if x != nil {
+		x.want(r)
+	}
+}
+
+// Source is what feeds one Layer during one Epoch. Its exported fields are
+// immutable; its methods may be called from any goroutine.
+type Source struct {
+	Epoch uint64
+	Layer Layer
+
+	packets, bytes, duplicates, dropped atomic.Uint64
+
+	mu    sync.Mutex
+	clock clock // below mu
+}
+
+// Counters are the running totals of a Source.
+type Counters struct {
+	Packets    uint64 // stored, padding included
+	Bytes      uint64 // of payload
+	Duplicates uint64 // dropped: the same sequence number again
+	Dropped    uint64 // written after the session had ended
+}
+
+// Counters returns the totals so far.
+func (s *Source) Counters() Counters {
+	return Counters{
+		Packets:    s.packets.Load(),
+		Bytes:      s.bytes.Load(),
+		Duplicates: s.duplicates.Load(),
+		Dropped:    s.dropped.Load(),
+	}
+}
+
+// Report returns the newest sender report that passed the checks (specs R4).
+func (s *Source) Report() (Report, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clock.last, s.clock.valid
+}
+
+func (s *Source) report(r Report) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clock.accept(r)
+}
+
+func (s *Source) seen(timestamp uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clock.saw(timestamp)
+}
