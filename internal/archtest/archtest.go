@@ -1,0 +1,77 @@
+// Package archtest holds the project to its import table: who may import whom.
+//
+// The table is the design of ARCHITECTURE.md as code. A package that is not in
+// it fails the test, so that a new one gets its place on purpose.
+package archtest
+
+import "strings"
+
+// Module is the path of this module.
+const Module = "github.com/whipcast/whipcast"
+
+// Rule says what one package may import of ours.
+type Rule struct {
+	Package string   // relative to the module; a pattern may end in /*
+	May     []string // packages of ours, relative, with the same patterns
+}
+
+// Rules returns the import table. The first matching row counts.
+func Rules() []Rule {
+	return []Rule{
+		{"stream", []string{"internal/watch"}},
+		{"storage/memory", []string{"storage", "internal/watch"}},
+		{"storage/*", []string{"storage"}},
+		{"storage", nil},
+		{"packager/au", nil},
+		{"packager/fmp4", []string{"packager/au"}},
+		{"packager/hls", []string{"packager/au"}},
+		{"packager", []string{"stream", "storage", "packager/*"}},
+		{"internal/watch", nil},
+		{"internal/problem", nil},
+		{"internal/archtest", nil},
+		{"internal/hlscheck", nil},
+		{"internal/testclip", nil},
+		{"internal/testsource", []string{"internal/testclip"}},
+		{"internal/rtc", []string{"internal/problem"}},
+		{"internal/rtc/rtctest", []string{"internal/rtc", "internal/problem"}},
+		{"ingest/whip", []string{"stream", "internal/rtc", "internal/problem"}},
+		{"egress/whep", []string{"stream", "internal/rtc", "internal/problem"}},
+		{"egress/hls", []string{"storage", "internal/problem"}},
+		{"web", []string{"internal/problem"}},
+		{"api", []string{"stream", "stage", "web", "internal/problem"}},
+		{"configs", nil},
+		{"cmd/*", []string{"*"}},
+		{"internal/e2e", []string{"*"}},
+	}
+}
+
+// Border says which packages of ours alone may import a third party's.
+type Border struct {
+	Path string   // import path or its beginning
+	Only []string // packages of ours, with the patterns of Rule
+}
+
+// Borders returns the third parties that must not spread.
+func Borders() []Border {
+	return []Border{
+		{"github.com/pion/webrtc", []string{
+			"internal/rtc", "internal/rtc/*", "ingest/whip", "egress/whep", "internal/testsource", "internal/e2e",
+		}},
+		{"github.com/bluenviron/gortsplib", []string{"ingest/rtsp", "egress/rtsp", "packager/au", "internal/e2e"}},
+		{"github.com/aws", []string{"storage/s3", "internal/e2e"}},
+		{"github.com/prometheus", []string{"api", "cmd/*"}},
+	}
+}
+
+// MaxDepth is how many of our packages may stand in a chain of imports below cmd.
+const MaxDepth = 4
+
+// Match reports whether a package matches a pattern.
+func Match(pattern, pkg string) bool {
+	if pattern == "*" || pattern == pkg {
+		return true
+	}
+	prefix, wild := strings.CutSuffix(pattern, "/*")
+	rest, below := strings.CutPrefix(pkg, prefix+"/")
+	return wild && below && !strings.Contains(rest, "/")
+}
