@@ -105,20 +105,31 @@ func videoEntry(name string, p *au.Params, config mp4.Box) (mp4.Box, error) {
 	if p.SARWidth > 0 && p.SARHeight > 0 {
 		entry.AddChild(&mp4.PaspBox{HSpacing: uint32(p.SARWidth), VSpacing: uint32(p.SARHeight)})
 	}
-	if known(p.Primaries) || known(p.Transfer) || known(p.Matrix) {
+	if c := colourOf(p); c != unspecified() {
 		entry.AddChild(&mp4.ColrBox{
 			ColorType:               mp4.ColorTypeOnScreenColors,
-			ColorPrimaries:          uint16(p.Primaries),
-			TransferCharacteristics: uint16(p.Transfer),
-			MatrixCoefficients:      uint16(p.Matrix),
+			ColorPrimaries:          c.primaries,
+			TransferCharacteristics: c.transfer,
+			MatrixCoefficients:      c.matrix,
 			FullRangeFlag:           p.FullRange,
 		})
 	}
 	return entry, nil
 }
 
-// known tells whether a colour code point says anything; 2 is unspecified.
-func known(code int) bool { return code != 2 }
+// colour is how samples become light: ISO/IEC 23091-2 code points.
+type colour struct{ primaries, transfer, matrix uint16 }
+
+func unspecified() colour { return colour{2, 2, 2} }
+
+// colourOf returns the colour of p. Primaries and transfer 0 are reserved, so
+// Params that were never filled in mean the same as unspecified.
+func colourOf(p *au.Params) colour {
+	if p.Primaries == 0 && p.Transfer == 0 {
+		return unspecified()
+	}
+	return colour{uint16(p.Primaries), uint16(p.Transfer), uint16(p.Matrix)}
+}
 
 // presentationSize returns the size to show the picture at, as 16.16 numbers:
 // its width is scaled by the pixel aspect ratio.
@@ -185,15 +196,16 @@ func av1Config(p *au.Params) (mp4.Box, error) {
 }
 
 func vpConfig(p *au.Params) mp4.Box {
+	c := colourOf(p)
 	config := &mp4.VppCBox{
 		Version:                 1,
 		Profile:                 byte(p.Profile),
 		Level:                   byte(vp9Level(p)),
 		BitDepth:                byte(vp9Depth(p)),
 		ChromaSubsampling:       byte(p.Subsampling),
-		ColourPrimaries:         byte(p.Primaries),
-		TransferCharacteristics: byte(p.Transfer),
-		MatrixCoefficients:      byte(p.Matrix),
+		ColourPrimaries:         byte(c.primaries),
+		TransferCharacteristics: byte(c.transfer),
+		MatrixCoefficients:      byte(c.matrix),
 	}
 	if p.FullRange {
 		config.VideoFullRangeFlag = 1

@@ -1,5 +1,7 @@
 package hls
 
+import "slices"
+
 // Sizes of a chunk of history, in bytes. Small playlists should not hold big
 // chunks, and big ones should not consist of many pieces.
 const (
@@ -55,7 +57,7 @@ func (h *history) since(pieces [][]byte, at place) [][]byte {
 		chunk := h.chunks[i][at.offset:]
 		at.offset = 0
 		if len(chunk) > 0 {
-			pieces = append(pieces, chunk[:len(chunk):len(chunk)])
+			pieces = append(pieces, slices.Clip(chunk))
 		}
 	}
 	return pieces

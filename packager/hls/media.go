@@ -28,7 +28,8 @@ type Config struct {
 	Part time.Duration
 	// Window is how much is kept listed, at least 3 × Target (specs L39).
 	Window time.Duration
-	// Skip offers delta updates (CAN-SKIP-UNTIL, specs L53).
+	// Skip offers delta updates (CAN-SKIP-UNTIL, specs L53). It has no effect
+	// unless Window is longer than 6 × Target: nothing could be skipped.
 	Skip bool
 }
 
@@ -142,6 +143,7 @@ func NewMedia(cfg Config) *Media {
 	seconds := max(int64((cfg.Target+time.Second-1)/time.Second), 1)
 	cfg.Target = time.Duration(seconds) * time.Second
 	cfg.Window = max(cfg.Window, 3*cfg.Target)
+	cfg.Skip = cfg.Skip && cfg.Window > skipTargets*cfg.Target
 	return &Media{target: seconds, cfg: cfg, header: newHeaders(cfg), inits: map[string]int{}}
 }
 
@@ -203,7 +205,7 @@ func (m *Media) start() error {
 	case m.nextInit == "":
 		return ErrNoInit
 	}
-	o := opened{started: true, discontinuity: m.nextBreak, partURIs: m.open.partURIs}
+	o := opened{started: true, discontinuity: m.nextBreak}
 	// The MAP is repeated after a discontinuity (specs L22).
 	o.ownMap = o.discontinuity || m.nextInit != m.init
 	if o.discontinuity {

@@ -1,6 +1,9 @@
 package hls
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // skipTargets is CAN-SKIP-UNTIL in target durations (specs L53).
 const skipTargets = 6
@@ -182,7 +185,7 @@ func (m *Media) join(header []byte, record int, tail []byte) [][]byte {
 		pieces = m.history.since(pieces, m.records[record].place)
 	}
 	if len(tail) > 0 {
-		pieces = append(pieces, tail[:len(tail):len(tail)])
+		pieces = append(pieces, slices.Clip(tail))
 	}
 	return pieces
 }
