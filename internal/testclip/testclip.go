@@ -41,11 +41,18 @@ const (
 	BeepHz     = 1000
 
 	// The flash fills this box with white; between flashes it is dark.
-	FlashX, FlashY, FlashWidth, FlashHeight = 960, 0, 320, 240
+	FlashX      = 960
+	FlashY      = 0
+	FlashWidth  = 320
+	FlashHeight = 240
 
 	// The frame's number in the loop, 0 to 299, stands in boxes of CodeSize
 	// pixels, CodeStep pixels apart; bit 0 is the rightmost, white means 1.
-	CodeX, CodeY, CodeSize, CodeStep, CodeBits = 360, 560, 48, 64, 9
+	CodeX    = 360
+	CodeY    = 560
+	CodeSize = 48
+	CodeStep = 64
+	CodeBits = 9
 )
 
 //go:embed clip.mp4
