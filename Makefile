@@ -1,0 +1,81 @@
+# make help prints the targets.
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+
+GO      ?= go
+LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
+PAGES   := web/dist/.built
+CLI     := bin/whipcast
+SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+# Debian packages that the tests use: a real browser and real players.
+PROGRAMS := chromium ffmpeg
+FUZZTIME ?= 5s
+
+.PHONY: help
+help: ## print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: demo
+demo: build ## build everything, start the gateway with a test source, print every link
+	$(CLI) demo $(ARGS)
+
+.PHONY: build
+build: $(PAGES) ## bin/whipcast, one static binary with the pages inside
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(CLI) ./cmd/whipcast
+
+$(PAGES): web/package-lock.json web/node_modules/.installed $(shell find web/src -type f 2>/dev/null) web/build.mjs
+	cd web && npm run --silent build
+	touch dist/.built
+
+web/node_modules/.installed: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund --loglevel=error
+	touch node_modules/.installed
+
+.PHONY: deps
+deps: ## install the programs that the tests use (Debian, apt)
+	@for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$${missing-} $$p"; done
+	if [ -n "$${missing-}" ]; then
+		echo "installing:$$missing"
+		$(SUDO) apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+	fi
+
+.PHONY: test
+test: deps build vet lint unit e2e ## everything CI runs
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+
+.PHONY: lint
+lint: ## golangci-lint with the project's rules
+	$(LINT) run ./...
+
+.PHONY: unit
+unit: $(PAGES) ## all Go tests but the end-to-end ones
+	$(GO) test -race -shuffle=on -timeout 10m $$($(GO) list ./... | grep -v /internal/e2e)
+
+.PHONY: e2e
+e2e: deps build ## the real program with real clients
+	$(GO) test -race -timeout 15m ./internal/e2e/...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (default 5s)
+	@for pkg in $$($(GO) list ./...); do
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do
+			echo "$$pkg $$target"
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg
+		done
+	done
+
+.PHONY: bench
+bench: ## all benchmarks, with allocations; COUNT=6 for benchstat
+	$(GO) test -run '^$$' -bench . -benchmem -count $${COUNT:-1} ./... | tee bench.out
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin web/dist web/node_modules bench.out

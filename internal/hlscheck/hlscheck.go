@@ -1,0 +1,231 @@
+// Package hlscheck checks recorded HLS playlists against the specification.
+//
+// It is the project's own conformance suite for draft-pantos-hls-rfc8216bis:
+// written from the text, knowing nothing of the packager that made the
+// playlists. Feed it every version that was seen, in order, and the media it
+// names; it collects violations named by the items of the conformance list
+// (L…, S…).
+//
+//	Media(uri, body) ─┐
+//	Delta(uri, body) ─┼─▶ rules for one version, between versions, between renditions ─▶ Violations
+//	File(uri, bytes) ─┘
+package hlscheck
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"path"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Violation is one broken rule.
+type Violation struct {
+	Item    string // of the conformance list, as L43
+	URI     string // of the playlist or file
+	Version int    // which version of that playlist, from 1
+	Text    string
+}
+
+// String returns the violation in one line.
+func (v Violation) String() string {
+	return fmt.Sprintf("%s: %s (version %d): %s", v.Item, v.URI, v.Version, v.Text)
+}
+
+// maxViolations bounds what a Checker keeps.
+const maxViolations = 1000
+
+// Checker checks the playlists of one presentation. All methods may be called
+// from any goroutine; versions of one playlist must come in order. The zero
+// Checker is ready.
+type Checker struct {
+	// Static says that the playlists come from a store that cannot hold
+	// requests: then they must not have any low-latency tag (S7).
+	Static bool
+
+	mu         sync.Mutex
+	media      map[string]*history // below mu, by URI
+	files      map[string][]byte   // below mu
+	violations []Violation         // below mu
+}
+
+// history is what was seen of one media playlist.
+type history struct {
+	count     int
+	last      playlist
+	at        time.Time
+	uris      map[uint64]string  // MSN → URI
+	starts    map[uint64]float64 // MSN → sum of durations before it, from the first seen segment
+	parts     map[uint64][]part  // MSN → the parts it was listed with
+	hinted    string             // of the last version
+	hintMSN   uint64
+	hintCount int               // parts of the open segment then
+	discs     map[uint64]uint64 // MSN → discontinuity sequence number
+	segments  map[uint64]segment
+}
+
+// Violations returns all that was found so far.
+func (c *Checker) Violations() []Violation {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.violations)
+}
+
+// Versions returns how many versions of a media playlist were checked.
+func (c *Checker) Versions(uri string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h := c.media[uri]; h != nil {
+		return h.count
+	}
+	return 0
+}
+
+func (c *Checker) fault(uri string, version int) func(item, format string, args ...any) {
+	return func(item, format string, args ...any) {
+		if len(c.violations) < maxViolations {
+			c.violations = append(c.violations, Violation{item, uri, version, fmt.Sprintf(format, args...)})
+		}
+	}
+}
+
+// Media takes one version of a full media playlist, fetched from uri (a path)
+// and received at a time.
+func (c *Checker) Media(uri string, at time.Time, body []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.history(uri)
+	h.count++
+	fault := c.fault(uri, h.count)
+	p := parseMedia(body, fault)
+	if p.skipped >= 0 {
+		fault("L67", "EXT-X-SKIP in a playlist that was not asked for as a delta update")
+		return
+	}
+	checkHeader(p, fault)
+	if c.Static {
+		checkStatic(p, fault)
+	}
+	checkSegments(p, fault)
+	checkParts(p, fault)
+	checkEdge(p, fault)
+	if h.count > 1 {
+		checkMutation(h, p, fault)
+	}
+	h.remember(p, at)
+	c.checkRenditions(uri, h, fault)
+}
+
+// Delta takes a delta update of the version that was given to Media last, or of
+// an older one that had listed the same. Merged with what is known it must give
+// the full playlist (L68).
+func (c *Checker) Delta(uri string, full, delta []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.history(uri)
+	fault := c.fault(uri, h.count)
+	p, d := parseMedia(full, fault), parseMedia(delta, fault)
+	if d.skipped < 0 {
+		return // nothing was to be skipped
+	}
+	checkDelta(p, d, fault)
+}
+
+// File takes a media file (init segment, part or segment) by its path, to
+// compare segments with the parts they were listed with (L3).
+func (c *Checker) File(uri string, body []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.files == nil {
+		c.files = make(map[string][]byte)
+	}
+	if old, ok := c.files[uri]; ok && !bytes.Equal(old, body) {
+		c.fault(uri, 0)("L41", "the file changed: %d bytes, before %d", len(body), len(old))
+	}
+	c.files[uri] = body
+}
+
+// CheckFiles compares all complete segments with their parts, as far as both
+// were given to File, and returns how many segments that were.
+func (c *Checker) CheckFiles() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	compared := 0
+	for uri, h := range c.media {
+		fault := c.fault(uri, h.count)
+		for msn, name := range h.uris {
+			parts := h.parts[msn]
+			whole, ok := c.files[path.Join(path.Dir(uri), name)]
+			if !ok || len(parts) == 0 {
+				continue
+			}
+			if joined, ok := c.join(path.Dir(uri), parts); ok {
+				compared++
+				if !bytes.Equal(joined, whole) {
+					fault("L3", "segment %d is %d bytes, its parts are %d", msn, len(whole), len(joined))
+				}
+			}
+		}
+	}
+	return compared
+}
+
+func (c *Checker) join(dir string, parts []part) ([]byte, bool) {
+	var joined []byte
+	for _, p := range parts {
+		b, ok := c.files[path.Join(dir, p.uri)]
+		if !ok {
+			return nil, false
+		}
+		joined = append(joined, b...)
+	}
+	return joined, true
+}
+
+func (c *Checker) history(uri string) *history {
+	if c.media == nil {
+		c.media = make(map[string]*history)
+	}
+	h, ok := c.media[uri]
+	if !ok {
+		h = &history{
+			uris: make(map[uint64]string), starts: make(map[uint64]float64), parts: make(map[uint64][]part),
+			discs: make(map[uint64]uint64), segments: make(map[uint64]segment),
+		}
+		c.media[uri] = h
+	}
+	return h
+}
+
+// remember keeps what later versions are compared with.
+func (h *history) remember(p playlist, at time.Time) {
+	disc := p.discSeq
+	for _, s := range p.segments {
+		if s.disc {
+			disc++
+		}
+		h.discs[s.msn] = disc
+		h.uris[s.msn] = s.uri
+		h.segments[s.msn] = s
+		if len(s.parts) > 0 {
+			h.parts[s.msn] = s.parts
+		}
+		if start, ok := h.starts[s.msn]; ok {
+			h.starts[s.msn+1] = start + s.duration
+		} else {
+			h.starts[s.msn], h.starts[s.msn+1] = 0, s.duration
+		}
+	}
+	h.hinted = ""
+	for _, hint := range p.hints {
+		if hint["TYPE"] == "PART" {
+			h.hinted, h.hintMSN, h.hintCount = hint["URI"], p.open.msn, len(p.open.parts)
+		}
+	}
+	h.last, h.at = p, at
+}
+
+// near reports whether two sums of printed durations are the same.
+func near(a, b float64) bool { return math.Abs(a-b) < 0.0015 }

@@ -1,0 +1,51 @@
+package hlscheck
+
+import (
+	"path"
+	"strconv"
+	"strings"
+)
+
+// checkRenditions checks what must be the same in all media playlists: L15,
+// L24, L25, L50, L58 and L90.
+func (c *Checker) checkRenditions(uri string, h *history, fault faultFunc) {
+	for otherURI, other := range c.media {
+		if otherURI == uri || other.count == 0 || path.Dir(path.Dir(otherURI)) != path.Dir(path.Dir(uri)) {
+			continue
+		}
+		if other.last.target != h.last.target || other.last.partTarget != h.last.partTarget {
+			fault("L15", "TARGETDURATION %d and PART-TARGET %v differ from %s", h.last.target, h.last.partTarget, otherURI)
+		}
+		if other.last.controlLine != h.last.controlLine {
+			fault("L50", "EXT-X-SERVER-CONTROL differs from %s", otherURI)
+		}
+		for _, s := range h.last.segments {
+			disc, ok := other.discs[s.msn]
+			if ok && disc != h.discs[s.msn] {
+				fault("L24", "segment %d has discontinuity number %d, in %s it is %d", s.msn, h.discs[s.msn], otherURI, disc)
+			}
+			same, ok := other.segments[s.msn]
+			if ok && same.time.IsZero() != s.time.IsZero() {
+				fault("L25", "segment %d is dated here or in %s only", s.msn, otherURI)
+			}
+		}
+		c.checkReport(uri, otherURI, h, fault)
+	}
+}
+
+// checkReport checks L58 and L59: a report of every other playlist, by its URL.
+func (c *Checker) checkReport(uri, other string, h *history, fault faultFunc) {
+	if h.last.partTarget == 0 || h.last.ended {
+		return
+	}
+	for _, r := range h.last.reports {
+		if path.Join(path.Dir(uri), strings.SplitN(r["URI"], "?", 2)[0]) != other {
+			continue
+		}
+		if _, err := strconv.ParseUint(r["LAST-MSN"], 10, 64); err != nil {
+			fault("L58", "LAST-MSN=%s", r["LAST-MSN"])
+		}
+		return
+	}
+	fault("L58", "no EXT-X-RENDITION-REPORT for %s", other)
+}
