@@ -248,6 +248,7 @@ func TestComesBack(t *testing.T) {
 	if line := next(t, lines, "words"); !strings.HasPrefix(line, "publishing") {
 		t.Fatalf("words %q, want a publisher", line)
 	}
+	next(t, a.reports, "sender report") // connected on the server's side, too
 	a.close()
 	if line := next(t, lines, "words"); !strings.HasPrefix(line, "connection to WHIP server lost; again in ") {
 		t.Errorf("words %q, want them to tell the loss", line)
