@@ -53,11 +53,16 @@ type Assembler struct {
 type format interface {
 	// push adds a payload to the frame. False says that it is malformed.
 	push(f *frame, payload []byte) bool
-	// inspect looks at a complete frame that is not damaged. Broken says that
-	// packets are missing before it.
-	inspect(f *frame, broken bool) picture
+	// inspect looks at a complete frame that is not damaged.
+	inspect(f *frame, at situation) picture
 	// build returns the sample.
 	build(f *frame) []byte
+}
+
+// situation is what an Assembler knows before a frame.
+type situation struct {
+	broken  bool // packets are missing between the last whole frame and this one
+	waiting bool // no decoder has begun yet, or it will have to begin again
 }
 
 // picture is what a format found in a frame.
@@ -92,6 +97,14 @@ func New(codec string, cfg Config) (*Assembler, error) {
 	switch codec {
 	case "H264":
 		a.format = newH264(cfg.Fmtp, &a.stats)
+	case "H265":
+		a.format = newH265(cfg.Fmtp, &a.stats)
+	case "AV1":
+		a.format = &formatAV1{stats: &a.stats}
+		a.timeline.ordered = true
+	case "VP9":
+		a.format = &formatVP9{stats: &a.stats}
+		a.timeline.ordered = true
 	case "Opus":
 		a.format = newOpus()
 		a.timeline.rate = 48000
@@ -216,7 +229,7 @@ func (a *Assembler) finish() {
 		a.drop(&a.stats.Damaged)
 		return
 	}
-	pic := a.format.inspect(&a.frame, a.broken)
+	pic := a.format.inspect(&a.frame, situation{broken: a.broken, waiting: a.waiting})
 	if pic.recovery {
 		a.stats.RecoveryPoints++
 	}

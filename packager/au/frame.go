@@ -98,27 +98,20 @@ func (e element) peek(into []byte) int {
 	return n
 }
 
-// append copies the element to dst, without its first skip bytes.
-func (e element) append(dst []byte, skip int) []byte {
+// append copies to dst what is behind the first skip bytes of the element, at
+// most size bytes.
+func (e element) append(dst []byte, skip, size int) []byte {
 	for i := range e {
 		c := &e[i]
-		if c.prefix > 0 {
-			if skip == 0 {
-				dst = append(dst, c.head)
-			} else {
-				skip--
-			}
+		head := [2]byte{c.head, c.head2}
+		for _, b := range [2][]byte{head[:c.prefix], c.bytes} {
+			n := min(skip, len(b))
+			skip -= n
+			b = b[n:]
+			b = b[:min(size, len(b))]
+			size -= len(b)
+			dst = append(dst, b...)
 		}
-		if c.prefix > 1 {
-			if skip == 0 {
-				dst = append(dst, c.head2)
-			} else {
-				skip--
-			}
-		}
-		n := min(skip, len(c.bytes))
-		skip -= n
-		dst = append(dst, c.bytes[n:]...)
 	}
 	return dst
 }

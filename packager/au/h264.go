@@ -149,7 +149,7 @@ func (h *formatH264) putPPS(nal []byte, stream bool) {
 	h.sets.pps.put(set{id: id, parent: parent, nal: nal, stream: stream, fresh: true})
 }
 
-func (h *formatH264) inspect(f *frame, broken bool) picture {
+func (h *formatH264) inspect(f *frame, at situation) picture {
 	h.fragmentedSets(f)
 	var (
 		pic       picture
@@ -179,7 +179,7 @@ func (h *formatH264) inspect(f *frame, broken bool) picture {
 			}
 		}
 	})
-	if malformed || pic.key && broken && h.keyHadSets && !h.setsSeen {
+	if malformed || pic.key && at.broken && h.keyHadSets && !h.setsSeen {
 		pic.whole = false
 	}
 	if !pic.whole {
@@ -207,9 +207,9 @@ func (h *formatH264) fragmentedSets(f *frame) {
 		}
 		switch e[0].head & 0x1f {
 		case h264SPS:
-			h.putSPS(e.append(nil, 0), true)
+			h.putSPS(e.append(nil, 0, e.size()), true)
 		case h264PPS:
-			h.putPPS(e.append(nil, 0), true)
+			h.putPPS(e.append(nil, 0, e.size()), true)
 		}
 	})
 }
@@ -329,7 +329,7 @@ func lengthPrefixed(f *frame, keep func(e element) bool) []byte {
 	f.elements(func(e element) {
 		if keep(e) {
 			sample = binary.BigEndian.AppendUint32(sample, uint32(e.size())) //nolint:gosec // at most Config.MaxUnit
-			sample = e.append(sample, 0)
+			sample = e.append(sample, 0, e.size())
 		}
 	})
 	return sample

@@ -25,7 +25,7 @@ func (o *formatOpus) push(f *frame, payload []byte) bool {
 }
 
 // inspect reads the duration from the packet, not from timestamps (specs R45).
-func (o *formatOpus) inspect(f *frame, _ bool) picture {
+func (o *formatOpus) inspect(f *frame, _ situation) picture {
 	return picture{
 		coded: true, whole: true, key: true, usable: true, params: o.params,
 		duration: mcopus.PacketDuration2(f.chunks[0].bytes),
