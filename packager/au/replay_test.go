@@ -108,6 +108,8 @@ func check(tb testing.TB, units []au.Unit) {
 			tb.Fatalf("unit %d: DTS %d after %d", i, u.DTS, units[i-1].DTS)
 		case i > 0 && u.Params != units[i-1].Params && !u.Key:
 			tb.Fatalf("unit %d: Params changed without a keyframe", i)
+		case i > 0 && u.Params != units[i-1].Params && reflect.DeepEqual(u.Params, units[i-1].Params):
+			tb.Fatalf("unit %d: a new pointer to the same Params", i)
 		}
 	}
 }
