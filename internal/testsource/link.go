@@ -33,7 +33,6 @@ type link struct {
 
 	up      chan struct{} // closed when connected
 	down    chan struct{} // closed when the connection is lost
-	losing  sync.Once
 	readers sync.WaitGroup
 }
 
@@ -47,13 +46,13 @@ func newLink(local bool) (*link, error) {
 		return nil, fmt.Errorf("open WebRTC connection: %w", err)
 	}
 	l := &link{pc: pc, up: make(chan struct{}), down: make(chan struct{})}
-	var up sync.Once
+	var up, down sync.Once
 	pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
 		switch state {
 		case webrtc.PeerConnectionStateConnected:
 			up.Do(func() { close(l.up) })
 		case webrtc.PeerConnectionStateFailed, webrtc.PeerConnectionStateClosed:
-			l.lose()
+			down.Do(func() { close(l.down) }) // also when the server closed DTLS
 		default:
 		}
 	})
@@ -63,13 +62,6 @@ func newLink(local bool) (*link, error) {
 			return nil, fmt.Errorf("add track: %w", err)
 		}
 	}
-	// The server says goodbye by closing DTLS (RFC 9725 §4.2); Pion tells of it
-	// here and not in the connection's state.
-	l.senders[video].Transport().OnStateChange(func(state webrtc.DTLSTransportState) {
-		if state == webrtc.DTLSTransportStateClosed || state == webrtc.DTLSTransportStateFailed {
-			l.lose()
-		}
-	})
 	return l, nil
 }
 
@@ -86,9 +78,6 @@ func (l *link) addTrack(k kind, codec webrtc.RTPCodecCapability) error {
 	l.tracks[k], l.senders[k] = track, transceiver.Sender()
 	return nil
 }
-
-// lose marks the connection as lost, once.
-func (l *link) lose() { l.losing.Do(func() { close(l.down) }) }
 
 func h264() webrtc.RTPCodecCapability {
 	return webrtc.RTPCodecCapability{
