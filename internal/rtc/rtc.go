@@ -123,13 +123,16 @@ type Section struct {
 	TransportCC, NACK, PLI, FIR bool
 }
 
-// Offer is an offer that passed CheckOffer.
+// Offer is an offer that passed CheckOffer. It is immutable.
 type Offer struct {
 	Sections []Section // at most one of each kind, in the order of the offer
 
-	sdp         string // what Pion is given: only the chosen codecs
-	credentials credentials
-	mids        []string // of all sections
+	direction   Direction
+	credentials credentials // of the other side
+	candidates  []string    // of the other side, without "candidate:"
+	normals     []normal    // as Sections
+	bundled     bool        // the offer had a BUNDLE group
+	mixed, lite bool        // extmap-allow-mixed, ice-lite
 }
 
 // Request is a POST to an endpoint that passed all checks of HTTP.

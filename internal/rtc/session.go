@@ -23,14 +23,14 @@ type Session struct {
 
 	tracks    chan Track    // from OnTrack
 	connected chan struct{} // closed once ICE and DTLS are done
-	ended     chan struct{} // closed by the first End
 	done      chan struct{} // closed when nothing of the Session is left
 	wg        sync.WaitGroup
 
 	patch resource // the state that PATCHes change
 
 	mu     sync.Mutex
-	reason error       // below mu: why it ends
+	cancel context.CancelCauseFunc // below mu: nil before Start
+	reason error                   // below mu: why it ends
 	notes  []slog.Attr // below mu: for the log line at the end
 }
 
@@ -42,7 +42,10 @@ func (x *Session) Start(run func(ctx context.Context) error) {
 }
 
 // Discard gives back everything of a Session that was not started.
-func (x *Session) Discard() { x.registry.discard(x) }
+func (x *Session) Discard() {
+	x.End(ErrDeleted)
+	x.finish()
+}
 
 // Go runs f on a goroutine that the Session waits for at its end, after it
 // closed the PeerConnection. So f may block in Track.Read, Track.ReadRTCP or
@@ -57,7 +60,9 @@ func (x *Session) End(reason error) {
 		return
 	}
 	x.reason = reason
-	close(x.ended)
+	if x.cancel != nil {
+		x.cancel(reason)
+	}
 }
 
 // Err returns the reason for which the Session ended, nil before.

@@ -1,0 +1,196 @@
+package rtc
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// feedback is what a section offers for its codec.
+type feedback struct{ transportCC, nack, pli, fir bool }
+
+// supported returns the codecs that can be received and stored in fragmented
+// MP4, best reach first (specs W31, S36–S41).
+func supported() []Codec {
+	return []Codec{
+		{Name: "H264", ClockRate: 90000},
+		{Name: "H265", ClockRate: 90000},
+		{Name: "AV1", ClockRate: 90000},
+		{Name: "VP9", ClockRate: 90000},
+		{Name: "Opus", ClockRate: 48000, Channels: 2},
+	}
+}
+
+// kind returns the kind of section that carries the codec.
+func (c Codec) kind() Kind {
+	if strings.EqualFold(c.Name, "Opus") {
+		return Audio
+	}
+	return Video
+}
+
+// mime returns the codec's media type.
+func (c Codec) mime() string {
+	if c.kind() == Audio {
+		return "audio/" + strings.ToLower(c.Name)
+	}
+	return "video/" + c.Name
+}
+
+// param returns one format parameter of an fmtp line, or otherwise if it is absent.
+func param(fmtp, name, otherwise string) string {
+	for field := range strings.SplitSeq(fmtp, ";") {
+		key, value, _ := strings.Cut(strings.TrimSpace(field), "=")
+		if strings.EqualFold(key, name) {
+			return strings.TrimSpace(value)
+		}
+	}
+	return otherwise
+}
+
+// setParams returns fmtp with the given parameters set, the others kept in
+// their order, and those of an empty value removed.
+func setParams(fmtp string, set [][2]string) string {
+	var fields []string
+	for field := range strings.SplitSeq(fmtp, ";") {
+		field = strings.TrimSpace(field)
+		key, _, _ := strings.Cut(field, "=")
+		if field != "" && !slices.ContainsFunc(set, func(p [2]string) bool { return strings.EqualFold(p[0], key) }) {
+			fields = append(fields, field)
+		}
+	}
+	for _, p := range set {
+		if p[1] != "" {
+			fields = append(fields, p[0]+"="+p[1])
+		}
+	}
+	return strings.Join(fields, ";")
+}
+
+// choose returns the index in offered of the codec that fits one of wanted
+// best, or -1: the first of wanted that is offered at all; of that codec the
+// best variant; of equally good ones the one that is offered first.
+func choose(offered, wanted []Codec) int {
+	for _, w := range wanted {
+		best, at := 0, -1
+		for i, o := range offered {
+			if s := fit(o, w); s > best {
+				best, at = s, i
+			}
+		}
+		if at >= 0 {
+			return at
+		}
+	}
+	return -1
+}
+
+// fit says how well what is offered fits what is wanted: 0 not at all. When
+// wanted has format parameters, media of exactly that kind will be sent.
+func fit(offered, wanted Codec) int {
+	if !strings.EqualFold(offered.Name, wanted.Name) || offered.ClockRate != wanted.ClockRate {
+		return 0
+	}
+	switch strings.ToUpper(wanted.Name) {
+	case "H264":
+		return fitH264(offered.Fmtp, wanted.Fmtp)
+	case "H265":
+		return fitProfile(offered.Fmtp, wanted.Fmtp, "profile-id", "1")
+	case "AV1":
+		return fitProfile(offered.Fmtp, wanted.Fmtp, "profile", "0")
+	case "VP9":
+		return fitProfile(offered.Fmtp, wanted.Fmtp, "profile-id", "0")
+	case "OPUS":
+		if offered.Channels != 2 { // RFC 7587 §7: always 2; multi-channel Opus has another mapping
+			return 0
+		}
+	}
+	return 1
+}
+
+// fitH264 prefers packetization-mode 1 and, when media of a known profile will
+// be sent, that profile (specs R15, R16). Interleaved mode 2 never fits.
+func fitH264(offered, wanted string) int {
+	mode := param(offered, "packetization-mode", "0")
+	if mode != "0" && mode != "1" {
+		return 0
+	}
+	if param(wanted, "packetization-mode", "0") == "1" && mode != "1" {
+		return 0
+	}
+	score := 1
+	if mode == "1" {
+		score += 4
+	}
+	profile := func(fmtp string) string {
+		id := param(fmtp, "profile-level-id", "")
+		return strings.ToLower(id[:min(2, len(id))])
+	}
+	if p := profile(wanted); p != "" && p == profile(offered) {
+		score += 2
+	}
+	return score
+}
+
+// fitProfile wants the same profile when media of a known one will be sent,
+// and prefers the codec's main profile otherwise.
+func fitProfile(offered, wanted, name, main string) int {
+	profile := param(offered, name, main)
+	if wanted != "" && profile != param(wanted, name, main) {
+		return 0
+	}
+	if profile == main {
+		return 2
+	}
+	return 1
+}
+
+// answerFmtp returns the format parameters that our answer states. They are
+// the wishes of a receiver (Receive) or what we send (Send).
+func answerFmtp(c Codec, d Direction) string {
+	switch {
+	case c.kind() == Audio && d == Receive:
+		// Without stereo=1 Chromium sends mono; usedtx would make holes (specs R46, R47).
+		return setParams(c.Fmtp, [][2]string{{"usedtx", ""}, {"sprop-stereo", ""}, {"stereo", "1"}})
+	case c.kind() == Audio:
+		return setParams(c.Fmtp, [][2]string{{"usedtx", ""}, {"stereo", "1"}, {"sprop-stereo", "1"}})
+	case c.Name == "H264" && d == Receive:
+		return raiseLevel(c.Fmtp)
+	default:
+		return c.Fmtp
+	}
+}
+
+// raiseLevel lets an H.264 sender go up to level 4.2 where levels may differ
+// (RFC 6184 §8.2.2): a browser that offers level 3.1 may then send 1080p.
+func raiseLevel(fmtp string) string {
+	const level42 = 0x2a
+	id := param(fmtp, "profile-level-id", "")
+	if param(fmtp, "level-asymmetry-allowed", "0") != "1" || len(id) != 6 {
+		return fmtp
+	}
+	if level, err := strconv.ParseUint(id[4:], 16, 8); err != nil || level >= level42 {
+		return fmtp
+	}
+	return setParams(fmtp, [][2]string{{"profile-level-id", id[:4] + "2a"}})
+}
+
+// bestFirst orders RIDs by quality. The list of a=simulcast stands in the
+// sender's order of preference (RFC 8853 §5.2), which OBS heeds; browsers' pages
+// commonly list the smallest first under well-known names.
+func bestFirst(rids []string) []string {
+	ranks := map[string]int{
+		"f": 3, "h": 2, "q": 1,
+		"hi": 3, "high": 3, "mid": 2, "medium": 2, "lo": 1, "low": 1,
+	}
+	sorted := slices.Clone(rids)
+	for _, rid := range rids {
+		if ranks[strings.ToLower(rid)] == 0 {
+			return sorted
+		}
+	}
+	slices.SortStableFunc(sorted, func(a, b string) int {
+		return ranks[strings.ToLower(b)] - ranks[strings.ToLower(a)]
+	})
+	return sorted
+}

@@ -1,0 +1,301 @@
+package rtc
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/pion/dtls/v3"
+	"github.com/pion/ice/v4"
+	"github.com/pion/interceptor"
+	"github.com/pion/webrtc/v4"
+)
+
+// Time limits of a connection.
+const (
+	iceDisconnected = 5 * time.Second
+	iceFailed       = 25 * time.Second // after disconnected: consent expires after 30 s (RFC 7675)
+	iceKeepalive    = 2 * time.Second
+	dtlsTimeout     = 10 * time.Second
+	// FFmpeg may lose the first ClientHello of a quick peer.
+	dtlsRetransmit = 500 * time.Millisecond
+	tcpFirst       = 5 * time.Second // from accept to the first STUN message (specs X17)
+	tcpUnknown     = 5 * time.Second // for a STUN message of no session
+)
+
+const (
+	receiveBuffer = 8 << 20
+	receiveMTU    = 1600
+	replayWindow  = 1024    // packets; NACKed ones come late
+	tcpQueue      = 1 << 20 // bytes that wait for a slow TCP connection; more is dropped
+	tcpMax        = 2000    // TCP connections in all
+	tcpMaxPer     = 64      // and of one address
+	bindTries     = 20      // for one port that is free on all addresses
+)
+
+// Engine holds the sockets and what all PeerConnections have in common. All
+// methods may be called from any goroutine.
+type Engine struct {
+	port     int
+	bindings []binding
+	udp      ice.UDPMux
+	tcp      *ice.TCPMuxDefault // nil when disabled
+	listener *limitedListener
+	setting  webrtc.SettingEngine
+	receive  *interceptor.Registry
+	cert     webrtc.Certificate
+}
+
+// New opens the sockets. Close them by Close, after all Sessions have ended.
+// The error names media.address or media.public_ips.
+func New(cfg Config) (*Engine, error) {
+	if cfg.ReceiveBuffer <= 0 {
+		cfg.ReceiveBuffer = receiveBuffer
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	bind, port, err := parseAddress(cfg.Address)
+	if err != nil {
+		return nil, err
+	}
+	local, err := localAddresses()
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{}
+	if e.bindings, err = plan(bind, local, cfg.PublicIPs, sourceOf); err != nil {
+		return nil, err
+	}
+	if e.receive, err = receiving(); err != nil {
+		return nil, err
+	}
+	if e.cert, err = certificate(); err != nil {
+		return nil, err
+	}
+	sockets, err := open(e.bindings, bind, port, !cfg.DisableTCP)
+	if err != nil {
+		return nil, fmt.Errorf("open media.address %s: %w", cfg.Address, err)
+	}
+	for _, conn := range sockets.udp {
+		// The kernel gives at most net.core.rmem_max: the README says how to raise it.
+		if err := conn.SetReadBuffer(cfg.ReceiveBuffer); err != nil {
+			cfg.Logger.Warn("set UDP receive buffer", "error", err)
+		}
+	}
+	e.port = sockets.udp[0].LocalAddr().(*net.UDPAddr).Port
+	e.mux(sockets, cfg)
+	if err := e.settings(cfg); err != nil {
+		_ = e.Close() // the first error counts
+		return nil, err
+	}
+	return e, nil
+}
+
+// Port returns the port of UDP and TCP.
+func (e *Engine) Port() int { return e.port }
+
+// Close closes the sockets and waits for their readers.
+func (e *Engine) Close() error {
+	err := e.udp.Close()
+	if e.tcp != nil {
+		err = errors.Join(err, e.tcp.Close())
+	}
+	return err
+}
+
+// parseAddress reads media.address: the host may be empty or a name.
+func parseAddress(address string) (netip.Addr, int, error) {
+	if address == "" {
+		address = ":0"
+	}
+	udp, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return netip.Addr{}, 0, fmt.Errorf("media.address %q is not host:port, such as :8100: %w", address, err)
+	}
+	bind := udp.AddrPort().Addr()
+	if udp.IP == nil {
+		bind = netip.Addr{}
+	}
+	return bind.Unmap(), udp.Port, nil
+}
+
+// sockets are all sockets of an Engine.
+type sockets struct {
+	udp []*net.UDPConn
+	tcp net.Listener // or nil
+}
+
+func (s sockets) close() {
+	for _, c := range s.udp {
+		_ = c.Close()
+	}
+	if s.tcp != nil {
+		_ = s.tcp.Close()
+	}
+}
+
+// open binds one UDP socket for each address and one TCP listener, all to the
+// same port. Port 0 looks for one that is free everywhere.
+func open(bindings []binding, bind netip.Addr, port int, withTCP bool) (sockets, error) {
+	for try := 0; ; try++ {
+		s, err := openOnce(bindings, bind, port, withTCP)
+		if err == nil || port != 0 || try == bindTries || !errors.Is(err, syscall.EADDRINUSE) {
+			return s, err
+		}
+	}
+}
+
+func openOnce(bindings []binding, bind netip.Addr, port int, withTCP bool) (s sockets, err error) {
+	defer func() {
+		if err != nil {
+			s.close()
+			s = sockets{}
+		}
+	}()
+	for _, b := range bindings {
+		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(b.local, uint16(port))))
+		if err != nil {
+			return s, fmt.Errorf("listen on UDP: %w", err)
+		}
+		s.udp = append(s.udp, conn)
+		port = conn.LocalAddr().(*net.UDPAddr).Port
+	}
+	if !withTCP {
+		return s, nil
+	}
+	addr := &net.TCPAddr{Port: port}
+	if bind.IsValid() && !bind.IsUnspecified() {
+		addr.IP = bind.AsSlice()
+	}
+	s.tcp, err = net.ListenTCP("tcp", addr)
+	if err != nil {
+		return s, fmt.Errorf("listen on TCP: %w", err)
+	}
+	return s, nil
+}
+
+// mux shares the sockets among all PeerConnections.
+func (e *Engine) mux(s sockets, cfg Config) {
+	log := pionLog{cfg.Logger}.NewLogger("mux")
+	var muxes []ice.UDPMux
+	for _, conn := range s.udp {
+		muxes = append(muxes, ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn, Logger: log}))
+	}
+	e.udp = ice.NewMultiUDPMuxDefault(muxes...)
+	if s.tcp != nil {
+		e.listener = newLimitedListener(s.tcp)
+		e.tcp = ice.NewTCPMuxDefault(ice.TCPMuxParams{
+			Listener: e.listener, Logger: log,
+			ReadBufferSize: 256, WriteBufferSize: tcpQueue,
+			FirstStunBindTimeout: tcpFirst, AliveDurationForConnFromStun: tcpUnknown,
+		})
+	}
+}
+
+func (e *Engine) settings(cfg Config) error {
+	s := &e.setting
+	s.LoggerFactory = pionLog{cfg.Logger}
+	s.SetICEUDPMux(e.udp)
+	networks := []webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6}
+	if e.tcp != nil {
+		s.SetICETCPMux(e.tcp)
+		networks = append(networks, webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6)
+	}
+	s.SetNetworkTypes(networks)
+	s.DisableActiveTCP(true)
+	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled) // X14
+	s.SetIncludeLoopbackCandidate(slices.ContainsFunc(e.bindings, func(b binding) bool { return b.local.IsLoopback() }))
+	s.SetIPFilter(func(ip net.IP) bool { // X16: no other address of the machine, also by TCP
+		a, ok := netip.AddrFromSlice(ip)
+		return ok && slices.ContainsFunc(e.bindings, func(b binding) bool { return b.local == a.Unmap() })
+	})
+	allowed := remoteFilter(e.bindings)
+	s.SetRemoteIPFilter(func(ip net.IP) bool {
+		a, ok := netip.AddrFromSlice(ip)
+		return ok && allowed(a)
+	})
+	if len(cfg.PublicIPs) > 0 {
+		if err := s.SetICEAddressRewriteRules(rewrites(e.bindings)...); err != nil {
+			return fmt.Errorf("advertise media.public_ips: %w", err)
+		}
+	}
+	s.SetICETimeouts(iceDisconnected, iceFailed, iceKeepalive)
+	s.SetSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80)
+	s.SetSRTPReplayProtectionWindow(replayWindow)
+	s.SetReceiveMTU(receiveMTU)
+	s.SetDTLSRetransmissionInterval(dtlsRetransmit)
+	s.SetDTLSConnectContextMaker(func() (context.Context, func()) {
+		return context.WithTimeout(context.Background(), dtlsTimeout)
+	})
+	return nil
+}
+
+func rewrites(bindings []binding) []webrtc.ICEAddressRewriteRule {
+	var rules []webrtc.ICEAddressRewriteRule
+	for _, b := range bindings {
+		rule := webrtc.ICEAddressRewriteRule{
+			Local: b.local.String(), AsCandidateType: webrtc.ICECandidateTypeHost, Mode: webrtc.ICEAddressRewriteReplace,
+		}
+		for _, a := range b.advertise {
+			rule.External = append(rule.External, a.String())
+		}
+		rules = append(rules, rule)
+	}
+	return rules
+}
+
+// certificate makes the DTLS certificate, once a process (specs X18).
+func certificate() (webrtc.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return webrtc.Certificate{}, fmt.Errorf("make DTLS key: %w", err)
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return webrtc.Certificate{}, fmt.Errorf("make DTLS certificate: %w", err)
+	}
+	name := pkix.Name{CommonName: "WebRTC"}
+	cert, err := webrtc.NewCertificate(key, x509.Certificate{
+		SerialNumber: serial, Subject: name, Issuer: name,
+		NotBefore: time.Now().Add(-24 * time.Hour),
+		NotAfter:  time.Now().AddDate(10, 0, 0), // Pion refuses an expired one; processes run for long
+	})
+	if err != nil {
+		return webrtc.Certificate{}, fmt.Errorf("make DTLS certificate: %w", err)
+	}
+	return *cert, nil
+}
+
+// connection makes a PeerConnection for an accepted offer.
+func (e *Engine) connection(o *Offer) (*webrtc.PeerConnection, error) {
+	media, err := mediaEngine(o)
+	if err != nil {
+		return nil, err
+	}
+	interceptors := &interceptor.Registry{}
+	if o.direction == Receive {
+		interceptors = e.receive
+	}
+	api := webrtc.NewAPI(webrtc.WithSettingEngine(e.setting), webrtc.WithMediaEngine(media), webrtc.WithInterceptorRegistry(interceptors))
+	pc, err := api.NewPeerConnection(webrtc.Configuration{
+		BundlePolicy: webrtc.BundlePolicyMaxBundle,
+		Certificates: []webrtc.Certificate{e.cert},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make PeerConnection: %w", err)
+	}
+	return pc, nil
+}

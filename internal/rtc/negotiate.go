@@ -1,0 +1,87 @@
+package rtc
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+)
+
+// gatherLimit bounds the wait for our own candidates. With shared sockets they
+// come within milliseconds (RFC 9725 §4.3.2, specs W16).
+const gatherLimit = 2 * time.Second
+
+// negotiate gives Pion a description of the other side and returns our finished
+// answer with all candidates.
+func negotiate(ctx context.Context, pc *webrtc.PeerConnection, o *Offer, description string, prepare func() error) (string, error) {
+	err := pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: description})
+	if err != nil {
+		return "", fmt.Errorf("set offer: %w", err)
+	}
+	if err := prepare(); err != nil {
+		return "", err
+	}
+	answer, err := pc.CreateAnswer(nil)
+	if err != nil {
+		return "", fmt.Errorf("create answer: %w", err)
+	}
+	gathered := webrtc.GatheringCompletePromise(pc)
+	if err := pc.SetLocalDescription(answer); err != nil {
+		return "", fmt.Errorf("set answer: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, gatherLimit)
+	defer cancel()
+	select {
+	case <-gathered:
+	case <-ctx.Done(): // answer with what there is
+	}
+	return finishAnswer(pc.LocalDescription().SDP, o)
+}
+
+// listen turns Pion's callbacks into what a Session is made of.
+func (x *Session) listen() {
+	x.pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
+		switch state {
+		case webrtc.PeerConnectionStateConnected:
+			x.registry.connected(x)
+		case webrtc.PeerConnectionStateFailed:
+			x.End(x.lost())
+		case webrtc.PeerConnectionStateClosed:
+			x.End(ErrGone)
+		}
+	})
+	x.pc.OnTrack(func(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
+		t := Track{TrackRemote: track, Kind: Audio, receiver: receiver}
+		if track.Kind() == webrtc.RTPCodecTypeVideo {
+			t.Kind = Video
+		}
+		select {
+		case x.tracks <- t:
+		default: // more tracks than the offer had layers: nobody asked for them
+			x.log.Warn("track ignored", "rid", track.RID())
+		}
+	})
+}
+
+// lost says why a connection failed.
+func (x *Session) lost() error {
+	select {
+	case <-x.connected:
+		return ErrLost
+	default:
+		return ErrNeverConnected
+	}
+}
+
+// send adds what a Send Session sends.
+func (x *Session) send() error {
+	for _, track := range x.opening.Tracks {
+		sender, err := x.pc.AddTrack(track)
+		if err != nil {
+			return fmt.Errorf("add track: %w", err)
+		}
+		x.senders = append(x.senders, sender)
+	}
+	return nil
+}

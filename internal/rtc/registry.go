@@ -1,0 +1,259 @@
+package rtc
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/whipcast/whipcast/internal/problem"
+)
+
+// Registry holds all Sessions and answers HTTP for them. All methods may be
+// called from any goroutine.
+type Registry struct {
+	engine *Engine
+	cfg    RegistryConfig
+	posts  *buckets
+
+	wg sync.WaitGroup // one for each Session that was opened
+
+	mu       sync.Mutex
+	sessions map[string]*Session // below mu: started, not ended
+	open     int                 // below mu: opened, not finished
+	pending  int                 // below mu: of these not connected
+	closed   bool                // below mu
+}
+
+// NewRegistry returns an empty Registry. Call Run beside the HTTP server.
+func NewRegistry(engine *Engine, cfg RegistryConfig) *Registry {
+	everybody := func(*http.Request, string) (string, error) { return "", nil }
+	if cfg.Publish == nil {
+		cfg.Publish = everybody
+	}
+	if cfg.Watch == nil {
+		cfg.Watch = everybody
+	}
+	if cfg.MaxSessions <= 0 {
+		cfg.MaxSessions = 4000
+	}
+	if cfg.MaxPending <= 0 {
+		cfg.MaxPending = 500
+	}
+	if cfg.PendingTimeout <= 0 {
+		cfg.PendingTimeout = 15 * time.Second
+	}
+	if cfg.PostRate <= 0 {
+		cfg.PostRate = 10
+	}
+	if cfg.PostBurst <= 0 {
+		cfg.PostBurst = 100
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Registry{
+		engine:   engine,
+		cfg:      cfg,
+		posts:    newBuckets(cfg.PostRate, cfg.PostBurst),
+		sessions: make(map[string]*Session),
+	}
+}
+
+// Run waits for ctx, then ends all Sessions with ErrShutdown, opens no new
+// ones, and returns when nothing is left of any.
+func (g *Registry) Run(ctx context.Context) error {
+	<-ctx.Done()
+	g.mu.Lock()
+	g.closed = true
+	all := make([]*Session, 0, len(g.sessions))
+	for _, x := range g.sessions {
+		all = append(all, x)
+	}
+	g.mu.Unlock()
+	for _, x := range all {
+		x.End(ErrShutdown)
+	}
+	g.wg.Wait()
+	return nil
+}
+
+// Counts returns how many Sessions there are, and how many of these are not
+// connected yet.
+func (g *Registry) Counts() (all, pending int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.open, g.pending
+}
+
+// Open makes the PeerConnection and the answer of a Session, which is then to
+// be started or discarded. The error is a problem.Problem: 503 over the limits,
+// 422 if Pion does not take the offer. It leaves nothing behind when it fails.
+func (g *Registry) Open(ctx context.Context, o Opening) (*Session, error) {
+	if err := g.take(); err != nil {
+		return nil, err
+	}
+	x, err := g.prepare(ctx, o)
+	if err != nil {
+		g.give(true)
+		return nil, err
+	}
+	return x, nil
+}
+
+func (g *Registry) prepare(ctx context.Context, o Opening) (*Session, error) {
+	id, err := newID(o.Direction)
+	if err != nil {
+		return nil, err
+	}
+	pc, err := g.engine.connection(o.Offer)
+	if err != nil {
+		return nil, err
+	}
+	x := &Session{
+		registry: g, opening: o, id: id, pc: pc,
+		log:       g.cfg.Logger.With("stream", o.Stream, "session", id[:7]), // X2: the whole id is a secret
+		tracks:    make(chan Track, 2*maxRIDs),
+		connected: make(chan struct{}),
+		done:      make(chan struct{}),
+	}
+	x.listen()
+	x.answer, err = negotiate(ctx, pc, o.Offer, o.Offer.describe(o.Offer.credentials, o.Offer.candidates), x.send)
+	if err != nil {
+		x.log.Info("offer refused", "reason", err.Error())
+		_ = pc.GracefulClose() // the first error counts
+		return nil, refused("the offer cannot be answered: the log has the reason")
+	}
+	x.patch = newResource(o.Offer)
+	return x, nil
+}
+
+// take reserves a place for a Session.
+func (g *Registry) take() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	busy := problem.Problem{Status: http.StatusServiceUnavailable, RetryAfter: 5 * time.Second}
+	switch {
+	case g.closed:
+		busy.Title, busy.Detail = "Gateway stops", "the gateway is shutting down: try again when it is back"
+	case g.open >= g.cfg.MaxSessions:
+		busy.Title, busy.Detail = "Too many sessions", "the gateway has as many sessions as it may: try again later"
+	case g.pending >= g.cfg.MaxPending:
+		busy.Title, busy.Detail = "Too many pending sessions", "too many sessions are being set up: try again in a few seconds"
+	default:
+		g.open++
+		g.pending++
+		g.wg.Add(1)
+		return nil
+	}
+	return busy
+}
+
+// give returns the place of a Session.
+func (g *Registry) give(pending bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.open--
+	if pending {
+		g.pending--
+	}
+	g.wg.Done()
+}
+
+// connected is called when ICE and DTLS of a Session are done, also again after
+// a restart.
+func (g *Registry) connected(x *Session) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-x.connected:
+	default:
+		close(x.connected)
+		g.pending--
+	}
+}
+
+// lookup returns the Session of that id that has not ended.
+func (g *Registry) lookup(id string) *Session {
+	g.mu.Lock()
+	x := g.sessions[id]
+	g.mu.Unlock()
+	if x == nil || x.Err() != nil {
+		return nil
+	}
+	return x
+}
+
+// start registers x and runs it.
+func (g *Registry) start(x *Session, run func(ctx context.Context) error) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	x.mu.Lock()
+	x.cancel = cancel
+	ended := x.reason
+	x.mu.Unlock()
+	if ended != nil { // it ended before it started
+		cancel(ended)
+	}
+	g.mu.Lock()
+	g.sessions[x.id] = x
+	closed := g.closed
+	g.mu.Unlock()
+	if closed {
+		x.End(ErrShutdown)
+	}
+	go x.serve(ctx, run) // Run waits for it
+}
+
+// serve is the life of a started Session.
+func (x *Session) serve(ctx context.Context, run func(ctx context.Context) error) {
+	begun := time.Now()
+	reaper := time.AfterFunc(x.registry.cfg.PendingTimeout, func() {
+		if err := x.lost(); errors.Is(err, ErrNeverConnected) {
+			x.End(err) // W66
+		}
+	})
+	defer reaper.Stop()
+	err := run(ctx)
+	if err == nil {
+		err = errors.New("finished")
+	}
+	x.End(err)
+	x.finish()
+	x.mu.Lock()
+	notes := append([]slog.Attr{slog.Duration("duration", time.Since(begun).Round(time.Millisecond)), slog.String("reason", x.reason.Error())}, x.notes...)
+	x.mu.Unlock()
+	x.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "session ended", notes...)
+}
+
+// finish frees everything. Closing sends the DTLS alert and stops all sending
+// at once (RFC 7675 §5.2), and lets the goroutines of Go return.
+func (x *Session) finish() {
+	g := x.registry
+	if err := x.pc.GracefulClose(); err != nil {
+		x.log.Debug("close PeerConnection", "error", err)
+	}
+	x.wg.Wait()
+	g.mu.Lock()
+	delete(g.sessions, x.id)
+	g.mu.Unlock()
+	close(x.done)
+	g.give(errors.Is(x.lost(), ErrNeverConnected))
+}
+
+// newID returns 128 random bits after a letter for the direction, which lets
+// requests for unknown sessions be authorised like those for known ones.
+func newID(d Direction) (string, error) {
+	var b [16]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", err
+	}
+	letter := "p"
+	if d == Send {
+		letter = "w"
+	}
+	return letter + base64.RawURLEncoding.EncodeToString(b[:]), nil
+}
