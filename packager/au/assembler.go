@@ -186,6 +186,7 @@ func (a *Assembler) packet(p Packet) {
 
 // lost hears that count packets before the next one are missing.
 func (a *Assembler) lost(int64) {
+	a.timeline.missing = true
 	a.abandon()
 	a.miss()
 }
@@ -209,7 +210,7 @@ func (a *Assembler) miss() {
 func (a *Assembler) begin(p Packet) {
 	a.begun = true
 	a.timestamp, a.arrival = p.Timestamp, p.Arrival
-	pts, jumped := a.timeline.unwrap(p.Timestamp, p.Arrival, a.gap)
+	pts, jumped := a.timeline.unwrap(p.Timestamp, p.Arrival)
 	a.pts = pts
 	if jumped {
 		a.stats.Restarts++

@@ -36,22 +36,20 @@ func (a *formatAV1) push(f *frame, payload []byte) bool {
 	}
 	f.open = false
 	for i := 0; len(rest) > 0; i++ {
+		last := i == count-1
 		size := len(rest)
-		if count == 0 || i < count-1 {
+		if !last {
 			n, length := leb128(rest)
 			if n == 0 || length > len(rest)-n {
 				return false
 			}
 			rest, size = rest[n:], length
 		}
-		if size == 0 || count > 0 && i >= count {
+		if size == 0 || !last && count > 0 && size == len(rest) {
 			return false
 		}
 		f.add(chunk{bytes: rest[:size], first: i > 0 || !continues})
 		rest = rest[size:]
-		if len(rest) == 0 && count > 0 && i != count-1 {
-			return false
-		}
 	}
 	f.open = more && !f.damaged
 	return true
@@ -125,54 +123,61 @@ func (o *obu) kept() bool {
 	}
 }
 
+// unitAV1 is what the OBUs of a temporal unit say.
+type unitAV1 struct {
+	kept      bool // there is any that is kept
+	begins    bool // with something that a temporal unit begins with
+	coded     bool // there is a frame
+	key       bool // the first frame is a keyframe that is shown
+	malformed bool
+}
+
+func (u *unitAV1) take(o *obu) {
+	if !u.kept {
+		u.kept, u.begins = true, o.kind != obuTiles
+	}
+	switch o.kind {
+	case obuHeader, obuFrame:
+		if !u.coded {
+			u.coded = true
+			u.key = len(o.payload) > 0 && o.payload[0]&0xf0 == 0x10 // new, key, shown
+		}
+	case obuTiles:
+		u.malformed = u.malformed || !u.coded
+	}
+}
+
 func (a *formatAV1) inspect(f *frame, _ situation) picture {
 	var (
-		buf       [obuHead]byte
-		pic       picture
-		malformed bool
-		begins    bool // with something that a temporal unit begins with
-		any       bool
-		shown     bool // the first frame is a keyframe that is shown
+		buf [obuHead]byte
+		u   unitAV1
 	)
 	a.sequence = a.sequence[:0]
 	f.elements(func(e element) {
 		o := readOBU(e, buf[:])
-		malformed = malformed || !o.ok
-		if malformed || !o.kept() {
+		u.malformed = u.malformed || !o.ok
+		if u.malformed || !o.kept() {
 			return
 		}
-		if !any {
-			any, begins = true, o.kind != obuTiles
-		}
-		switch o.kind {
-		case obuSequence:
+		u.take(&o)
+		if o.kind == obuSequence {
 			a.sequence = appendOBU(a.sequence[:0], e, &o)
-		case obuHeader, obuFrame:
-			if !pic.coded {
-				pic.coded = true
-				shown = len(o.payload) > 0 && o.payload[0]&0xf0 == 0x10 // new, key, shown
-			}
-		case obuTiles:
-			malformed = malformed || !pic.coded
 		}
 	})
-	pic.whole = begins && !malformed
-	pic.coded = pic.coded || malformed
+	has := len(a.sequence) > 0
+	pic := picture{
+		coded: u.coded || u.malformed, whole: u.begins && !u.malformed, key: u.key && has,
+		order: order{ordered: true}, // hidden frames share the unit of the one that is shown
+	}
 	if !pic.whole || !pic.coded {
 		return pic
 	}
-	has := len(a.sequence) > 0
-	pic.key = shown && has
-	switch {
-	case pic.key:
+	if pic.key {
 		pic.usable = a.enact()
-	case has:
-		pic.usable = a.params != nil && bytes.Equal(a.sequence, a.params.SequenceHeader)
-	default:
-		pic.usable = a.params != nil
+	} else {
+		pic.usable = a.params != nil && (!has || bytes.Equal(a.sequence, a.params.SequenceHeader))
 	}
 	pic.params = a.params
-	pic.order.ordered = true // hidden frames share the unit of the one that is shown
 	return pic
 }
 

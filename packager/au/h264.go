@@ -1,6 +1,7 @@
 package au
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	mch264 "github.com/bluenviron/mediacommon/v2/pkg/codecs/h264"
@@ -41,9 +42,9 @@ func newH264(fmtp string, stats *Stats) *formatH264 {
 	for _, nal := range sprop(fmtp, "sprop-parameter-sets") {
 		switch nal[0] & 0x1f {
 		case h264SPS:
-			h.putSPS(nal, false)
+			h.putSPS(set{nal: nal})
 		case h264PPS:
-			h.putPPS(nal, false)
+			h.putPPS(set{nal: nal})
 		}
 	}
 	return h
@@ -107,28 +108,28 @@ func fragment(f *frame, header byte, c chunk) bool {
 func (h *formatH264) nal(f *frame, nal []byte) {
 	switch nal[0] & 0x1f {
 	case h264SPS:
-		h.putSPS(nal, true)
+		h.putSPS(set{nal: nal, stream: true})
 	case h264PPS:
-		h.putPPS(nal, true)
+		h.putPPS(set{nal: nal, stream: true})
 	default:
 		f.add(chunk{bytes: nal, first: true})
 	}
 }
 
-func (h *formatH264) putSPS(nal []byte, stream bool) {
-	h.setsSeen = h.setsSeen || stream
-	r := bitReader{buf: nal[1:], escaped: true}
+func (h *formatH264) putSPS(s set) {
+	h.setsSeen = h.setsSeen || s.stream
+	r := bitReader{buf: s.nal[1:], escaped: true}
 	r.bits(24) // profile, constraints, level
-	id := r.golomb()
-	if old := h.sets.sps.find(id); old == nil || string(old.nal) != string(nal) {
+	s.id, s.fresh = r.golomb(), true
+	if old := h.sets.sps.find(s.id); old == nil || !bytes.Equal(old.nal, s.nal) {
 		var sps mch264.SPS
-		if r.short || id > 31 || len(nal) > maxSet || sps.Unmarshal(nal) != nil || !saneH264(&sps) {
+		if r.short || s.id > 31 || len(s.nal) > maxSet || sps.Unmarshal(s.nal) != nil || !saneH264(&sps) {
 			h.stats.BadParams++
 			return
 		}
 	}
-	if h.sets.sps.put(set{id: id, nal: nal, stream: stream, fresh: true}) {
-		h.sets.pps.stale(id)
+	if h.sets.sps.put(s) {
+		h.sets.pps.stale(s.id)
 	}
 }
 
@@ -139,14 +140,14 @@ func saneH264(s *mch264.SPS) bool {
 		s.BitDepthLumaMinus8 <= 6 && s.BitDepthChromaMinus8 <= 6 && s.ChromaFormatIdc <= 3
 }
 
-func (h *formatH264) putPPS(nal []byte, stream bool) {
-	r := bitReader{buf: nal[1:], escaped: true}
-	id, parent := r.golomb(), r.golomb()
-	if r.short || id > 255 || parent > 31 || len(nal) > maxSet {
+func (h *formatH264) putPPS(s set) {
+	r := bitReader{buf: s.nal[1:], escaped: true}
+	s.id, s.parent, s.fresh = r.golomb(), r.golomb(), true
+	if r.short || s.id > 255 || s.parent > 31 || len(s.nal) > maxSet {
 		h.stats.BadParams++
 		return
 	}
-	h.sets.pps.put(set{id: id, parent: parent, nal: nal, stream: stream, fresh: true})
+	h.sets.pps.put(s)
 }
 
 func (h *formatH264) inspect(f *frame, at situation) picture {
@@ -158,6 +159,7 @@ func (h *formatH264) inspect(f *frame, at situation) picture {
 		head      [sliceHead]byte
 		recovery  bool
 		malformed bool
+		firstKind byte
 		slice     bitReader // of the first slice, behind the PPS id
 	)
 	f.elements(func(e element) {
@@ -174,6 +176,7 @@ func (h *formatH264) inspect(f *frame, at situation) picture {
 			refs.add(pps)
 			if !pic.coded {
 				pic.coded, pic.whole, pic.key = true, firstMB == 0, kind == h264IDR
+				firstKind = kind
 				slice = r
 				slice.buf = first[:copy(first[:], r.buf)]
 			}
@@ -194,7 +197,7 @@ func (h *formatH264) inspect(f *frame, at situation) picture {
 	}
 	if pic.usable {
 		pic.params = h.sets.params
-		pic.order = h.order(slice, pic.key)
+		pic.order = h.order(slice, firstKind)
 	}
 	return pic
 }
@@ -207,9 +210,9 @@ func (h *formatH264) fragmentedSets(f *frame) {
 		}
 		switch e[0].head & 0x1f {
 		case h264SPS:
-			h.putSPS(e.append(nil, 0, e.size()), true)
+			h.putSPS(set{nal: e.append(nil, 0, e.size()), stream: true})
 		case h264PPS:
-			h.putPPS(e.append(nil, 0, e.size()), true)
+			h.putPPS(set{nal: e.append(nil, 0, e.size()), stream: true})
 		}
 	})
 }
@@ -253,7 +256,7 @@ func paramsH264(s *mch264.SPS) *Params {
 }
 
 // order reads the picture order count, with r behind the PPS id.
-func (h *formatH264) order(r bitReader, key bool) order {
+func (h *formatH264) order(r bitReader, kind byte) order {
 	const baseline = 66
 	s := &h.sps
 	o := order{depth: 0, ordered: s.PicOrderCntType == 2 || s.ProfileIdc == baseline}
@@ -268,7 +271,7 @@ func (h *formatH264) order(r bitReader, key bool) order {
 		r.bits(2)
 	}
 	r.bits(s.Log2MaxFrameNumMinus4 + 4)
-	if key {
+	if kind == h264IDR {
 		r.golomb() // idr_pic_id
 	}
 	o.bits = s.Log2MaxPicOrderCntLsbMinus4 + 4

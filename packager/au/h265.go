@@ -42,7 +42,7 @@ func newH265(fmtp string, stats *Stats) *formatH265 {
 	for _, name := range []string{"sprop-vps", "sprop-sps", "sprop-pps"} {
 		for _, nal := range sprop(fmtp, name) {
 			if len(nal) > 2 {
-				h.put(nal, false)
+				h.put(set{nal: nal})
 			}
 		}
 	}
@@ -79,26 +79,26 @@ func (h *formatH265) nal(f *frame, nal []byte) {
 	}
 	switch kindH265(nal[0]) {
 	case h265VPS, h265SPS, h265PPS:
-		h.put(nal, true)
+		h.put(set{nal: nal, stream: true})
 	default:
 		f.add(chunk{bytes: nal, first: true})
 	}
 }
 
 // put stores a parameter set.
-func (h *formatH265) put(nal []byte, stream bool) {
-	if len(nal) > maxSet {
+func (h *formatH265) put(s set) {
+	if len(s.nal) > maxSet {
 		h.stats.BadParams++
 		return
 	}
-	r := bitReader{buf: nal[2:], escaped: true}
-	s := set{nal: nal, stream: stream, fresh: true}
-	switch kindH265(nal[0]) {
+	s.fresh = true
+	r := bitReader{buf: s.nal[2:], escaped: true}
+	switch kindH265(s.nal[0]) {
 	case h265VPS:
 		s.id = r.bits(4)
 		h.sets.vps.put(s)
 	case h265SPS:
-		h.setsSeen = h.setsSeen || stream
+		h.setsSeen = h.setsSeen || s.stream
 		h.putSPS(s)
 	case h265PPS:
 		s.id, s.parent = r.golomb(), r.golomb()
@@ -153,13 +153,8 @@ func (h *formatH265) inspect(f *frame, at situation) picture {
 		if k > h265MaxSlice {
 			return
 		}
-		r := bitReader{buf: head[2:], escaped: true}
-		first := r.flag()
-		if k >= h265BLA && k <= h265MaxIRAP {
-			r.bit() // no_output_of_prior_pics_flag
-		}
-		pps := r.golomb()
-		malformed = malformed || r.short || pps > 63
+		first, pps, ok := sliceH265(head)
+		malformed = malformed || !ok
 		refs.add(pps)
 		if !pic.coded {
 			pic.coded, pic.whole, kind = true, first, k
@@ -175,6 +170,17 @@ func (h *formatH265) inspect(f *frame, at situation) picture {
 	pic.recovery = recovery && !pic.key
 	h.decide(&pic, &refs, kind, at)
 	return pic
+}
+
+// sliceH265 reads the beginning of a slice segment header (H.265 7.3.6.1).
+func sliceH265(head []byte) (first bool, pps uint32, ok bool) {
+	r := bitReader{buf: head[2:], escaped: true}
+	first = r.flag()
+	if k := kindH265(head[0]); k >= h265BLA && k <= h265MaxIRAP {
+		r.bit() // no_output_of_prior_pics_flag
+	}
+	pps = r.golomb()
+	return first, pps, !r.short && pps <= 63
 }
 
 // decide finds out whether a decoder can show the picture.
@@ -197,7 +203,7 @@ func (h *formatH265) decide(pic *picture, refs *idSet, kind byte, at situation) 
 func (h *formatH265) fragmentedSets(f *frame) {
 	f.elements(func(e element) {
 		if k := kindH265(e[0].head); e[0].prefix == 2 && k >= h265VPS && k <= h265PPS {
-			h.put(e.append(nil, 0, e.size()), true)
+			h.put(set{nal: e.append(nil, 0, e.size()), stream: true})
 		}
 	})
 }

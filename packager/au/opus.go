@@ -1,6 +1,10 @@
 package au
 
-import mcopus "github.com/bluenviron/mediacommon/v2/pkg/codecs/opus"
+import (
+	"slices"
+
+	mcopus "github.com/bluenviron/mediacommon/v2/pkg/codecs/opus"
+)
 
 // maxOpus is the longest Opus packet: 120 ms at 48 kHz (RFC 6716 §3.4, R5).
 const maxOpus = 5760
@@ -34,6 +38,5 @@ func (o *formatOpus) inspect(f *frame, _ situation) picture {
 
 // build returns the payload itself: nobody changes it.
 func (o *formatOpus) build(f *frame) []byte {
-	b := f.chunks[0].bytes
-	return b[:len(b):len(b)]
+	return slices.Clip(f.chunks[0].bytes)
 }

@@ -14,6 +14,8 @@ type timeline struct {
 	started bool
 	last    int64 // of the previous access unit, in decoding order
 	arrival time.Time
+	// missing says that packets were lost since the previous access unit.
+	missing bool
 
 	dts     int64 // of the previous Unit
 	emitted bool
@@ -27,9 +29,11 @@ type timeline struct {
 
 // unwrap returns the presentation time of an access unit, and whether the
 // source's clock jumped before it (specs R9, R11). Presentation times equal the
-// RTP timestamp modulo 2^32, and rise over a jump. Gap says that packets are
-// missing before the unit: then a jump as long as the real time passed is none.
-func (t *timeline) unwrap(timestamp uint32, arrival time.Time, gap bool) (pts int64, jumped bool) {
+// RTP timestamp modulo 2^32, and rise over a jump. If packets are missing, a jump
+// as long as the time that passed is none.
+func (t *timeline) unwrap(timestamp uint32, arrival time.Time) (pts int64, jumped bool) {
+	missing := t.missing
+	t.missing = false
 	if !t.started {
 		t.started = true
 		t.last = int64(timestamp)
@@ -39,7 +43,7 @@ func (t *timeline) unwrap(timestamp uint32, arrival time.Time, gap bool) (pts in
 	delta := int64(int32(timestamp - uint32(t.last))) //nolint:gosec // wraps on purpose
 	limit := maxForward * t.rate
 	jumped = delta < -maxBack*t.rate || delta > limit
-	if jumped && gap && delta > 0 {
+	if jumped && missing && delta > 0 {
 		passed := int64(arrival.Sub(t.arrival).Seconds() * float64(t.rate))
 		jumped = delta-passed > limit || passed-delta > limit
 	}

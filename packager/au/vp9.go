@@ -159,8 +159,14 @@ func (v *formatVP9) enact(h *mcvp9.Header) bool {
 // second; the stream does not say it.
 func vp9Level(pixels int) int {
 	for _, l := range [...]struct{ pixels, level int }{
-		{36864, 11}, {73728, 20}, {122880, 21}, {245760, 30}, {552960, 31}, {983040, 40},
-		{2228224, 41}, {8912896, 51},
+		{36864, 11},
+		{73728, 20},
+		{122880, 21},
+		{245760, 30},
+		{552960, 31},
+		{983040, 40},
+		{2228224, 41},
+		{8912896, 51},
 	} {
 		if pixels <= l.pixels {
 			return l.level
