@@ -8,9 +8,10 @@ import (
 
 // Errors of calls that would make a playlist break its own promises.
 var (
-	// ErrLong says that a part is longer than PART-TARGET, or a segment than
-	// EXT-X-TARGETDURATION. Both are fixed for the life of the playlist.
-	ErrLong = errors.New("longer than the playlist allows")
+	// ErrDuration says that a part or a segment has no duration, or that a part
+	// is longer than PART-TARGET or a segment than EXT-X-TARGETDURATION. Both are
+	// fixed for the life of the playlist.
+	ErrDuration = errors.New("duration is out of range")
 	// ErrOpen says that the open segment has parts, so the playlist cannot end.
 	ErrOpen = errors.New("open segment has parts")
 	// ErrEnded says that nothing can follow EXT-X-ENDLIST.
@@ -119,7 +120,6 @@ type Media struct {
 
 	first         uint64 // media sequence number of the first listed segment
 	discontinuity uint64 // EXT-X-DISCONTINUITY-SEQUENCE
-	broken        bool   // there was a discontinuity
 	end           time.Duration
 
 	open      opened
@@ -170,8 +170,9 @@ func (m *Media) AddPart(p Part) error {
 	if err := checkURI(p.URI); err != nil {
 		return err
 	}
-	if grains(p.Duration) > grainsUp(m.cfg.Part) {
-		return fmt.Errorf("add part %s of %v: %w", p.URI, p.Duration, ErrLong)
+	// The printed values must compare right (specs L43).
+	if d := grains(p.Duration); d <= 0 || d > grainsUp(m.cfg.Part) {
+		return fmt.Errorf("add part %s of %v: %w", p.URI, p.Duration, ErrDuration)
 	}
 	if err := m.start(); err != nil {
 		return fmt.Errorf("add part %s: %w", p.URI, err)
@@ -210,7 +211,6 @@ func (m *Media) start() error {
 	o.ownMap = o.discontinuity || m.nextInit != m.init
 	if o.discontinuity {
 		o.head = append(o.head, "#EXT-X-DISCONTINUITY\n"...)
-		m.broken = true
 	}
 	m.init = m.nextInit
 	m.inits[m.init]++
@@ -231,10 +231,10 @@ func (m *Media) CloseSegment(s Segment) (Removed, error) {
 	if err := checkURI(s.URI); err != nil {
 		return Removed{}, err
 	}
-	// §4.4.3.1: the printed value, rounded to the nearest integer.
+	// §4.4.3.1: the printed value counts, rounded to the nearest integer.
 	const half = int64(time.Second / grain / 2)
-	if (grains(s.Duration)+half)/(2*half) > m.target {
-		return Removed{}, fmt.Errorf("close segment %s of %v: %w", s.URI, s.Duration, ErrLong)
+	if d := grains(s.Duration); d <= 0 || (d+half)/(2*half) > m.target {
+		return Removed{}, fmt.Errorf("close segment %s of %v: %w", s.URI, s.Duration, ErrDuration)
 	}
 	if err := m.start(); err != nil {
 		return Removed{}, fmt.Errorf("close segment %s: %w", s.URI, err)

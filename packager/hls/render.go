@@ -51,31 +51,23 @@ func appendMap(b []byte, uri string) []byte {
 }
 
 // appendCounters appends the two sequence numbers; they precede any segment
-// (specs L18, L19).
+// (specs L18, L19). The second is written even while it is 0, so that a version
+// with the first discontinuity adds no line to the header (specs L35).
 func (m *Media) appendCounters(b []byte) []byte {
 	b = append(b, "#EXT-X-MEDIA-SEQUENCE:"...)
 	b = strconv.AppendUint(b, m.first, 10)
-	b = append(b, '\n')
-	if m.broken {
-		b = append(b, "#EXT-X-DISCONTINUITY-SEQUENCE:"...)
-		b = strconv.AppendUint(b, m.discontinuity, 10)
-		b = append(b, '\n')
-	}
-	return b
+	b = append(b, "\n#EXT-X-DISCONTINUITY-SEQUENCE:"...)
+	b = strconv.AppendUint(b, m.discontinuity, 10)
+	return append(b, '\n')
 }
 
 // appendFirstMap appends the EXT-X-MAP of the first listed segment if that does
 // not bring its own: the tag outlives the segment that it came with.
 func (m *Media) appendFirstMap(b []byte) []byte {
-	switch {
-	case len(m.records) > 0:
-		if r := &m.records[0]; !r.ownMap {
-			return appendMap(b, r.init)
-		}
-	case m.open.started && !m.open.ownMap:
-		return appendMap(b, m.init)
+	if len(m.records) == 0 || m.records[0].ownMap {
+		return b
 	}
-	return b
+	return appendMap(b, m.records[0].init)
 }
 
 // appendEnd appends what follows the last part: hints, reports, ENDLIST.
@@ -164,9 +156,7 @@ func (m *Media) Plain() [][]byte {
 	}
 	b := append(make([]byte, 0, size), m.header.plain...)
 	b = m.appendCounters(b)
-	if len(m.records) > 0 {
-		b = m.appendFirstMap(b)
-	}
+	b = m.appendFirstMap(b)
 	header := len(b)
 	for i := range recent {
 		b = append(append(b, recent[i].head...), recent[i].tail...)

@@ -74,9 +74,9 @@ func checkURI(uri string) error {
 	if uri == "" || uri[0] == '#' {
 		return fmt.Errorf("check URI %q: it is empty or looks like a tag", uri)
 	}
-	for i := range len(uri) {
-		if c := uri[i]; c == '"' || c <= 0x20 || c >= 0x7f {
-			return fmt.Errorf("check URI %q: character %q cannot stand in a playlist", uri, c)
+	for _, r := range uri {
+		if r == '"' || r <= 0x20 || r >= 0x7f {
+			return fmt.Errorf("check URI %q: character %q cannot stand in a playlist", uri, r)
 		}
 	}
 	return nil
