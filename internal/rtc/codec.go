@@ -126,8 +126,12 @@ func fitH264(offered, wanted string) int {
 		id := param(fmtp, "profile-level-id", "")
 		return strings.ToLower(id[:min(2, len(id))])
 	}
-	if p := profile(wanted); p != "" && p == profile(offered) {
+	switch want, have := profile(wanted), profile(offered); { // OBS claims baseline whatever it sends (specs L84)
+	case want == "":
+	case want == have:
 		score += 2
+	case want < have: // 42 baseline, 4d main, 64 high
+		score++
 	}
 	return score
 }

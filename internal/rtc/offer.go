@@ -146,7 +146,7 @@ type normal struct {
 	section    Section
 	rtx        int // payload type of the retransmission format, 0 if none
 	setup      string
-	stream     string // id of the MediaStream, "" if unknown
+	stream     string   // id of the MediaStream, "" if unknown
 	layers     []string // RIDs in the order of the offer
 	ssrcs      []uint32
 	candidates []string
@@ -235,7 +235,7 @@ func (n *normal) transport(desc *sdp.SessionDescription, media *sdp.MediaDescrip
 	if !n.creds.valid() {
 		return refused("the %s section has no valid a=ice-ufrag and a=ice-pwd (RFC 8839 §5.4)", n.section.Kind)
 	}
-	n.print = value(sdp.AttrKeyFingerprint)
+	n.print = value("fingerprint")
 	if len(strings.Fields(n.print)) != 2 {
 		return refused("the %s section has no a=fingerprint: DTLS-SRTP is the only key exchange", n.section.Kind)
 	}
@@ -265,7 +265,7 @@ func (n *normal) codec(media *sdp.MediaDescription, rules Rules) error {
 	offered := codecs(media)
 	i := choose(offered, wanted)
 	if i < 0 {
-		return noCodec(kind, offered, wanted)
+		return noCodec(n.section.Kind, offered, wanted, rules.Direction)
 	}
 	c := offered[i]
 	for _, w := range wanted {
@@ -288,7 +288,7 @@ func (n *normal) codec(media *sdp.MediaDescription, rules Rules) error {
 
 // noCodec says what is accepted, and why the best-known codec is not (specs
 // W30, W31).
-func noCodec(kind Kind, offered, wanted []Codec) error {
+func noCodec(kind Kind, offered, wanted []Codec, d Direction) error {
 	var names []string
 	for _, w := range wanted {
 		if !slices.Contains(names, w.Name) {
@@ -296,6 +296,9 @@ func noCodec(kind Kind, offered, wanted []Codec) error {
 		}
 	}
 	accepted := strings.Join(names, ", ")
+	if d == Send {
+		return refused("the stream's %s is %s, which the offer does not have in that form: offer to receive it", kind, accepted)
+	}
 	if slices.ContainsFunc(offered, func(c Codec) bool { return strings.EqualFold(c.Name, "VP8") }) {
 		return refused("VP8 cannot be put into HLS: no player takes it in fragmented MP4. Offer %s (in a browser: RTCRtpTransceiver.setCodecPreferences)", accepted)
 	}

@@ -173,7 +173,9 @@ func (g *Registry) connected(x *Session) {
 	case <-x.connected:
 	default:
 		close(x.connected)
-		g.pending--
+		if !x.gone {
+			g.pending--
+		}
 	}
 }
 
@@ -239,9 +241,11 @@ func (x *Session) finish() {
 	x.wg.Wait()
 	g.mu.Lock()
 	delete(g.sessions, x.id)
+	x.gone = true
+	pending := errors.Is(x.lost(), ErrNeverConnected)
 	g.mu.Unlock()
+	g.give(pending)
 	close(x.done)
-	g.give(errors.Is(x.lost(), ErrNeverConnected))
 }
 
 // newID returns 128 random bits after a letter for the direction, which lets

@@ -26,12 +26,13 @@ type Session struct {
 	done      chan struct{} // closed when nothing of the Session is left
 	wg        sync.WaitGroup
 
-	patch resource // the state that PATCHes change
+	patch *resource // the state that PATCHes change
+	gone  bool      // below registry.mu: its place was given back
 
 	mu     sync.Mutex
 	cancel context.CancelCauseFunc // below mu: nil before Start
 	reason error                   // below mu: why it ends
-	notes  []slog.Attr // below mu: for the log line at the end
+	notes  []slog.Attr             // below mu: for the log line at the end
 }
 
 // Start registers the Session's URL and runs run on a goroutine of its own. The

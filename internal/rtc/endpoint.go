@@ -1,0 +1,96 @@
+package rtc
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/whipcast/whipcast/internal/problem"
+)
+
+const endpointMethods = "GET, HEAD, OPTIONS, POST"
+
+// endpoint is where Sessions are made: /whip/{stream} or /whep/{stream}.
+type endpoint struct {
+	registry *Registry
+	cfg      EndpointConfig
+}
+
+// Endpoint returns the handler of an endpoint (RFC 9725 §4.1, §4.2): it answers
+// every method, checks the POST and sends the answer of the Session that
+// cfg.Accept started.
+func (g *Registry) Endpoint(cfg EndpointConfig) http.Handler {
+	return &endpoint{registry: g, cfg: cfg}
+}
+
+func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	cors(w.Header())
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		if e.cfg.Direction == Send { // this is how players recognise WHEP (specs E1)
+			w.Header().Set("Content-Type", typeSDP)
+			w.Header().Set("Content-Length", "0")
+			w.WriteHeader(http.StatusOK)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	case http.MethodOptions:
+		w.Header().Set("Accept-Post", typeSDP)
+		options(w, endpointMethods)
+	case http.MethodPost:
+		if err := e.post(w, r); err != nil {
+			e.registry.fail(w, r, err)
+		}
+	default:
+		notAllowed(w, endpointMethods)
+	}
+}
+
+// post makes a Session. All that can be wrong with the request is found before
+// anything is taken (specs W12).
+func (e *endpoint) post(w http.ResponseWriter, r *http.Request) error {
+	g := e.registry
+	if !g.posts.allow(addressOf(r.RemoteAddr), time.Now()) {
+		return problem.Problem{
+			Status: http.StatusTooManyRequests, Title: "Too many requests",
+			Detail: "this address makes sessions too fast: wait before the next attempt", RetryAfter: 2 * time.Second,
+		}
+	}
+	name := strings.TrimPrefix(r.URL.Path, e.cfg.Prefix)
+	if e.cfg.ValidName != nil && !e.cfg.ValidName(name) {
+		return problem.Problem{
+			Status: http.StatusNotFound, Title: "No such stream",
+			Detail: "a stream's name has 1 to 64 letters, digits, dots, dashes and underscores, and begins with a letter or digit",
+		}
+	}
+	principal, err := g.authorize(e.cfg.Direction, r, name)
+	if err != nil {
+		return err
+	}
+	if contentType(r) != typeSDP {
+		w.Header().Set("Accept-Post", typeSDP)
+		return problem.Problem{
+			Status: http.StatusUnsupportedMediaType, Title: "Unsupported media type",
+			Detail: "send the SDP offer with Content-Type: application/sdp",
+		}
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	x, err := e.cfg.Accept(r.Context(), Request{Stream: name, Principal: principal, Body: body})
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", typeSDP)
+	h.Set("Location", "/session/"+x.id) // W19: absolute path, no query
+	h.Set("ETag", x.patch.tag())
+	h.Set("Cache-Control", "no-store")
+	for _, link := range links(g.cfg.ICEServers) {
+		h.Add("Link", link)
+	}
+	w.WriteHeader(http.StatusCreated)
+	_, _ = w.Write([]byte(x.answer)) // if it does not arrive, the Session is reaped
+	return nil
+}
