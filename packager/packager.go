@@ -1,0 +1,130 @@
+// Package packager turns the packets of a Stream into the files of an HLS
+// presentation, and hands each file to a Sink.
+//
+//	stream.Subscription ──▶ pump, au ──▶ runner ──▶ presentation ──▶ storage.Sink
+//	      (a layer)       (goroutine)  (goroutine)  segmenter, fmp4, hls
+//
+// Invariant: one goroutine owns a presentation; what decides is pure, without
+// goroutine, clock or I/O. The package does not know WebRTC, nor which Sinks
+// there are.
+package packager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/whipcast/whipcast/packager/au"
+	"github.com/whipcast/whipcast/storage"
+	"github.com/whipcast/whipcast/stream"
+)
+
+// Config says how presentations are cut. The zero value works.
+type Config struct {
+	// Segment is how long segments should be: 2 s by default, 500 ms to 10 s.
+	// Publishers that send key frames further apart get longer ones.
+	Segment time.Duration
+	// Part is PART-TARGET, the longest a partial segment may be: 500 ms by
+	// default, 200 ms to the segment's length.
+	Part time.Duration
+	// Window is how much is kept listed: 60 s by default, at least three segments.
+	Window time.Duration
+	// Grace is how long after its publisher left a presentation waits for the
+	// next one before it ends: 60 s by default.
+	Grace time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	within := func(d, usual, least, most time.Duration) time.Duration {
+		if d <= 0 {
+			d = usual
+		}
+		return min(max(d, least), most)
+	}
+	c.Segment = within(c.Segment, 2*time.Second, 500*time.Millisecond, maxTarget)
+	c.Part = within(c.Part, 500*time.Millisecond, 200*time.Millisecond, c.Segment)
+	c.Window = within(c.Window, time.Minute, 3*c.Segment, 24*time.Hour)
+	c.Grace = within(c.Grace, time.Minute, 0, 24*time.Hour)
+	return c
+}
+
+// Metrics are running totals over all Streams of a Packager. Any goroutine may
+// read them.
+type Metrics struct {
+	Presentations    atomic.Uint64 // begun
+	Segments         atomic.Uint64
+	Parts            atomic.Uint64 // with media
+	GapParts         atomic.Uint64 // without
+	Discontinuities  atomic.Uint64
+	KeyframeRequests atomic.Uint64 // before they are coalesced
+	Dropped          atomic.Uint64 // units without a place: before a key frame, or late
+	Silence          atomic.Uint64 // audio frames that were made up
+	Lagged           atomic.Uint64 // times that a Layer's ring overtook us
+	SinkErrors       atomic.Uint64
+	Lost             atomic.Uint64 // packets that never came
+	Damaged          atomic.Uint64 // pictures dropped for that
+}
+
+// add takes the totals of a Source that has ended.
+func (m *Metrics) add(s au.Stats) {
+	m.Lost.Add(s.Lost)
+	m.Damaged.Add(s.Damaged)
+}
+
+// Packager packages Streams. Its methods may be called from any goroutine.
+type Packager struct {
+	cfg     Config
+	sink    storage.Sink
+	log     *slog.Logger
+	metrics Metrics
+}
+
+// New returns a Packager that puts everything into sink.
+func New(cfg Config, sink storage.Sink, log *slog.Logger) *Packager {
+	return &Packager{cfg: cfg.withDefaults(), sink: sink, log: log}
+}
+
+// Metrics returns the running totals.
+func (p *Packager) Metrics() *Metrics { return &p.metrics }
+
+// Run packages one Stream: it waits for a publisher, and goes on over reconnects.
+// When no publisher came back within Config.Grace it ends the presentation,
+// deletes its files as they expire, and returns nil. A publisher that comes
+// meanwhile begins a new presentation.
+//
+// When ctx ends it closes what is open, ends the playlists and returns the
+// context's error within a few seconds; the files stay. Run for each Stream from
+// a goroutine of its own, one at a time for a Stream.
+func (p *Packager) Run(ctx context.Context, s *stream.Stream) error {
+	log := p.log.With("stream", s.Name())
+	inner, cancel := context.WithCancel(ctx)
+	r := &runner{
+		cfg: p.cfg, stream: s, log: log, metrics: &p.metrics,
+		events: make(chan event, queued),
+		out:    outlet{sink: p.sink, log: log, metrics: &p.metrics},
+		pumps:  map[stream.LayerID]*pump{},
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	r.start = func(run func(context.Context) error) {
+		wg.Go(func() {
+			if err := run(inner); err != nil && inner.Err() == nil {
+				log.Debug("reader ended", "error", err)
+			}
+		})
+	}
+	r.start(r.watch)
+	err := r.run(ctx)
+	if err == nil {
+		return nil
+	}
+	if stopErr := r.stop(ctx); stopErr != nil {
+		err = errors.Join(err, stopErr)
+	}
+	return fmt.Errorf("package %s: %w", s.Name(), err)
+}

@@ -1,0 +1,200 @@
+package packager
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/whipcast/whipcast/packager/au"
+	"github.com/whipcast/whipcast/stream"
+)
+
+const (
+	// batch is how many packets a pump reads at once.
+	batch = 64
+	// patience is how long a pump waits for packets before it lets the Assembler
+	// give up on missing ones.
+	patience = 100 * time.Millisecond
+	// askEvery is how far apart a pump's or runner's requests for a key frame are.
+	askEvery = 500 * time.Millisecond
+	// keyPatience is how long without a key frame before that is worth a warning
+	// (specs R21).
+	keyPatience = 10 * time.Second
+)
+
+// event is what a runner hears: from the pumps, and of the Stream's State.
+type event struct {
+	source *stream.Source // which the units, or the end, are of
+	units  []au.Unit
+	ended  bool // the Source has ended: nothing more of it comes
+	gone   bool // the Stream was removed
+	state  *stream.State
+}
+
+// pump turns one Layer's packets into units and sends them in batches. It is one
+// goroutine; it outlives publishers.
+type pump struct {
+	sub     *stream.Subscription
+	events  chan<- event
+	log     *slog.Logger
+	metrics *Metrics
+
+	source *stream.Source
+	asm    *au.Assembler // nil before the first packet and for unknown codecs
+	asked  time.Time
+	since  time.Time // first packet of the source
+	warned warnings
+}
+
+// warnings are what was already said of a Source.
+type warnings struct{ noKey, disorder bool }
+
+// run reads until the context ends or the Stream is removed. While it has a
+// source, a read ends after some patience, so that the Assembler can give up on
+// missing packets; one deadline serves many reads.
+func (p *pump) run(ctx context.Context) error {
+	defer p.sub.Close()
+	packets := make([]stream.Packet, batch)
+	for {
+		patient, cancel := context.WithTimeout(ctx, patience)
+		err := p.readUntil(ctx, patient, packets)
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// readUntil reads and handles batches until patient ends. Without a source
+// there is nothing to hurry for, and it waits for ctx.
+func (p *pump) readUntil(ctx, patient context.Context, packets []stream.Packet) error {
+	for patient.Err() == nil {
+		wait := patient
+		if p.asm == nil {
+			wait = ctx
+		}
+		n, err := p.sub.Read(wait, packets)
+		switch {
+		case n > 0:
+			err = p.take(ctx, packets[:n])
+			clear(packets[:n])
+		case errors.Is(err, stream.ErrLagged):
+			p.metrics.Lagged.Add(1)
+			err = nil
+		case errors.Is(err, stream.ErrOffline):
+			err = p.endSource(ctx)
+		case errors.Is(err, io.EOF):
+			if err = p.endSource(ctx); err == nil {
+				err = p.send(ctx, event{gone: true})
+			}
+			return errors.Join(err, io.EOF)
+		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+			err = p.overdue(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take assembles a batch; all its packets are of one Source.
+func (p *pump) take(ctx context.Context, packets []stream.Packet) error {
+	if packets[0].Source != p.source {
+		if err := p.endSource(ctx); err != nil {
+			return err
+		}
+		p.begin(packets[0].Source)
+	}
+	if p.asm == nil {
+		return nil
+	}
+	units := make([]au.Unit, 0, 4)
+	for i := range packets {
+		k := &packets[i]
+		units = p.asm.Push(au.Packet{
+			Arrival: k.Arrival, Timestamp: k.Timestamp, Sequence: k.Sequence, Marker: k.Marker, Payload: k.Payload,
+		}, units)
+	}
+	p.check()
+	return p.deliver(ctx, units)
+}
+
+// begin makes an Assembler for a new Source (specs R27).
+func (p *pump) begin(source *stream.Source) {
+	layer := source.Layer
+	p.source, p.since, p.warned = source, time.Now(), warnings{}
+	asm, err := au.New(layer.Codec.Name, au.Config{Strict: layer.OnRequest, Fmtp: layer.Codec.Fmtp})
+	if err != nil {
+		p.log.Warn("layer cannot be packaged", "layer", layer.ID, "error", err)
+	}
+	p.asm = asm
+}
+
+// overdue lets the Assembler give up on packets that are missing for too long.
+func (p *pump) overdue(ctx context.Context) error {
+	units := p.asm.Advance(time.Now(), nil)
+	p.check()
+	return p.deliver(ctx, units)
+}
+
+// endSource flushes what is left of the present Source.
+func (p *pump) endSource(ctx context.Context) error {
+	if p.source == nil {
+		return nil
+	}
+	var units []au.Unit
+	if p.asm != nil {
+		units = p.asm.Flush(nil)
+		p.metrics.add(p.asm.Stats())
+	}
+	e := event{source: p.source, units: units, ended: true}
+	p.source, p.asm = nil, nil
+	return p.send(ctx, e)
+}
+
+func (p *pump) deliver(ctx context.Context, units []au.Unit) error {
+	if len(units) == 0 {
+		return nil
+	}
+	return p.send(ctx, event{source: p.source, units: units})
+}
+
+// send gives an event to the runner. It blocks when that is busy: then packets
+// wait in the ring, and what does not fit there is lost for us alone.
+func (p *pump) send(ctx context.Context, e event) error {
+	select {
+	case p.events <- e:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// check asks for a key frame where the Assembler needs one, and says once what a
+// person should know of the Source.
+func (p *pump) check() {
+	now := time.Now()
+	needs := p.asm.NeedKeyframe()
+	if needs && now.Sub(p.asked) >= askEvery {
+		p.asked = now
+		p.metrics.KeyframeRequests.Add(1)
+		p.sub.RequestKeyframe()
+	}
+	stats := p.asm.Stats()
+	if !p.warned.disorder && stats.Disordered > 0 {
+		p.warned.disorder = true
+		p.log.Warn("publisher stamps B-frames in decoding order: set B-frames to 0 in the encoder", "layer", p.source.Layer.ID)
+	}
+	if late := now.Sub(p.since) >= keyPatience && stats.Keyframes == 0 && needs; late && !p.warned.noKey {
+		p.warned.noKey = true
+		if stats.IntraRefresh() {
+			p.log.Warn("publisher uses intra refresh and sends no key frames: turn it off and set the key frame interval to 1-2 s",
+				"layer", p.source.Layer.ID)
+			return
+		}
+		p.log.Warn("no key frame for 10 s: set the key frame interval to 1-2 s", "layer", p.source.Layer.ID)
+	}
+}

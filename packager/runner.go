@@ -1,0 +1,645 @@
+package packager
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/whipcast/whipcast/packager/au"
+	"github.com/whipcast/whipcast/stream"
+)
+
+const (
+	// queued is how many batches of units may wait for a runner.
+	queued = 64
+	// holdFor is how long the first units of an Epoch are held for the other
+	// track and for sender reports (specs R3).
+	holdFor = 500 * time.Millisecond
+	// holdBytes bounds what is held while key frames are observed.
+	holdBytes = 48 << 20
+	// lingerFor is how long units are waited for of a track whose Epoch is over.
+	lingerFor = 500 * time.Millisecond
+	// tick is how often a runner looks at the clock.
+	tick = 100 * time.Millisecond
+	// stopWithin is how long the last words may take when the context has ended.
+	stopWithin = 3 * time.Second
+	// distrust is how far sender reports and arrival times may contradict each
+	// other about the offset of the tracks before the reports are ignored.
+	distrust = 3 * time.Second
+)
+
+// tracks says which kinds of media there are.
+type tracks struct{ video, audio bool }
+
+// runner packages one Stream. It is one goroutine, which owns all of it.
+type runner struct {
+	cfg     Config
+	stream  *stream.Stream
+	log     *slog.Logger
+	metrics *Metrics
+	out     outlet
+	shelf   shelf
+	events  chan event
+	start   func(run func(context.Context) error) // starts a goroutine that Run waits for
+	pumps   map[stream.LayerID]*pump
+
+	state   stream.State
+	gone    bool // the Stream was removed
+	lived   bool // there was a publisher
+	present *presentation
+	begun   time.Time // when the presentation began
+	live    *epoch    // what the presentation takes units of
+	next    *epoch    // what is held until live is over and enough is known
+	asked   time.Time // when a key frame was last asked for
+}
+
+// epoch is what is known of a publisher's Epoch.
+type epoch struct {
+	number  uint64
+	sources [2]*stream.Source // of lead and audio; lead is the audio without video
+	ended   [2]bool
+	over    time.Time // when the State said so
+	observer
+	arrivals [2]arrivals
+	newest   [2]int64 // newest time of each track
+	seen     [2]bool
+
+	// What is held before the Epoch goes live.
+	held    []held
+	bytes   int
+	since   time.Time // when the first unit that can lead was there
+	warned  bool
+	distant bool // reports and arrivals contradict each other
+}
+
+// held is a unit of a track.
+type held struct {
+	track int
+	unit  au.Unit
+}
+
+// The tracks of an Epoch.
+const (
+	leading = 0
+	second  = 1 // the audio beside video
+)
+
+// watch sends every State of the Stream.
+func (r *runner) watch(ctx context.Context) error {
+	var seen uint64
+	for {
+		state := r.stream.State()
+		if state.Version != seen || seen == 0 {
+			seen = state.Version
+			select {
+			case r.events <- event{state: &state}:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if _, err := r.stream.Wait(ctx, seen); err != nil {
+			return err
+		}
+	}
+}
+
+// run handles events until the context ends, or until all is done: the
+// presentation has ended and its files are deleted.
+func (r *runner) run(ctx context.Context) error {
+	timer := time.NewTicker(tick)
+	defer timer.Stop()
+	for {
+		var err error
+		select {
+		case e := <-r.events:
+			err = r.handle(ctx, e)
+		case <-timer.C:
+			err = r.look(ctx, time.Now())
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		if r.done() {
+			return nil
+		}
+	}
+}
+
+// done reports whether nothing is left to do.
+func (r *runner) done() bool {
+	return (r.lived || r.gone) && !r.state.Live && r.present == nil && r.live == nil && r.next == nil &&
+		len(r.shelf.items) == 0
+}
+
+// handle takes one event.
+func (r *runner) handle(ctx context.Context, e event) error {
+	switch {
+	case e.state != nil:
+		if err := r.adopt(*e.state); err != nil {
+			return err
+		}
+	case e.gone:
+		r.gone = true
+	default:
+		if err := r.receive(ctx, e); err != nil {
+			return err
+		}
+	}
+	return r.turn(ctx, time.Now())
+}
+
+// adopt takes a new State: a new Epoch is awaited, or the present one is over.
+func (r *runner) adopt(state stream.State) error {
+	if state.Version <= r.state.Version && r.state.Version > 0 {
+		return nil
+	}
+	r.state = state
+	now := time.Now()
+	for _, e := range []*epoch{r.live, r.next} {
+		if e != nil && e.over.IsZero() && (!state.Live || state.Epoch != e.number) {
+			e.over = now
+		}
+	}
+	if !state.Live || r.next != nil && r.next.number == state.Epoch || r.live != nil && r.live.number == state.Epoch {
+		return nil
+	}
+	r.lived = true
+	e := r.newEpoch(state)
+	if e == nil {
+		r.log.Warn("publisher offers neither audio nor video")
+		return nil
+	}
+	r.abandon(r.next)
+	r.next = e
+	for _, source := range e.sources {
+		if err := r.subscribe(source); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newEpoch chooses what to package of a State: the best video layer and the
+// audio. It returns nil if there is nothing.
+func (r *runner) newEpoch(state stream.State) *epoch {
+	e := &epoch{number: state.Epoch}
+	var audio *stream.Source
+	for _, source := range state.Sources {
+		switch kind := source.Layer.ID.Kind; {
+		case kind == stream.Video && e.sources[leading] == nil:
+			e.sources[leading] = source
+		case kind == stream.Audio && audio == nil:
+			audio = source
+		}
+	}
+	if e.sources[leading] == nil {
+		e.sources[leading] = audio
+	} else {
+		e.sources[second] = audio
+	}
+	if e.sources[leading] == nil {
+		return nil
+	}
+	e.observer = observer{segment: r.cfg.Segment, onRequest: !e.tracks().video || e.sources[leading].Layer.OnRequest}
+	return e
+}
+
+// again returns an Epoch of the same publisher that begins anew: its clock
+// jumped, or the presentation is replaced.
+func (e *epoch) again() *epoch {
+	n := &epoch{number: e.number, sources: e.sources, ended: e.ended, over: e.over, observer: e.observer}
+	n.observer.keyed, n.observer.elapsed = false, 0
+	return n
+}
+
+func (e *epoch) tracks() tracks {
+	video := e.sources[leading].Layer.ID.Kind == stream.Video
+	return tracks{video: video, audio: !video || e.sources[second] != nil}
+}
+
+// track returns which track of the Epoch a Source is.
+func (e *epoch) track(source *stream.Source) (int, bool) {
+	if e == nil {
+		return 0, false
+	}
+	for i, s := range e.sources {
+		if s == source && s != nil {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// finished reports whether no unit of the Epoch comes any more.
+func (e *epoch) finished(now time.Time) bool {
+	if e.over.IsZero() {
+		return false
+	}
+	for i, source := range e.sources {
+		if source != nil && !e.ended[i] {
+			return now.Sub(e.over) >= lingerFor
+		}
+	}
+	return true
+}
+
+// subscribe starts a pump for a Source's Layer unless there is one.
+func (r *runner) subscribe(source *stream.Source) error {
+	if source == nil {
+		return nil
+	}
+	id := source.Layer.ID
+	if _, ok := r.pumps[id]; ok {
+		return nil
+	}
+	sub, err := r.stream.Subscribe(id)
+	if err != nil {
+		return err
+	}
+	p := &pump{sub: sub, events: r.events, log: r.log, metrics: r.metrics}
+	r.pumps[id] = p
+	r.start(p.run)
+	return nil
+}
+
+// receive takes units, or the end, of a Source.
+func (r *runner) receive(ctx context.Context, e event) error {
+	_, live := r.live.track(e.source)
+	_, next := r.next.track(e.source)
+	if !live && !next { // the units were faster than the State
+		if err := r.adopt(r.stream.State()); err != nil {
+			return err
+		}
+	}
+	for i := range e.units {
+		if err := r.unit(ctx, e.source, &e.units[i]); err != nil {
+			return err
+		}
+	}
+	if e.ended {
+		for _, epoch := range []*epoch{r.live, r.next} {
+			if track, ok := epoch.track(e.source); ok {
+				epoch.ended[track] = true
+			}
+		}
+	}
+	return nil
+}
+
+// unit takes one unit: into the presentation, or on hold.
+func (r *runner) unit(ctx context.Context, source *stream.Source, u *au.Unit) error {
+	if track, ok := r.next.track(source); ok {
+		r.hold(r.next, held{track: track, unit: *u})
+		return nil
+	}
+	track, ok := r.live.track(source)
+	if !ok {
+		r.metrics.Dropped.Add(1)
+		return nil
+	}
+	e := r.live
+	if track == leading {
+		if u.Restart { // specs R11
+			r.log.Warn("publisher's clock jumped", "layer", source.Layer.ID)
+			return r.renew(ctx, e.again(), held{track: track, unit: *u})
+		}
+		if gop, ok := r.present.outgrown(u); ok && r.replaceable(e, gop) {
+			return r.replace(ctx, e, gop, *u)
+		}
+	}
+	e.note(track, u)
+	if track == second && u.Restart {
+		e.arrivals[second] = arrivals{}
+		e.note(track, u)
+		r.present.sound.aim(r.offset(e, r.present.offset))
+	}
+	return r.package1(ctx, track, u)
+}
+
+// package1 gives one unit to the presentation.
+func (r *runner) package1(ctx context.Context, track int, u *au.Unit) error {
+	if track == leading && r.present.lead != r.present.audio {
+		return r.present.video(ctx, u)
+	}
+	return r.present.sounding(ctx, u)
+}
+
+// note remembers a unit's time, for the alignment of the tracks.
+func (e *epoch) note(track int, u *au.Unit) {
+	e.newest[track], e.seen[track] = u.DTS, true
+	e.arrivals[track].add(u.DTS, e.rate(track), u.Arrival)
+}
+
+func (e *epoch) rate(track int) int64 {
+	if track == leading && e.tracks().video {
+		return videoRate
+	}
+	return opusRate
+}
+
+// hold keeps a unit until its Epoch goes live.
+func (r *runner) hold(e *epoch, h held) {
+	if h.track == leading {
+		if e.since.IsZero() && !h.unit.Key {
+			r.metrics.Dropped.Add(1)
+			return
+		}
+		if e.since.IsZero() {
+			e.since = time.Now()
+		}
+		e.observer.add(fromTicks(h.unit.DTS, e.rate(leading)), h.unit.Key)
+	} else if e.since.IsZero() && len(e.held) >= holdFrames { // audio before any video
+		e.bytes -= len(e.held[0].unit.Data)
+		e.held = e.held[1:]
+		r.metrics.Dropped.Add(1)
+	}
+	e.note(h.track, &h.unit)
+	e.held = append(e.held, h)
+	e.bytes += len(h.unit.Data)
+}
+
+// holdFrames bounds the audio that is held while there is no video yet.
+const holdFrames = 250
+
+// turn ends the live Epoch when it is over, and lets the next one go live when
+// enough is known of it.
+func (r *runner) turn(ctx context.Context, now time.Time) error {
+	if r.live != nil && r.live.finished(now) {
+		r.live = nil
+		if err := r.present.finish(ctx); err != nil {
+			return err
+		}
+	}
+	if r.next == nil || r.live != nil {
+		return nil
+	}
+	over := r.next.finished(now)
+	if r.next.since.IsZero() {
+		if over {
+			r.abandon(r.next)
+			r.next = nil
+		}
+		return nil
+	}
+	target, ok := r.target(r.next)
+	if over || r.next.bytes > holdBytes {
+		ok = true
+	}
+	if !ok || !over && !r.next.aligned(now) {
+		return nil
+	}
+	return r.activate(ctx, target)
+}
+
+// target returns the target duration of the presentation that e will be in.
+func (r *runner) target(e *epoch) (time.Duration, bool) {
+	if r.present != nil && r.present.has() == e.tracks() {
+		return r.present.target, true
+	}
+	if target, ok := e.observer.target(); ok {
+		return target, true
+	}
+	return e.observer.give(), false
+}
+
+// aligned reports whether the offset between the tracks is known, or was waited
+// for long enough (specs R3).
+func (e *epoch) aligned(now time.Time) bool {
+	if e.sources[second] == nil || now.Sub(e.since) >= holdFor {
+		return true
+	}
+	if !e.seen[second] {
+		return false
+	}
+	_, lead := e.sources[leading].Report()
+	_, other := e.sources[second].Report()
+	return lead && other
+}
+
+// activate makes the next Epoch live: in the present presentation, or in a new
+// one if the tracks differ.
+func (r *runner) activate(ctx context.Context, target time.Duration) error {
+	e := r.next
+	if r.present != nil && r.present.has() != e.tracks() {
+		if err := r.end(ctx, "tracks changed"); err != nil {
+			return err
+		}
+	}
+	if r.present == nil {
+		r.begin(e, target)
+	}
+	r.next, r.live = nil, e
+	var first au.Unit
+	for _, h := range e.held {
+		if h.track == leading {
+			first = h.unit
+			break
+		}
+	}
+	err := r.present.begin(ctx, first, func(offset int64) int64 { return r.offset(e, offset) })
+	if err != nil {
+		return err
+	}
+	all := e.held
+	e.held, e.bytes = nil, 0
+	for i := range all {
+		if r.live != e { // a held unit began something new
+			r.hold(r.next, all[i])
+			continue
+		}
+		if err := r.replay(ctx, e, &all[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replay packages a unit that was held.
+func (r *runner) replay(ctx context.Context, e *epoch, h *held) error {
+	if h.track == leading && h.unit.Restart {
+		h.unit.Restart = false
+		return r.renew(ctx, e.again(), *h)
+	}
+	return r.package1(ctx, h.track, &h.unit)
+}
+
+// begin makes a new presentation.
+func (r *runner) begin(e *epoch, target time.Duration) {
+	r.present = newPresentation(r.cfg, r.stream.Name(), target, e.tracks(), r)
+	r.begun = time.Now()
+	r.metrics.Presentations.Add(1)
+	if audio := r.present.audio; audio != nil {
+		params := &au.Params{Codec: "Opus", SampleRate: opusRate, Channels: 2}
+		for _, h := range e.held {
+			if h.unit.Params != nil && h.unit.Params.Channels > 0 {
+				params = h.unit.Params
+				break
+			}
+		}
+		r.present.voice = params
+	}
+	r.log.Info("presentation begins", "presentation", r.present.id, "target", target,
+		"video", e.tracks().video, "audio", e.tracks().audio)
+	if e.excessive() {
+		r.log.Warn("key frames are further apart than 10 s: set the key frame interval to 1-2 s")
+	}
+}
+
+// renew ends the live Epoch and holds its units anew.
+func (r *runner) renew(ctx context.Context, e *epoch, first held) error {
+	r.live = nil
+	if err := r.present.finish(ctx); err != nil {
+		return err
+	}
+	first.unit.Restart = false
+	r.next = e
+	r.hold(e, first)
+	return r.turn(ctx, time.Now())
+}
+
+// replaceable reports whether a longer distance of key frames is worth a new
+// presentation with a longer target duration (specs R36).
+func (r *runner) replaceable(e *epoch, gop time.Duration) bool {
+	if !e.warned {
+		e.warned = true
+		r.log.Warn("key frames are too far apart for the running presentation: set the key frame interval to 1-2 s",
+			"interval", gop, "target", r.present.target)
+	}
+	return !e.onRequest && gop <= maxTarget+spare
+}
+
+// replace ends the presentation and begins one with a longer target duration.
+func (r *runner) replace(ctx context.Context, e *epoch, gop time.Duration, u au.Unit) error {
+	if err := r.end(ctx, "key frames are further apart"); err != nil {
+		return err
+	}
+	n := e.again()
+	n.gop = gop
+	r.live, r.next = nil, n
+	r.hold(n, held{track: leading, unit: u})
+	return r.turn(ctx, time.Now())
+}
+
+// end ends the presentation.
+func (r *runner) end(ctx context.Context, reason string) error {
+	p := r.present
+	r.present = nil
+	if err := p.end(ctx); err != nil {
+		return err
+	}
+	r.log.Info("presentation ends", "presentation", p.id, "reason", reason,
+		"duration", time.Since(r.begun).Round(time.Millisecond),
+		"segments", p.lead.media.Position().MSN, "parts", p.lead.counter)
+	return nil
+}
+
+func (r *runner) abandon(e *epoch) {
+	if e != nil {
+		r.metrics.Dropped.Add(uint64(len(e.held)))
+	}
+}
+
+// offset returns what to add to the audio's times when offset is added to the
+// video's: by sender reports if both tracks have one that can be believed, else
+// by arrival (specs R1, R3).
+func (r *runner) offset(e *epoch, offset int64) int64 {
+	byArrival := offset * opusRate / videoRate
+	if e.seen[second] {
+		zero := e.arrivals[leading].zero
+		byArrival = align(e.arrivals[leading].since(zero), offset, e.arrivals[second].since(zero))
+	}
+	byReport, ok := e.reported(offset)
+	if !ok {
+		return byArrival
+	}
+	if d := fromTicks(byReport-byArrival, opusRate).Abs(); d > distrust {
+		if !e.distant {
+			e.distant = true
+			r.log.Warn("sender reports contradict arrival times and are ignored", "difference", d)
+		}
+		return byArrival
+	}
+	return byReport
+}
+
+// reported aligns the tracks by their sender reports.
+func (e *epoch) reported(offset int64) (int64, bool) {
+	if e.sources[second] == nil || !e.seen[leading] || !e.seen[second] {
+		return 0, false
+	}
+	var marks [2]mark
+	for i, source := range e.sources {
+		report, ok := source.Report()
+		if !ok {
+			return 0, false
+		}
+		rate := e.rate(i)
+		marks[i] = mark{
+			ticks: e.newest[i], rate: rate,
+			at: report.Time(uint32(e.newest[i]), uint32(rate)), //nolint:gosec // RTP timestamps wrap
+		}
+	}
+	return align(marks[leading], offset, marks[second]), true
+}
+
+// look is called by the clock: it watches over what does not happen.
+func (r *runner) look(ctx context.Context, now time.Time) error {
+	for _, key := range r.shelf.due(now) {
+		r.out.remove(ctx, key)
+	}
+	if err := r.turn(ctx, now); err != nil {
+		return err
+	}
+	if r.live != nil {
+		if r.live.over.IsZero() {
+			if err := r.present.idle(ctx, now); err != nil {
+				return err
+			}
+		}
+		if target := r.offset(r.live, r.present.offset); r.present.trail != nil && r.live.seen[second] {
+			r.present.sound.aim(target)
+		}
+		r.ask(now)
+		return nil
+	}
+	if r.present != nil && r.next == nil && (r.gone || !r.state.Live && now.Sub(r.state.Since) >= r.cfg.Grace) {
+		return r.end(ctx, "publisher left")
+	}
+	return nil
+}
+
+// ask asks for a key frame when the segment is due (specs R33). Publishers that
+// do not heed it are asked when the segment is overdue.
+func (r *runner) ask(now time.Time) {
+	p := r.present
+	if p.lead == p.audio || now.Sub(r.asked) < askEvery {
+		return
+	}
+	at := p.at + toTicks(now.Sub(p.arrival), p.lead.rate)
+	lead := toTicks(askAhead, p.lead.rate)
+	if !r.live.onRequest {
+		lead = p.cut.want - p.cut.stop
+	}
+	if !p.cut.wants(at, lead) {
+		return
+	}
+	r.asked = now
+	r.metrics.KeyframeRequests.Add(1)
+	if pump, ok := r.pumps[r.live.sources[leading].Layer.ID]; ok {
+		pump.sub.RequestKeyframe()
+	}
+}
+
+// stop ends the presentation when the context has ended or something broke: the
+// last segment is closed and ENDLIST written, within a few seconds.
+func (r *runner) stop(ctx context.Context) error {
+	if r.present == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	return r.end(ctx, "gateway stops")
+}
+
