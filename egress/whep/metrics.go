@@ -1,0 +1,18 @@
+package whep
+
+import "sync/atomic"
+
+// Metrics counts what the package does. The zero value works; it may be read
+// at any time.
+type Metrics struct {
+	Viewers          atomic.Int64  // connected now
+	Sessions         atomic.Uint64 // accepted
+	Packets          atomic.Uint64 // sent, without retransmits
+	Bytes            atomic.Uint64 // of payload, without retransmits
+	NACKs            atomic.Uint64 // sequence numbers asked for again
+	Retransmits      atomic.Uint64 // and sent again
+	KeyframeRequests atomic.Uint64 // of viewers and for viewers
+	Lags             atomic.Uint64 // a worker was overtaken by the publisher
+	WriteErrors      atomic.Uint64 // trains that could not be sent
+	Malformed        atomic.Uint64 // RTCP that could not be parsed
+}

@@ -1,0 +1,392 @@
+package whep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/whipcast/whipcast/internal/rtc"
+	"github.com/whipcast/whipcast/stream"
+)
+
+const (
+	trainSize    = 64                     // packets read and sent in one go
+	maxFailures  = 100                    // trains that failed in a row before the viewer is given up
+	maxBlocked   = 200 * time.Millisecond // that sending a train may hold everybody else up
+	reportEvery  = time.Second
+	reportsFirst = 2 // so many come faster: players need two to bring audio and video in step
+	reportFast   = 250 * time.Millisecond
+	oldKeyframe  = 100 * time.Millisecond // from here on a burst is pushed together
+)
+
+// errCodec is the reason of a viewer whose publisher came back with a codec that
+// was not negotiated.
+var errCodec = errors.New("the publisher changed to a codec that this viewer did not negotiate")
+
+// errSlow is the reason of a viewer whose connection blocks the others.
+var errSlow = errors.New("the connection takes nothing more")
+
+// session is what a track needs of its rtc.Session.
+type session interface {
+	End(reason error)
+	WriteRTCP(packets []rtcp.Packet) error
+}
+
+// track sends one Layer to one viewer: a webrtc.TrackLocal of our own. Packets
+// are fed by one goroutine at a time: the viewer's while it joins, its lane's
+// from then on. RTCP is handled by another.
+type track struct {
+	kind     stream.Kind
+	codec    rtc.Codec
+	streamID string // the same for audio and video of a viewer (E19)
+	optional bool   // its kind was not published when the viewer came
+	session  session
+	metrics  *Metrics
+
+	// Only the goroutine that feeds the track touches these.
+	out      *wire
+	failures int
+	joining  *stream.Subscription // where a joining viewer reads; nil once it goes with its lane
+	sent     mark                 // the last packet that it read there
+	skip     bool                 // the lane has yet to come to sent
+
+	mu       sync.Mutex
+	writer   webrtc.TrackLocalWriter // below mu, as all that follows; nil before Bind
+	ssrc     uint32
+	rewriter rewriter
+	source   *stream.Source       // of the packets last sent
+	ring     *stream.Subscription // where they can be looked up
+	arrival  time.Time            // of the newest of them
+	begun    time.Time            // arrival of its first
+	packets  uint64
+	octets   uint64
+	reports  int
+	nextSR   time.Time
+	repeats  repeats
+	asked    uint64 // sequence numbers that the viewer asked for again
+	repeated uint64 // and got
+}
+
+// mark names one packet of a ring.
+type mark struct {
+	source   *stream.Source
+	sequence uint16
+}
+
+func newTrack(section rtc.Section, streamID string, m *Metrics) *track {
+	kind := stream.Audio
+	if section.Kind == rtc.Video {
+		kind = stream.Video
+	}
+	return &track{
+		kind:     kind,
+		codec:    section.Codec,
+		streamID: streamID,
+		metrics:  m,
+		rewriter: newRewriter(uint16(rand.Uint32()), rand.Uint32()), //nolint:gosec // RFC 3550 §5.1 asks for unpredictable, SRTP protects
+	}
+}
+
+// Bind is called by Pion once the answer is made. It is a part of
+// webrtc.TrackLocal.
+func (t *track) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
+	for _, codec := range c.CodecParameters() {
+		if codec.PayloadType == webrtc.PayloadType(t.codec.PayloadType) {
+			t.bind(c.WriteStream(), uint32(c.SSRC()))
+			return codec, nil
+		}
+	}
+	return webrtc.RTPCodecParameters{}, fmt.Errorf("bind %s: %w", t.ID(), webrtc.ErrUnsupportedCodec)
+}
+
+func (t *track) bind(w webrtc.TrackLocalWriter, ssrc uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.writer, t.ssrc = w, ssrc
+	t.out = newWire(w, ssrc, t.codec.PayloadType)
+}
+
+// Unbind is called by Pion at the end. What is still sent then fails.
+func (t *track) Unbind(webrtc.TrackLocalContext) error { return nil }
+
+// ID returns the track's part of the msid.
+func (t *track) ID() string {
+	if t.kind == stream.Audio {
+		return "audio"
+	}
+	return "video"
+}
+
+// RID returns "": viewers get no simulcast.
+func (t *track) RID() string { return "" }
+
+// StreamID returns the stream's part of the msid.
+func (t *track) StreamID() string { return t.streamID }
+
+// Kind returns the kind for Pion.
+func (t *track) Kind() webrtc.RTPCodecType {
+	if t.kind == stream.Audio {
+		return webrtc.RTPCodecTypeAudio
+	}
+	return webrtc.RTPCodecTypeVideo
+}
+
+// batch is what was read from a ring in one go, of one Source.
+type batch struct {
+	packets []stream.Packet
+	ring    *stream.Subscription // where it was read
+	lagged  bool                 // the reader was overtaken before it
+	train   []outgoing           // scratch of trainSize
+}
+
+// feed sends a batch. It may be called by one goroutine at a time, after Bind.
+func (t *track) feed(b batch) {
+	if b.lagged {
+		t.skip = false
+	}
+	n, err := t.rewrite(b)
+	if err != nil {
+		t.session.End(err)
+		return
+	}
+	if n == 0 {
+		return
+	}
+	begin := time.Now()
+	sent, err := t.out.send(b.train[:n])
+	if err == nil && time.Since(begin) > maxBlocked {
+		err = errSlow
+	}
+	if err != nil {
+		t.fail(err)
+		return
+	}
+	t.failures = 0
+	t.metrics.Packets.Add(uint64(n))
+	t.metrics.Bytes.Add(uint64(sent))
+}
+
+// fail gives the viewer up when its connection is closed, or has failed for long.
+func (t *track) fail(err error) {
+	t.failures++
+	t.metrics.WriteErrors.Add(1)
+	if t.failures >= maxFailures || errors.Is(err, errSlow) || errors.Is(err, io.ErrClosedPipe) {
+		t.session.End(fmt.Errorf("send %s: %w", t.ID(), err))
+	}
+}
+
+// rewrite fills the batch's train and returns its length.
+func (t *track) rewrite(b batch) (int, error) {
+	packets := b.packets
+	if t.skip {
+		packets = t.after(packets)
+	}
+	if len(packets) == 0 {
+		return 0, nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if source := packets[0].Source; source != t.source {
+		if !plays(t.codec, source.Layer.Codec) {
+			return 0, t.refuse()
+		}
+		t.begin(packets)
+	} else if b.lagged {
+		t.rewriter.resume(lowest(packets))
+	}
+	t.ring = b.ring
+	n := 0
+	for i := range packets {
+		p := &packets[i]
+		sequence, ok := t.rewriter.rewrite(p.Sequence, p.Timestamp, len(p.Payload) == 0)
+		if !ok {
+			continue
+		}
+		b.train[n] = outgoing{sequence, t.rewriter.outTimestamp(p.Timestamp), p.Marker, p.Payload}
+		t.octets += uint64(len(p.Payload))
+		n++
+	}
+	t.packets += uint64(n)
+	t.arrival = packets[len(packets)-1].Arrival
+	return n, nil
+}
+
+// refuse says what a source in another codec means: the end, unless the viewer
+// came when there was none of this kind. t.mu is held.
+func (t *track) refuse() error {
+	if t.optional && t.source == nil {
+		return nil
+	}
+	return errCodec
+}
+
+// begin goes over to another source (E15): the numbers continue, and the
+// timestamp advances by the time that passed. t.mu is held.
+func (t *track) begin(packets []stream.Packet) {
+	p := &packets[0]
+	rate := p.Source.Layer.Codec.ClockRate
+	if t.source == nil {
+		t.rewriter.begin(lowest(packets), p.Timestamp, 0)
+		if age := time.Since(p.Arrival); t.kind == stream.Video && age > oldKeyframe {
+			t.rewriter.pack(p.Timestamp + uint32(units(age, rate)))
+		}
+	} else {
+		passed := units(p.Arrival.Sub(t.arrival), rate)
+		t.rewriter.begin(lowest(packets), p.Timestamp, uint32(max(passed, int64(rate)/1000)))
+	}
+	t.source, t.begun, t.reports, t.nextSR = p.Source, p.Arrival, 0, time.Time{}
+}
+
+// lowest returns the lowest number among the packets of the first picture: they
+// may have overtaken one another.
+func lowest(packets []stream.Packet) uint16 {
+	low := packets[0].Sequence
+	for i := range packets {
+		if packets[i].Timestamp != packets[0].Timestamp {
+			break
+		}
+		if int16(packets[i].Sequence-low) < 0 {
+			low = packets[i].Sequence
+		}
+	}
+	return low
+}
+
+// after drops what the viewer got while it joined.
+func (t *track) after(packets []stream.Packet) []stream.Packet {
+	for i := range packets {
+		if (mark{packets[i].Source, packets[i].Sequence}) == t.sent {
+			t.skip = false
+			return packets[i+1:]
+		}
+	}
+	return nil
+}
+
+// place makes a joining viewer read where the ring's newest keyframe is. Call it
+// before the first poll.
+func (t *track) place(sub *stream.Subscription) {
+	t.joining = sub
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ring = sub // for its keyframe requests
+}
+
+// scratch is what a goroutine that feeds joining viewers works with.
+type scratch struct {
+	packets []stream.Packet
+	train   []outgoing
+}
+
+func newScratch(size int) *scratch {
+	return &scratch{packets: make([]stream.Packet, size), train: make([]outgoing, size)}
+}
+
+// over returns a context that has ended: reading with it does not wait.
+func over(ctx context.Context) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	cancel()
+	return ctx
+}
+
+// poll feeds what a joining viewer's own Subscription has, at most one batch,
+// and returns how many packets that was. It does not wait: ended is over(…).
+func (t *track) poll(ended context.Context, s *scratch) int {
+	b := batch{ring: t.joining, train: s.train}
+	for {
+		n, err := t.joining.Read(ended, s.packets)
+		switch {
+		case errors.Is(err, stream.ErrLagged):
+			b.lagged = true
+			continue
+		case errors.Is(err, stream.ErrOffline):
+			continue
+		case err != nil:
+			return 0
+		}
+		b.packets = s.packets[:n]
+		t.feed(b)
+		t.sent = mark{b.packets[n-1].Source, b.packets[n-1].Sequence}
+		clear(b.packets)
+		return n
+	}
+}
+
+// merge lets a joining viewer go with its lane, which has just read the packet
+// last, once it has all that its own Subscription has to give. That one is never
+// behind the lane: it is read after it, to the end.
+func (t *track) merge(ended context.Context, last mark, s *scratch) {
+	for t.poll(ended, s) > 0 { // a new packet between two reads is one more turn
+	}
+	if t.sent.source == nil {
+		return // no keyframe yet
+	}
+	t.joining.Close()
+	t.joining = nil
+	t.skip = t.sent != last
+}
+
+// wire returns another way to send, for another goroutine. Call it after Bind.
+func (t *track) wire() *wire {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return newWire(t.writer, t.ssrc, t.codec.PayloadType)
+}
+
+// started returns the source that the viewer gets, nil while there is none, and
+// how long before the newest packet its first one came.
+func (t *track) started() (*stream.Source, time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.source, t.arrival.Sub(t.begun)
+}
+
+// sums are the totals of a track.
+type sums struct {
+	ssrc                             uint32
+	packets, octets, asked, repeated uint64
+}
+
+func (t *track) sums() sums {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return sums{t.ssrc, t.packets, t.octets, t.asked, t.repeated}
+}
+
+// report sends a sender report if one is due. The line is the lane's of the
+// present source.
+func (t *track) report(l *timeline, now time.Time) {
+	sr, ok := t.senderReport(l, now)
+	if !ok {
+		return
+	}
+	// Nothing to do when it fails: media will, too.
+	_ = t.session.WriteRTCP([]rtcp.Packet{sr, rtcp.NewCNAMESourceDescription(sr.SSRC, t.streamID)})
+}
+
+func (t *track) senderReport(l *timeline, now time.Time) (*rtcp.SenderReport, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now.Before(t.nextSR) || t.source == nil || t.source != l.source {
+		return nil, false
+	}
+	t.nextSR = now.Add(reportEvery)
+	if t.reports < reportsFirst {
+		t.nextSR = now.Add(reportFast)
+	}
+	t.reports++
+	return &rtcp.SenderReport{
+		SSRC:        t.ssrc,
+		NTPTime:     ntp(now),
+		RTPTime:     t.rewriter.outTimestamp(l.timestamp(now)),
+		PacketCount: uint32(t.packets),
+		OctetCount:  uint32(t.octets),
+	}, true
+}

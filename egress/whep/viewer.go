@@ -1,0 +1,129 @@
+package whep
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/whipcast/whipcast/internal/rtc"
+	"github.com/whipcast/whipcast/stream"
+)
+
+// A joining viewer gets the cached pictures in trains of burstSize packets with
+// burstPause between them: some 70 Mb/s.
+const (
+	burstSize  = 32
+	burstPause = 4 * time.Millisecond
+	// oldEnough is the age from which on a cached keyframe is shown, but a fresher
+	// one asked for.
+	oldEnough = 2 * time.Second
+)
+
+// viewer is one Session that watches a Stream.
+type viewer struct {
+	server  *Server
+	stream  *stream.Stream
+	session *rtc.Session
+	tracks  []*track // audio first: it needs no burst
+}
+
+// run serves the viewer until ctx ends.
+func (v *viewer) run(ctx context.Context) error {
+	for i, sender := range v.session.Senders() {
+		v.session.Go(func() { v.tracks[i].receive(sender) })
+	}
+	select {
+	case <-v.session.Connected():
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	a, err := v.server.enter(ctx, v)
+	if err != nil {
+		return err
+	}
+	defer v.server.exit(a, v)
+	for _, t := range v.tracks {
+		if t.kind == stream.Video {
+			sub, err := v.stream.Subscribe(a.layer(t.kind))
+			if err != nil {
+				return err
+			}
+			defer sub.Close()
+			t.place(sub)
+			t.burst(ctx)
+		}
+		l, err := a.join(ctx, t)
+		if err != nil {
+			return err
+		}
+		defer a.leave(l, t)
+	}
+	<-ctx.Done()
+	v.leave(context.Cause(ctx))
+	return context.Cause(ctx)
+}
+
+// leave says goodbye, unless the viewer did, and adds the sums to the log line.
+func (v *viewer) leave(reason error) {
+	bye := &rtcp.Goodbye{}
+	for _, t := range v.tracks {
+		s := t.sums()
+		bye.Sources = append(bye.Sources, s.ssrc)
+		v.session.Note(slog.Group(t.ID(),
+			"packets", s.packets, "bytes", s.octets, "asked_again", s.asked, "repeated", s.repeated))
+	}
+	if !errors.Is(reason, rtc.ErrGone) && !errors.Is(reason, rtc.ErrLost) {
+		_ = v.session.WriteRTCP([]rtcp.Packet{bye}) // the viewer may be gone all the same
+	}
+}
+
+// burst sends what is cached since the newest keyframe, and asks for a keyframe
+// where there is none or only an old one (E16). The track's lane goes on.
+func (t *track) burst(ctx context.Context) {
+	ended, s := over(ctx), newScratch(burstSize)
+	for {
+		n := t.poll(ended, s)
+		if n == 0 {
+			break
+		}
+		if n == len(s.packets) && !pause(ctx, burstPause) {
+			return
+		}
+	}
+	source, age := t.started()
+	if source == nil || source.Layer.OnRequest && age > oldEnough {
+		t.requestKeyframe()
+	}
+}
+
+// pause waits; false when ctx has ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// receive handles the viewer's RTCP about a track until the connection is closed.
+func (t *track) receive(sender *webrtc.RTPSender) {
+	b := make([]byte, 1500)
+	var w *wire
+	for {
+		n, _, err := sender.Read(b)
+		if err != nil {
+			return
+		}
+		if w == nil {
+			w = t.wire()
+		}
+		t.handle(b[:n], time.Now(), w)
+	}
+}

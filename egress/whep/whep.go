@@ -1,0 +1,249 @@
+// Package whep lets viewers watch a Stream in real time (WHEP,
+// draft-ietf-wish-whep).
+//
+// A POST makes a viewer with a track for each kind that it asks for. The
+// viewers of a Stream are its audience; a few lanes serve them, each of which
+// reads one Layer and hands what it read to its share of the tracks:
+//
+//	stream ──▶ lane ──▶ track ──▶ rewriter ──▶ wire ──▶ viewer
+//	  ▲                   ▲                              │
+//	  └── RequestKeyframe └──────── feedback (RTCP) ◀────┘
+//
+// The package knows nothing of files and HLS; what concerns the session and its
+// URL is in internal/rtc.
+//
+// Invariant: no goroutine and no allocation a packet; a viewer that cannot
+// follow loses its own packets only.
+package whep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+
+	"github.com/whipcast/whipcast/internal/problem"
+	"github.com/whipcast/whipcast/internal/rtc"
+	"github.com/whipcast/whipcast/stream"
+)
+
+// Prefix is the path before the stream's name.
+const Prefix = "/whep/"
+
+// Config of a Server. The zero value works.
+type Config struct {
+	Grace      time.Duration // how long viewers wait for a publisher that left, default 60 s
+	RetryAfter time.Duration // said to viewers while nothing is live, default 2 s
+	MaxViewers int           // connected, of one stream; default 1,000
+	Workers    int           // a kind and stream; default one a core, at most 4
+	Shard      int           // viewers of a worker before another one starts, default 50
+	Metrics    *Metrics      // nil: not counted
+}
+
+func (c Config) withDefaults() Config {
+	if c.Grace <= 0 {
+		c.Grace = time.Minute
+	}
+	if c.RetryAfter <= 0 {
+		c.RetryAfter = 2 * time.Second
+	}
+	if c.MaxViewers <= 0 {
+		c.MaxViewers = 1000
+	}
+	if c.Workers <= 0 {
+		c.Workers = min(runtime.GOMAXPROCS(0), 4)
+	}
+	if c.Shard <= 0 {
+		c.Shard = 50
+	}
+	if c.Metrics == nil {
+		c.Metrics = new(Metrics)
+	}
+	return c
+}
+
+// errStopped says that Run has returned.
+var errStopped = errors.New("the WHEP server has stopped")
+
+// Server answers POST /whep/{stream} and serves the viewers. Run must run while
+// there are any.
+type Server struct {
+	cfg      Config
+	hub      *stream.Hub
+	sessions *rtc.Registry
+	endpoint http.Handler
+	starts   chan func(ctx context.Context) // to Run
+	stopped  chan struct{}                  // closed when Run returns
+
+	mu        sync.Mutex
+	audiences map[*stream.Stream]*audience // below mu; of streams with viewers
+}
+
+// New returns a Server for the Streams of hub. It never creates one.
+func New(cfg Config, hub *stream.Hub, sessions *rtc.Registry) *Server {
+	s := &Server{
+		cfg:       cfg.withDefaults(),
+		hub:       hub,
+		sessions:  sessions,
+		starts:    make(chan func(ctx context.Context)),
+		stopped:   make(chan struct{}),
+		audiences: make(map[*stream.Stream]*audience),
+	}
+	s.endpoint = sessions.Endpoint(rtc.EndpointConfig{
+		Direction: rtc.Send,
+		Prefix:    Prefix,
+		ValidName: stream.ValidName,
+		Accept:    s.accept,
+	})
+	return s
+}
+
+// ServeHTTP answers requests below Prefix.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.endpoint.ServeHTTP(w, r) }
+
+// Run works until ctx ends; then it ends all viewers and returns nil. Call it
+// once.
+func (s *Server) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(s.stopped)
+	for {
+		select {
+		case run := <-s.starts:
+			wg.Go(func() { run(ctx) })
+		case <-ctx.Done():
+			for _, a := range s.all() {
+				a.end(rtc.ErrShutdown)
+			}
+			return nil
+		}
+	}
+}
+
+// start lets Run run a goroutine. ctx bounds the wait only.
+func (s *Server) start(ctx context.Context, run func(ctx context.Context)) error {
+	select {
+	case s.starts <- run:
+		return nil
+	case <-s.stopped:
+		return errStopped
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// accept answers an offer.
+func (s *Server) accept(ctx context.Context, q rtc.Request) (*rtc.Session, error) {
+	st, ok := s.hub.Lookup(q.Stream)
+	if !ok {
+		return nil, problem.Problem{ // E13
+			Status: http.StatusNotFound, Title: "No such stream",
+			Detail: "nobody has published a stream of this name: check the URL",
+		}
+	}
+	state := st.State()
+	if !state.Live {
+		return nil, problem.Problem{ // E11
+			Status: http.StatusConflict, Title: "Stream is offline", RetryAfter: s.cfg.RetryAfter,
+			Detail: "nobody publishes this stream now: try again later",
+		}
+	}
+	if s.viewers(st) >= s.cfg.MaxViewers {
+		return nil, problem.Problem{
+			Status: http.StatusServiceUnavailable, Title: "Too many viewers", RetryAfter: 10 * time.Second,
+			Detail: fmt.Sprintf("this stream has %d viewers already: try again later, or watch it by HLS", s.cfg.MaxViewers),
+		}
+	}
+	offer, err := rtc.CheckOffer(q.Body, rtc.Rules{Direction: rtc.Send, Codecs: wanted(state.Sources)})
+	if err != nil {
+		return nil, err
+	}
+	v := &viewer{server: s, stream: st, tracks: tracks(offer, state.Sources, q.Stream, s.cfg.Metrics)}
+	opening := rtc.Opening{Direction: rtc.Send, Stream: q.Stream, Principal: q.Principal, Offer: offer}
+	for _, t := range v.tracks {
+		opening.Tracks = append(opening.Tracks, webrtc.TrackLocal(t))
+	}
+	if v.session, err = s.sessions.Open(ctx, opening); err != nil {
+		return nil, err
+	}
+	for _, t := range v.tracks {
+		t.session = v.session
+	}
+	s.cfg.Metrics.Sessions.Add(1)
+	v.session.Start(v.run)
+	return v.session, nil
+}
+
+// tracks makes a track for each section of an offer, audio first. What is not
+// published now has one as well: it is silent until it is (E9).
+func tracks(o *rtc.Offer, sources []*stream.Source, streamID string, m *Metrics) []*track {
+	var all []*track
+	for _, section := range o.Sections {
+		t := newTrack(section, streamID, m)
+		t.optional = first(sources, t.kind) == nil
+		all = append(all, t)
+	}
+	slices.SortFunc(all, func(a, b *track) int { return int(a.kind) - int(b.kind) })
+	return all
+}
+
+// enter puts a connected viewer into the audience of its Stream.
+func (s *Server) enter(ctx context.Context, v *viewer) (*audience, error) {
+	a, fresh := s.admit(v)
+	if fresh {
+		if err := s.start(ctx, a.run); err != nil {
+			s.exit(a, v)
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+func (s *Server) admit(v *viewer) (a *audience, fresh bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a, ok := s.audiences[v.stream]
+	if !ok {
+		a = newAudience(v.stream, &s.cfg, s.start)
+		s.audiences[v.stream] = a
+	}
+	a.enter(v.session)
+	s.cfg.Metrics.Viewers.Add(1)
+	return a, !ok
+}
+
+// exit takes a viewer out of its audience, which ends with the last one.
+func (s *Server) exit(a *audience, v *viewer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cfg.Metrics.Viewers.Add(-1)
+	if a.exit(v.session) == 0 {
+		delete(s.audiences, v.stream)
+	}
+}
+
+// viewers returns how many watch a Stream.
+func (s *Server) viewers(st *stream.Stream) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a, ok := s.audiences[st]; ok {
+		return a.size()
+	}
+	return 0
+}
+
+func (s *Server) all() []*audience {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*audience, 0, len(s.audiences))
+	for _, a := range s.audiences {
+		all = append(all, a)
+	}
+	return all
+}
