@@ -1,0 +1,198 @@
+// Drives Debian's Chromium against a running gateway and prints what it saw as
+// one JSON object.
+//
+//   node run.mjs show    BASE TOKEN STREAM   our pages: publish, watch, seat
+//   node run.mjs watch   BASE TOKEN STREAM   watch and seat a stream that is live
+//   node run.mjs foreign BASE TOKEN STREAM   the npm client whip-whep, from another origin
+//
+// SHOTS=FOLDER keeps screenshots there.
+import { createServer } from 'node:http'
+import { readFile, mkdtemp, rm } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { chromium } from 'playwright-core'
+
+const [scenario, base, token, stream] = process.argv.slice(2)
+const watching = 31_000 // ms of play that must pass without a stall
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+
+/** Polls until ask returns something true; fails with the words when time is up. */
+async function until(what, limit, ask) {
+  const end = Date.now() + limit
+  for (;;) {
+    const answer = await ask()
+    if (answer) return answer
+    if (Date.now() > end) throw new Error(`not within ${limit} ms: ${what}`)
+    await sleep(20)
+  }
+}
+
+// Notes when peer connections connect and when pictures appear, from outside
+// of the page's own code.
+function observe() {
+  const seen = (window.observed = { posted: 0, connected: 0, frames: [], waits: 0, playing: 0 })
+  const Native = window.RTCPeerConnection
+  window.RTCPeerConnection = class extends Native {
+    constructor(...args) {
+      super(...args)
+      this.addEventListener('connectionstatechange', () => {
+        if (this.connectionState === 'connected' && !seen.connected) seen.connected = Date.now()
+      })
+    }
+  }
+  const fetchOf = window.fetch
+  window.fetch = (...args) => {
+    if (args[1]?.method === 'POST' && !seen.posted) seen.posted = Date.now()
+    return fetchOf(...args)
+  }
+  const watchVideo = (video) => {
+    const note = () => {
+      if (seen.frames.length < 100) seen.frames.push(Date.now())
+      video.requestVideoFrameCallback(note)
+    }
+    video.requestVideoFrameCallback(note)
+    video.addEventListener('playing', () => (seen.playing ||= Date.now()))
+    video.addEventListener('waiting', () => {
+      if (seen.playing && Date.now() - seen.playing > 1000) seen.waits++
+    })
+  }
+  addEventListener('DOMContentLoaded', () => {
+    for (const video of document.querySelectorAll('video')) watchVideo(video)
+  })
+}
+
+async function shot(page, name) {
+  if (process.env.SHOTS) await page.screenshot({ path: join(process.env.SHOTS, `${name}.png`) })
+}
+
+const observed = (page) => page.evaluate(() => window.observed)
+const stats = (page) => page.evaluate(() => window.whipcast?.stats())
+
+async function open(context, path) {
+  const page = await context.newPage()
+  page.on('pageerror', (e) => report.errors.push(`${path}: ${e}`))
+  page.on('request', (r) => {
+    if (!r.url().startsWith(base) && !/^(blob|data):/.test(r.url())) report.external.push(r.url())
+  })
+  await page.addInitScript(observe)
+  await page.goto(base + path + `#token=${token}`)
+  return page
+}
+
+const report = { errors: [], external: [] }
+
+async function show(context) {
+  const publisher = await open(context, `/publish/${stream}?autostart=1`)
+  const connected = await until('the publisher is connected', 20_000, async () => (await observed(publisher)).connected)
+  await watchAndSit(context, connected)
+  await shot(publisher, 'publish')
+}
+
+async function watchAndSit(context, since = Date.now()) {
+  const watcher = await open(context, `/watch/${stream}`)
+  const first = await until('the watch page shows a picture', 20_000, async () => (await observed(watcher)).frames[0])
+  report.firstPicture = first - since
+  const seat = await open(context, `/seat/${stream}`)
+  const moving = await until('the seat shows a moving picture', 20_000, async () => (await observed(seat)).frames[2])
+  report.seatMoving = moving - (await observed(seat)).posted
+  await watcher.bringToFront()
+  await sleep(15_000)
+  report.after15 = await stats(watcher)
+  report.seat = await stats(seat)
+  await shot(watcher, 'watch')
+  await sleep(Math.max(0, first + watching - Date.now()))
+  report.after30 = await stats(watcher)
+  report.waits = (await observed(watcher)).waits
+  report.paused = await watcher.evaluate(() => document.querySelector('video').paused)
+  await seat.bringToFront()
+  await sleep(500)
+  report.seatLater = await stats(seat)
+  await shot(seat, 'seat')
+}
+
+/** Serves the npm client and a bare page, as another origin would. */
+function foreignSite() {
+  const folder = dirname(createRequire(import.meta.url).resolve('whip-whep/package.json'))
+  const server = createServer(async (request, response) => {
+    const name = { '/whip.js': 'whip.js', '/whep.js': 'whep.js' }[request.url]
+    response.setHeader('Content-Type', name ? 'text/javascript' : 'text/html')
+    response.end(name ? await readFile(join(folder, name)) : '<!doctype html><title>elsewhere</title><video muted autoplay playsinline></video>')
+  })
+  return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server)))
+}
+
+async function foreign(context) {
+  const site = await foreignSite()
+  const address = `http://127.0.0.1:${site.address().port}/`
+  try {
+    const publisher = await context.newPage()
+    await publisher.goto(address)
+    report.published = await publisher.evaluate(async ({ url, token }) => {
+      const { WHIPClient } = await import('/whip.js')
+      const media = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 360 }, audio: true })
+      const pc = (window.pc = new RTCPeerConnection())
+      for (const track of media.getTracks()) pc.addTransceiver(track, { direction: 'sendonly', streams: [media] })
+      const client = (window.client = new WHIPClient())
+      await client.publish(pc, url, token)
+      for (let i = 0; i < 100 && pc.connectionState !== 'connected'; i++) await new Promise((r) => setTimeout(r, 100))
+      return pc.connectionState
+    }, { url: `${base}/whip/${stream}`, token })
+    const viewer = await context.newPage()
+    await viewer.addInitScript(observe)
+    await viewer.goto(address)
+    report.viewed = await viewer.evaluate(async ({ url, token }) => {
+      const { WHEPClient } = await import('/whep.js')
+      const pc = (window.pc = new RTCPeerConnection())
+      pc.addTransceiver('audio', { direction: 'recvonly' })
+      pc.addTransceiver('video', { direction: 'recvonly' })
+      pc.ontrack = (event) => (document.querySelector('video').srcObject = event.streams[0])
+      const client = (window.client = new WHEPClient())
+      for (let i = 0; ; i++) {
+        try {
+          await client.view(pc, url, token)
+          break
+        } catch (e) {
+          if (i > 5) throw e
+          await new Promise((r) => setTimeout(r, 500))
+        }
+      }
+      for (let i = 0; i < 100 && pc.connectionState !== 'connected'; i++) await new Promise((r) => setTimeout(r, 100))
+      return pc.connectionState
+    }, { url: `${base}/whep/${stream}`, token })
+    await until('the foreign viewer shows a moving picture', 20_000, async () => (await observed(viewer)).frames[10])
+    report.moving = true
+    report.stopped = await viewer.evaluate(() => window.client.stop().then(() => true))
+    report.unpublished = await publisher.evaluate(() => window.client.stop().then(() => true))
+  } finally {
+    site.close()
+  }
+}
+
+const profile = await mkdtemp(join(tmpdir(), 'whipcast-chromium-'))
+const context = await chromium.launchPersistentContext(profile, {
+  executablePath: '/usr/bin/chromium',
+  headless: true,
+  viewport: { width: 1280, height: 800 },
+  args: [
+    '--no-sandbox', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream', '--allow-loopback-in-peer-connection',
+    '--disable-features=WebRtcHideLocalIpsWithMdns', '--autoplay-policy=no-user-gesture-required', '--disable-gpu', '--disable-quic',
+    '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
+    '--disable-renderer-backgrounding', '--disable-background-timer-throttling', '--disable-backgrounding-occluded-windows',
+  ],
+})
+try {
+  await { show, watch: (c) => watchAndSit(c), foreign }[scenario](context)
+} catch (e) {
+  report.failure = String(e)
+  for (const [i, page] of context.pages().entries()) {
+    await shot(page, `failure-${i}`).catch(() => undefined)
+    const words = await page.evaluate(() => document.body.innerText).catch(() => '')
+    report[`page${i}`] = `${page.url()}: ${words.slice(0, 400)}`
+  }
+} finally {
+  await context.close()
+  await rm(profile, { recursive: true, force: true })
+}
+console.log(JSON.stringify(report))

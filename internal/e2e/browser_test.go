@@ -1,0 +1,139 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+)
+
+// seen is what browser/run.mjs reports.
+type seen struct {
+	Failure  string   `json:"failure"`
+	Errors   []string `json:"errors"`
+	External []string `json:"external"`
+
+	FirstPicture float64 `json:"firstPicture"` // ms after the publisher connected
+	SeatMoving   float64 `json:"seatMoving"`   // ms after the seat's POST
+	After15      figures `json:"after15"`
+	After30      figures `json:"after30"`
+	Waits        int     `json:"waits"`
+	Paused       bool    `json:"paused"`
+	Seat         figures `json:"seat"`
+	SeatLater    figures `json:"seatLater"`
+
+	Published   string `json:"published"`
+	Viewed      string `json:"viewed"`
+	Moving      bool   `json:"moving"`
+	Stopped     bool   `json:"stopped"`
+	Unpublished bool   `json:"unpublished"`
+}
+
+// figures are the pages' own.
+type figures struct {
+	Latency       float64 `json:"latency"` // seconds
+	EdgeLatency   float64 `json:"edgeLatency"`
+	CurrentTime   float64 `json:"currentTime"`
+	Stalls        int     `json:"stalls"`
+	Width         int     `json:"width"`
+	FramesDecoded int     `json:"framesDecoded"`
+	State         string  `json:"state"`
+}
+
+// installBrowser fetches the two packages that drive Chromium, once.
+var installBrowser = sync.OnceValue(func() error {
+	if _, err := os.Stat("browser/node_modules/playwright-core"); err == nil {
+		return nil
+	}
+	cmd := exec.Command("npm", "ci", "--no-audit", "--no-fund")
+	cmd.Dir = "browser"
+	cmd.Stderr = os.Stderr
+	return cmd.Run()
+})
+
+// browse runs one scenario in Chromium.
+func browse(t *testing.T, scenario, base, stream string) seen {
+	t.Helper()
+	if err := installBrowser(); err != nil {
+		t.Fatalf("install what drives the browser: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", "browser/run.mjs", scenario, base, token, stream)
+	cmd.Stderr = os.Stderr
+	cmd.WaitDelay = 5 * time.Second
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("browser: %v\n%s", err, out)
+	}
+	t.Logf("browser: %s", out)
+	var s seen
+	if err := json.Unmarshal(out, &s); err != nil {
+		t.Fatalf("browser says %q: %v", out, err)
+	}
+	if s.Failure != "" {
+		t.Fatal(s.Failure)
+	}
+	for _, e := range s.Errors {
+		t.Error("page error:", e)
+	}
+	for _, u := range s.External {
+		t.Error("request to another host:", u)
+	}
+	return s
+}
+
+// judge checks the marks that hold for every stream: a picture soon, low and
+// true latency, no stall, a seat that moves.
+func judge(t *testing.T, s seen) {
+	t.Helper()
+	if s.FirstPicture > 5000 {
+		t.Errorf("first picture after %.0f ms, at most 5 s are allowed", s.FirstPicture)
+	}
+	if s.SeatMoving > 1000 {
+		t.Errorf("the seat's picture moves after %.0f ms, at most 1 s is allowed", s.SeatMoving)
+	}
+	if s.After15.Latency <= 0 || s.After15.Latency > 3 {
+		t.Errorf("latency after 15 s: %.2f s, at most 3 s are allowed", s.After15.Latency)
+	}
+	if s.After30.Stalls != 0 || s.Waits != 0 || s.Paused {
+		t.Errorf("stalls over 30 s: the page counts %d, the video element waited %d times, paused %v", s.After30.Stalls, s.Waits, s.Paused)
+	}
+	if played := s.After30.CurrentTime - s.After15.CurrentTime; played < 10 {
+		t.Errorf("only %.1f s were played between the two looks", played)
+	}
+	if s.SeatLater.FramesDecoded <= s.Seat.FramesDecoded {
+		t.Errorf("the seat decoded %d pictures and then %d: it does not move", s.Seat.FramesDecoded, s.SeatLater.FramesDecoded)
+	}
+	if s.Seat.Latency >= 1 {
+		t.Errorf("the seat's latency is %.2f s, less than 1 s is wanted", s.Seat.Latency)
+	}
+}
+
+// TestBrowserShow: Chromium publishes its fake camera by our page, hls.js plays
+// it in another tab, a seat in a third.
+func TestBrowserShow(t *testing.T) {
+	g := serve(t)
+	judge(t, browse(t, "show", g.url(""), "camera"))
+}
+
+// TestBrowserWatchesTestSource: the test source has keyframes each second and
+// sends none on request, as OBS.
+func TestBrowserWatchesTestSource(t *testing.T) {
+	g := serve(t)
+	publish(t, g.url("/whip/clip"))
+	judge(t, browse(t, "watch", g.url(""), "clip"))
+}
+
+// TestForeignClient: the npm client whip-whep publishes and plays from another
+// origin: trickle, CORS and DELETE as somebody else wrote them.
+func TestForeignClient(t *testing.T) {
+	g := serve(t)
+	s := browse(t, "foreign", g.url(""), "foreign")
+	if s.Published != "connected" || s.Viewed != "connected" || !s.Moving || !s.Stopped || !s.Unpublished {
+		t.Errorf("published %q, viewed %q, moving %v, stopped %v, unpublished %v", s.Published, s.Viewed, s.Moving, s.Stopped, s.Unpublished)
+	}
+}

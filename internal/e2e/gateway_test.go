@@ -1,0 +1,211 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const token = "e2e-token-0123456789abcdef"
+
+// gatewayBinary is the gateway's program, built once for all tests.
+var gatewayBinary string
+
+func TestMain(m *testing.M) { os.Exit(runAll(m)) }
+
+func runAll(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "whipcast-e2e")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	gatewayBinary = filepath.Join(dir, "whipcast")
+	build := exec.Command("go", "build", "-race", "-o", gatewayBinary, "../../cmd/whipcast")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "build the gateway:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// output collects what a program prints, for the log of a failed test.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// program is one running child process.
+type program struct {
+	name string
+	cmd  *exec.Cmd
+	out  *output
+	done chan struct{}
+	err  error // valid when done is closed
+}
+
+// launch starts a program; the test's end kills it if it still runs, and shows
+// its output when the test failed.
+func launch(t *testing.T, env []string, name string, args ...string) *program {
+	t.Helper()
+	p := &program{name: filepath.Base(name) + " " + args[0], cmd: exec.Command(name, args...), out: &output{}, done: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", p.name, err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.done
+		if t.Failed() {
+			t.Logf("output of %s:\n%s", p.name, tail(p.out.String(), 6000))
+		}
+		if strings.Contains(p.out.String(), "WARNING: DATA RACE") {
+			t.Errorf("%s has a data race:\n%s", p.name, tail(p.out.String(), 20000))
+		}
+	})
+	return p
+}
+
+func tail(s string, n int) string {
+	if len(s) > n {
+		return "…" + s[len(s)-n:]
+	}
+	return s
+}
+
+// stop asks the program to end and returns how it ended.
+func (p *program) stop(t *testing.T) error {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatalf("stop %s: %v", p.name, err)
+	}
+	select {
+	case <-p.done:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s does not stop:\n%s", p.name, p.out)
+	}
+	return p.err
+}
+
+// gateway is one running gateway on ports of its own.
+type gateway struct {
+	*program
+
+	address string // of HTTP
+	media   string // of UDP and TCP media
+	admin   string
+	data    string // data directory
+}
+
+// serve starts a gateway; settings are more WHIPCAST_… variables.
+func serve(t *testing.T, settings ...string) *gateway {
+	t.Helper()
+	g := &gateway{address: freePort(t), media: freePort(t), admin: freePort(t), data: t.TempDir()}
+	env := append([]string{
+		"WHIPCAST_HTTP_ADDRESS=" + g.address,
+		"WHIPCAST_MEDIA_ADDRESS=" + g.media,
+		"WHIPCAST_ADMIN_ADDRESS=" + g.admin,
+		"WHIPCAST_DATA_DIR=" + g.data,
+		"WHIPCAST_AUTH_PUBLISH_TOKEN=" + token,
+	}, settings...)
+	g.program = launch(t, env, gatewayBinary, "serve")
+	until(t, 20*time.Second, "the gateway is ready", func() bool {
+		select {
+		case <-g.done:
+			t.Fatalf("the gateway ended: %v\n%s", g.err, g.out)
+		default:
+		}
+		res, err := http.Get(g.url("/readyz")) //nolint:noctx // bounded by until
+		if err != nil {
+			return false
+		}
+		_ = res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	})
+	return g
+}
+
+func (g *gateway) url(path string) string { return "http://" + g.address + path }
+
+// publish runs the program's own test source against a WHIP URL.
+func publish(t *testing.T, url string) *program {
+	t.Helper()
+	return launch(t, nil, gatewayBinary, "publish", "--url", url, "--token", token)
+}
+
+// freePort returns a loopback address whose port is free for UDP and TCP.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 20 {
+		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // immediate
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := l.Addr().String()
+		u, err := net.ListenPacket("udp", address) //nolint:noctx // immediate
+		_ = l.Close()
+		if err == nil {
+			_ = u.Close()
+			return address
+		}
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+// until polls a condition; it fails the test with the words when time is up.
+func until(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", limit, what)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// get fetches a URL within the context and returns status, headers and body.
+func get(ctx context.Context, url string) (int, http.Header, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	return res.StatusCode, res.Header, body, err
+}
