@@ -1,0 +1,129 @@
+// Package api is the control API: what is live, health, metrics, and who may do
+// what. It also holds the two routing tables of the gateway.
+//
+// The other handlers are given as http.Handler: the package knows neither WebRTC
+// nor files. The routing is a switch on the path's beginning, so that nothing
+// stands between the server and the media handlers.
+//
+//	public:  /whip/ /whep/ /session/ /hls/   as given
+//	         /v1/… /healthz /readyz          here
+//	         everything else                 the pages
+//	admin:   /metrics /healthz /readyz /debug/pprof/
+package api
+
+import (
+	"net/http"
+	"net/http/pprof"
+	"strings"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/whipcast/whipcast/internal/problem"
+	"github.com/whipcast/whipcast/stream"
+)
+
+// Routes are the handlers that the package mounts. None may be nil.
+type Routes struct {
+	WHIP    http.Handler // /whip/{stream}
+	WHEP    http.Handler // /whep/{stream}
+	Session http.Handler // /session/{id}
+	HLS     http.Handler // /hls/…
+	Pages   http.Handler // everything that is nobody else's
+}
+
+// Server answers the API's requests. All methods may be called from any
+// goroutine.
+type Server struct {
+	hub   *stream.Hub
+	auth  *Auth
+	ready atomic.Bool
+}
+
+// New returns a Server that is not ready yet.
+func New(hub *stream.Hub, auth *Auth) *Server {
+	return &Server{hub: hub, auth: auth}
+}
+
+// Ready sets what /readyz says from now on.
+func (s *Server) Ready(is bool) { s.ready.Store(is) }
+
+// Public returns the handler of the public address.
+func (s *Server) Public(to Routes) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; {
+		case strings.HasPrefix(path, "/hls/"):
+			to.HLS.ServeHTTP(w, r)
+		case strings.HasPrefix(path, "/session/"):
+			to.Session.ServeHTTP(w, r)
+		case strings.HasPrefix(path, "/whep/"):
+			to.WHEP.ServeHTTP(w, r)
+		case strings.HasPrefix(path, "/whip/"):
+			to.WHIP.ServeHTTP(w, r)
+		case strings.HasPrefix(path, "/v1/"):
+			s.control(w, r)
+		case path == "/healthz", path == "/readyz":
+			s.health(w, r)
+		default:
+			to.Pages.ServeHTTP(w, r)
+		}
+	})
+}
+
+// Admin returns the handler of the admin address, which must not be public
+// (specs X35).
+func (s *Server) Admin(metrics *prometheus.Registry) http.Handler {
+	scrape := promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; path {
+		case "/metrics":
+			scrape.ServeHTTP(w, r)
+		case "/healthz", "/readyz":
+			s.health(w, r)
+		case "/debug/pprof/cmdline":
+			pprof.Cmdline(w, r)
+		case "/debug/pprof/profile":
+			pprof.Profile(w, r)
+		case "/debug/pprof/symbol":
+			pprof.Symbol(w, r)
+		case "/debug/pprof/trace":
+			pprof.Trace(w, r)
+		default:
+			if strings.HasPrefix(path, "/debug/pprof/") {
+				pprof.Index(w, r)
+				return
+			}
+			problem.Problem{
+				Status: http.StatusNotFound, Title: "no such page",
+				Detail: "this address has /metrics, /healthz, /readyz and /debug/pprof/",
+			}.Write(w)
+		}
+	})
+}
+
+// health answers for load balancers: healthz while the process runs, readyz
+// while it takes publishers and viewers.
+func (s *Server) health(w http.ResponseWriter, r *http.Request) {
+	if !readOnly(w, r) {
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	if r.URL.Path == "/readyz" && !s.ready.Load() {
+		problem.Problem{Status: http.StatusServiceUnavailable, Title: "not ready", Detail: "the gateway is starting or stopping"}.Write(w)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write([]byte("ok\n"))
+}
+
+// readOnly answers all methods but GET and HEAD itself.
+func readOnly(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	problem.Problem{Status: http.StatusMethodNotAllowed, Title: "method not allowed", Detail: "this can only be read: use GET"}.Write(w)
+	return false
+}

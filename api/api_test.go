@@ -1,0 +1,285 @@
+package api_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/whipcast/whipcast/api"
+	"github.com/whipcast/whipcast/internal/problem"
+	"github.com/whipcast/whipcast/stream"
+)
+
+const token = "correct-horse-battery"
+
+// named answers with its own name.
+func named(name string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) })
+}
+
+func newServer(t *testing.T, watch string) (*api.Server, *stream.Hub, http.Handler) {
+	t.Helper()
+	hub := stream.NewHub(stream.Config{})
+	server := api.New(hub, api.NewAuth(token, watch))
+	return server, hub, server.Public(api.Routes{
+		WHIP: named("whip"), WHEP: named("whep"), Session: named("session"), HLS: named("hls"), Pages: named("pages"),
+	})
+}
+
+// answer is what a handler sent.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func call(h http.Handler, method, path, authorization string) answer {
+	r := httptest.NewRequest(method, "http://example.com/", nil)
+	r.URL.Path = path
+	if authorization != "" {
+		r.Header.Set("Authorization", authorization)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return answer{w.Code, w.Header(), w.Body.String()}
+}
+
+func TestRoutes(t *testing.T) {
+	_, _, public := newServer(t, "open")
+	for path, want := range map[string]string{
+		"/whip/a":               "whip",
+		"/whip/":                "whip",
+		"/whip/../../etc":       "whip", // no router may answer a POST by a redirect (W68)
+		"/whep/a":               "whep",
+		"/session/x":            "session",
+		"/hls/a/index.m3u8":     "hls",
+		"/hls/a//b":             "hls",
+		"/":                     "pages",
+		"/watch/a":              "pages",
+		"/assets/x.js":          "pages",
+		"/metrics":              "pages", // not on the public address (X35)
+		"/debug/pprof/":         "pages",
+		"/whipx":                "pages",
+		"//whip/a":              "pages",
+		"/v1":                   "pages",
+		"/healthz":              "ok\n",
+		"/healthz/":             "pages",
+		"/v1x/streams":          "pages",
+		"/session":              "pages",
+		"/publish/a/../../whip": "pages",
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodOptions} {
+			if path == "/healthz" && method != http.MethodGet {
+				continue
+			}
+			response := call(public, method, path, "")
+			if response.status != http.StatusOK || response.body != want {
+				t.Errorf("%s %s: %d %q, want 200 %q", method, path, response.status, response.body, want)
+			}
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	server, hub, public := newServer(t, "open")
+	metrics, err := api.NewMetrics("v1", hub, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, h := range map[string]http.Handler{"public": public, "admin": server.Admin(metrics)} {
+		for _, tt := range []struct {
+			method, path string
+			ready        bool
+			status       int
+		}{
+			{"GET", "/healthz", false, 200},
+			{"HEAD", "/healthz", true, 200},
+			{"GET", "/readyz", false, 503},
+			{"GET", "/readyz", true, 200},
+			{"POST", "/readyz", true, 405},
+		} {
+			server.Ready(tt.ready)
+			response := call(h, tt.method, tt.path, "")
+			if response.status != tt.status {
+				t.Errorf("%s: %s %s while ready is %v: %d, want %d", name, tt.method, tt.path, tt.ready, response.status, tt.status)
+			}
+			if tt.status == 405 && response.header.Get("Allow") != "GET, HEAD" {
+				t.Errorf("%s: Allow %q", name, response.header.Get("Allow"))
+			}
+			if tt.status != 405 && response.header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s: %s may be cached", name, tt.path)
+			}
+		}
+	}
+}
+
+func TestAuth(t *testing.T) {
+	for _, tt := range []struct {
+		name, watch, header  string
+		mayPublish, mayWatch bool
+	}{
+		{"nothing, open", "open", "", false, true},
+		{"nothing, closed", "token", "", false, false},
+		{"bearer", "token", "Bearer " + token, true, true},
+		{"bearer in another case (W74)", "token", "bEARER " + token, true, true},
+		{"two spaces", "token", "Bearer  " + token, true, true},
+		{"raw token (W74)", "token", token, true, true},
+		{"another token", "token", "Bearer " + token + "x", false, false},
+		{"a beginning of the token", "token", "Bearer " + token[:5], false, false},
+		{"scheme only", "token", "Bearer", false, false},
+		{"another scheme", "token", "Basic " + token, false, false},
+		{"wrong token while watching is open", "open", "Bearer nonsense", false, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			auth := api.NewAuth(token, tt.watch)
+			r := httptest.NewRequest(http.MethodPost, "/", nil)
+			if tt.header != "" {
+				r.Header.Set("Authorization", tt.header)
+			}
+			for what, check := range map[string]struct {
+				ask  func(*http.Request, string) (string, error)
+				want bool
+			}{"publish": {auth.Publish, tt.mayPublish}, "watch": {auth.Watch, tt.mayWatch}} {
+				principal, err := check.ask(r, "some")
+				if (err == nil) != check.want {
+					t.Errorf("%s: %v, want allowed: %v", what, err, check.want)
+				}
+				if (err == nil) != (principal != "") {
+					t.Errorf("%s: principal %q with error %v", what, principal, err)
+				}
+				if p, ok := err.(problem.Problem); err != nil && (!ok || p.Status != 401 || strings.Contains(p.Detail, token)) { //nolint:errorlint // the contract says so
+					t.Errorf("%s: error %#v, want a problem with status 401", what, err)
+				}
+				// X1: the answer is the same for a stream that does not exist.
+				_, other := check.ask(r, "other")
+				if diff := cmp.Diff(err, other); diff != "" {
+					t.Errorf("%s: answers differ between streams:\n%s", what, diff)
+				}
+			}
+		})
+	}
+}
+
+func publish(t *testing.T, hub *stream.Hub, name string) *stream.Session {
+	t.Helper()
+	s, err := hub.Stream(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := s.Publish(stream.Offer{Principal: "p", Layers: []stream.Layer{
+		{ID: stream.LayerID{Kind: stream.Video, RID: "h"}, Codec: stream.Codec{Name: "H264", ClockRate: 90000}},
+		{ID: stream.LayerID{Kind: stream.Audio}, Codec: stream.Codec{Name: "Opus", ClockRate: 48000, Channels: 2}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return session
+}
+
+func TestStreams(t *testing.T) {
+	_, hub, public := newServer(t, "open")
+	if got, want := call(public, "GET", "/v1/streams", "Bearer "+token).body, `{"streams":[]}`; got != want {
+		t.Errorf("without streams: %s, want %s", got, want)
+	}
+	publish(t, hub, "one").Close(nil)
+	defer publish(t, hub, "two").Close(nil)
+
+	response := call(public, "GET", "/v1/streams", "Bearer "+token)
+	var got struct {
+		Streams []map[string]any `json:"streams"`
+	}
+	if err := json.Unmarshal([]byte(response.body), &got); err != nil {
+		t.Fatal(err)
+	}
+	layers := []any{map[string]any{"kind": "video", "rid": "h", "codec": "H264"}, map[string]any{"kind": "audio", "codec": "Opus"}}
+	for i, want := range []map[string]any{
+		{"name": "one", "live": false, "epoch": 1.0, "layers": layers, "watch": "/watch/one", "seat": "/seat/one"},
+		{"name": "two", "live": true, "epoch": 1.0, "layers": layers, "watch": "/watch/two", "seat": "/seat/two"},
+	} {
+		since, err := time.Parse(time.RFC3339, got.Streams[i]["since"].(string))
+		if err != nil || time.Since(since) > time.Minute {
+			t.Errorf("since %v: %v", got.Streams[i]["since"], err)
+		}
+		delete(got.Streams[i], "since")
+		if diff := cmp.Diff(want, got.Streams[i]); diff != "" {
+			t.Errorf("stream (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestControl(t *testing.T) {
+	_, hub, public := newServer(t, "open")
+	defer publish(t, hub, "one").Close(nil)
+	for _, tt := range []struct {
+		method, path, auth string
+		status             int
+		header, value      string
+	}{
+		{"GET", "/v1/streams", "", 401, "WWW-Authenticate", "Bearer"},
+		{"GET", "/v1/streams", "Bearer wrong-token", 401, "WWW-Authenticate", `Bearer error="invalid_token"`},
+		{"GET", "/v1/nothing", "", 401, "Content-Type", "application/problem+json"},
+		{"GET", "/v1/streams", "Bearer " + token, 200, "Content-Type", "application/json"},
+		{"HEAD", "/v1/streams", "Bearer " + token, 200, "Cache-Control", "no-store"},
+		{"POST", "/v1/streams", "Bearer " + token, 405, "Allow", "GET, HEAD"},
+		{"GET", "/v1/streams/one", "Bearer " + token, 200, "X-Content-Type-Options", "nosniff"},
+		{"GET", "/v1/streams/two", "Bearer " + token, 404, "Content-Type", "application/problem+json"},
+		{"GET", "/v1/streams/..", "Bearer " + token, 404, "Content-Type", "application/problem+json"},
+		{"GET", "/v1/streams/a\r\nb", "Bearer " + token, 404, "Content-Type", "application/problem+json"},
+		{"GET", "/v1/", "Bearer " + token, 404, "Content-Type", "application/problem+json"},
+		{"OPTIONS", "/v1/streams", "", 204, "Access-Control-Allow-Headers", "Authorization"}, // X8, X10
+	} {
+		response := call(public, tt.method, tt.path, tt.auth)
+		if response.status != tt.status || response.header.Get(tt.header) != tt.value {
+			t.Errorf("%s %q: %d, %s: %q; want %d, %q", tt.method, tt.path, response.status, tt.header, response.header.Get(tt.header), tt.status, tt.value)
+		}
+		if response.header.Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("%s %q: no CORS header", tt.method, tt.path)
+		}
+		if text := response.body; tt.status >= 400 && strings.Contains(text, token) {
+			t.Errorf("%s %q tells the token (X37): %s", tt.method, tt.path, text)
+		}
+	}
+}
+
+func TestAdmin(t *testing.T) {
+	server, hub, _ := newServer(t, "open")
+	publish(t, hub, "secret-name").Close(nil)
+	defer publish(t, hub, "two").Close(nil)
+	metrics, err := api.NewMetrics("v1.2.3", hub, []api.Metric{
+		{Name: "whipcast_test_things", Help: "Things.", Read: func() float64 { return 7 }},
+		{Name: "whipcast_test_things_total", Help: "All things.", Total: true, Read: func() float64 { return 8 }},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := server.Admin(metrics)
+	text := call(admin, "GET", "/metrics", "").body
+	for _, want := range []string{
+		`whipcast_build{version="v1.2.3"} 1`, "whipcast_stream_streams 2", "whipcast_stream_live 1",
+		"whipcast_test_things 7", "# TYPE whipcast_test_things_total counter\nwhipcast_test_things_total 8", "go_goroutines ",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("metrics lack %q", want)
+		}
+	}
+	if strings.Contains(text, "secret-name") {
+		t.Error("metrics tell a stream's name (X35)")
+	}
+	for path, want := range map[string]int{
+		"/debug/pprof/": 200, "/debug/pprof/cmdline": 200, "/debug/pprof/symbol": 200, "/debug/pprof/goroutine": 200,
+		"/debug/pprof/nothing": 404, "/": 404, "/v1/streams": 404, "/whip/a": 404,
+	} {
+		if got := call(admin, "GET", path, "").status; got != want {
+			t.Errorf("admin %s: %d, want %d", path, got, want)
+		}
+	}
+	if _, err := api.NewMetrics("v1", hub, []api.Metric{{Name: "whipcast_stream_live", Read: func() float64 { return 0 }}}); err == nil {
+		t.Error("a name given twice is no error")
+	}
+}

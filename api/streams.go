@@ -1,0 +1,109 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/whipcast/whipcast/internal/problem"
+	"github.com/whipcast/whipcast/stream"
+)
+
+// streamJSON is one stream as /v1/streams shows it.
+type streamJSON struct {
+	Name   string      `json:"name"`
+	Live   bool        `json:"live"`
+	Since  time.Time   `json:"since"` // of the last change of live or epoch
+	Epoch  uint64      `json:"epoch"`
+	Layers []layerJSON `json:"layers"`
+	Watch  string      `json:"watch"` // path of the page
+	Seat   string      `json:"seat"`
+}
+
+type layerJSON struct {
+	Kind  string `json:"kind"`          // "audio" or "video"
+	RID   string `json:"rid,omitempty"` // of a simulcast layer
+	Codec string `json:"codec"`
+}
+
+// control answers everything below /v1/. All of it needs the publish token.
+func (s *Server) control(w http.ResponseWriter, r *http.Request) {
+	// Pages of other origins may use the API: what protects it is the token,
+	// which no browser sends by itself (specs X9, X10).
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	if r.Method == http.MethodOptions {
+		h.Set("Access-Control-Allow-Methods", "GET")
+		h.Set("Access-Control-Allow-Headers", "Authorization")
+		h.Set("Access-Control-Max-Age", "7200")
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	h.Set("Access-Control-Expose-Headers", "WWW-Authenticate")
+	h.Set("Cache-Control", "no-store")
+	if _, err := s.auth.owner(r); err != nil {
+		refuse(w, r, err)
+		return
+	}
+	if !readOnly(w, r) {
+		return
+	}
+	rest := strings.TrimPrefix(r.URL.Path, "/v1/")
+	name, one := strings.CutPrefix(rest, "streams/")
+	switch {
+	case rest == "streams":
+		all := []streamJSON{}
+		for _, each := range s.hub.Streams() {
+			all = append(all, describe(each))
+		}
+		reply(w, r, map[string]any{"streams": all})
+	case one:
+		found, err := s.find(name)
+		if err != nil {
+			refuse(w, r, err)
+			return
+		}
+		reply(w, r, describe(found))
+	default:
+		refuse(w, r, problem.Problem{Status: http.StatusNotFound, Title: "no such resource", Detail: "the API has /v1/streams and /v1/streams/{stream}"})
+	}
+}
+
+func (s *Server) find(name string) (*stream.Stream, error) {
+	if !stream.ValidName(name) {
+		return nil, stream.ErrName
+	}
+	found, ok := s.hub.Lookup(name)
+	if !ok {
+		return nil, errNoStream
+	}
+	return found, nil
+}
+
+func describe(s *stream.Stream) streamJSON {
+	state := s.State()
+	j := streamJSON{
+		Name: s.Name(), Live: state.Live, Since: state.Since.UTC(), Epoch: state.Epoch,
+		Layers: []layerJSON{}, Watch: "/watch/" + s.Name(), Seat: "/seat/" + s.Name(),
+	}
+	for _, source := range state.Sources {
+		kind := "audio"
+		if source.Layer.ID.Kind == stream.Video {
+			kind = "video"
+		}
+		j.Layers = append(j.Layers, layerJSON{Kind: kind, RID: source.Layer.ID.RID, Codec: source.Layer.Codec.Name})
+	}
+	return j
+}
+
+func reply(w http.ResponseWriter, r *http.Request, value any) {
+	body, err := json.Marshal(value)
+	if err != nil {
+		refuse(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(body)
+}
