@@ -1,0 +1,49 @@
+// What the gateway answers when it says no, in words for a person.
+
+/** An answer that is not a success. status 0: no answer came at all. */
+export class Refusal extends Error {
+  constructor(
+    readonly status: number,
+    readonly detail: string,
+    /** Seconds; 0 if the gateway named none. */
+    readonly retryAfter: number,
+  ) {
+    super(detail)
+    this.name = 'Refusal'
+  }
+}
+
+/** Reads a problem document (RFC 9457), or makes do with the status. */
+export async function refusalOf(response: Response): Promise<Refusal> {
+  const retryAfter = Number(response.headers.get('Retry-After') ?? 0) || 0
+  let detail = ''
+  if ((response.headers.get('Content-Type') ?? '').includes('json')) {
+    try {
+      const problem = (await response.json()) as { title?: unknown; detail?: unknown }
+      detail = [problem.title, problem.detail].filter((part) => typeof part === 'string' && part).join(': ')
+    } catch {
+      // not the JSON it claims to be: the status must do
+    }
+  }
+  return new Refusal(response.status, detail || `the gateway answered ${response.status}`, retryAfter)
+}
+
+/** fetch, with every failure as a Refusal. */
+export async function ask(url: string, init: RequestInit): Promise<Response> {
+  let response: Response
+  try {
+    response = await fetch(url, init)
+  } catch (error) {
+    if (error instanceof DOMException && error.name === 'AbortError') throw error
+    throw new Refusal(0, 'the gateway cannot be reached', 0)
+  }
+  if (!response.ok) throw await refusalOf(response)
+  return response
+}
+
+/** Any error as one sentence. */
+export function wordsOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error)
+  const sentence = text.charAt(0).toUpperCase() + text.slice(1)
+  return /[.!?]$/.test(sentence) ? sentence : `${sentence}.`
+}
