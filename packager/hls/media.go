@@ -290,7 +290,7 @@ func (m *Media) retire() {
 
 // roll removes segments from the front while what stays fills the window.
 func (m *Media) roll() {
-	for len(m.records) > 1 && m.end-m.records[0].end >= m.cfg.Window {
+	for m.end-m.records[0].end >= m.cfg.Window {
 		if m.old == 0 {
 			m.retire()
 		}

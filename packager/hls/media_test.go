@@ -144,6 +144,9 @@ func TestHistoryIsBounded(t *testing.T) {
 	if limit := listed + 2*minChunk; held > limit {
 		t.Errorf("%d bytes held for a playlist of %d", held, listed)
 	}
+	if h := l.media.history; h.first != l.media.records[0].place.chunk {
+		t.Errorf("first chunk held is %d, first needed %d", h.first, l.media.records[0].place.chunk)
+	}
 	if n := cap(l.media.records); n > 200 {
 		t.Errorf("%d records held for %d segments", n, len(l.media.records))
 	}
