@@ -1,0 +1,154 @@
+// Package whip takes what publishers send by WHIP (RFC 9725) and writes it into
+// their Streams.
+//
+// It says what an offer must be, becomes the Stream's publisher, and moves RTP
+// and sender reports from the PeerConnection into the Stream, keyframe requests
+// the other way. HTTP and sessions are internal/rtc's.
+//
+//	POST ──▶ accept ──▶ Stream.Publish ──▶ publisher.run ──▶ one read loop a layer ──▶ Session.Write
+//	                                          └──▶ PLI ◀── Session.KeyframeRequest
+//
+// Invariant: a wrong request costs nobody anything: the running publisher is
+// replaced only by a Session whose answer is ready.
+package whip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/whipcast/whipcast/internal/problem"
+	"github.com/whipcast/whipcast/internal/rtc"
+	"github.com/whipcast/whipcast/stream"
+)
+
+// Config of the endpoint. The zero value works.
+type Config struct {
+	// Codecs that are accepted, the preferred one first. nil: H264, H265, AV1,
+	// VP9 and Opus.
+	Codecs []rtc.Codec
+}
+
+// New returns the handler of /whip/{stream}. Who may publish, limits and logs
+// are the registry's.
+func New(cfg Config, hub *stream.Hub, registry *rtc.Registry) http.Handler {
+	e := &endpoint{cfg: cfg, hub: hub, registry: registry}
+	return registry.Endpoint(rtc.EndpointConfig{
+		Direction: rtc.Receive,
+		Prefix:    "/whip/",
+		ValidName: stream.ValidName,
+		Accept:    e.accept,
+	})
+}
+
+type endpoint struct {
+	cfg      Config
+	hub      *stream.Hub
+	registry *rtc.Registry
+}
+
+// accept makes a publisher of a POST. Everything that can fail for the offer's
+// fault fails before the Stream is touched (specs W12).
+func (e *endpoint) accept(ctx context.Context, q rtc.Request) (*rtc.Session, error) {
+	offer, err := rtc.CheckOffer(q.Body, rtc.Rules{Direction: rtc.Receive, Codecs: e.cfg.Codecs})
+	if err != nil {
+		return nil, err
+	}
+	session, err := e.registry.Open(ctx, rtc.Opening{
+		Direction: rtc.Receive, Stream: q.Stream, Principal: q.Principal, Offer: offer,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p, err := e.publish(q, offer)
+	if err != nil {
+		session.Discard()
+		return nil, err
+	}
+	p.session = session
+	session.Start(p.run)
+	return session, nil
+}
+
+// publish makes the request's principal the Stream's publisher.
+func (e *endpoint) publish(q rtc.Request, offer *rtc.Offer) (*publisher, error) {
+	tracks := tracksOf(offer)
+	o := stream.Offer{Principal: q.Principal}
+	for _, t := range tracks {
+		o.Layers = append(o.Layers, t.layer)
+	}
+	for {
+		s, err := e.hub.Stream(q.Stream)
+		if err != nil {
+			return nil, refuse(err)
+		}
+		feed, err := s.Publish(o)
+		if errors.Is(err, stream.ErrClosed) {
+			continue // removed since we got it; the Hub makes a new one
+		}
+		if err != nil {
+			return nil, refuse(err)
+		}
+		p := &publisher{feed: feed, tracks: tracks}
+		if state := s.State(); state.Epoch == feed.Epoch() {
+			for i, source := range state.Sources {
+				tracks[i].source = source
+			}
+		}
+		return p, nil
+	}
+}
+
+// refuse maps the Stream's errors to HTTP.
+func refuse(err error) error {
+	switch {
+	case errors.Is(err, stream.ErrBusy):
+		return problem.Problem{
+			Status: http.StatusConflict, Title: "Stream is busy",
+			Detail: "somebody else publishes this stream: end that session first, or take another name",
+		}
+	case errors.Is(err, stream.ErrFull):
+		return problem.Problem{
+			Status: http.StatusServiceUnavailable, Title: "Too many streams",
+			Detail: "the gateway has as many streams as it may: try again later", RetryAfter: 10 * time.Second,
+		}
+	case errors.Is(err, stream.ErrLayers):
+		return problem.Problem{
+			Status: http.StatusUnprocessableEntity, Title: "Offer not acceptable",
+			Detail: "the offer has more layers than a stream may have",
+		}
+	default:
+		return fmt.Errorf("publish: %w", err)
+	}
+}
+
+// tracksOf lists what the offer promises, the best video layer first.
+func tracksOf(offer *rtc.Offer) []*track {
+	var tracks []*track
+	add := func(s rtc.Section, id stream.LayerID) {
+		c := s.Codec
+		tracks = append(tracks, &track{
+			pli: s.PLI, fir: s.FIR, payloadType: c.PayloadType,
+			layer: stream.Layer{
+				ID:    id,
+				Codec: stream.Codec{Name: c.Name, ClockRate: c.ClockRate, Channels: c.Channels, Fmtp: c.Fmtp},
+				// OBS and FFmpeg have no transport-cc, and heed no PLI (specs R34).
+				OnRequest: id.Kind == stream.Video && s.TransportCC && (s.PLI || s.FIR),
+			},
+		})
+	}
+	for _, s := range offer.Sections {
+		switch {
+		case s.Kind == rtc.Audio:
+			add(s, stream.LayerID{Kind: stream.Audio})
+		case len(s.RIDs) == 0:
+			add(s, stream.LayerID{Kind: stream.Video})
+		}
+		for _, rid := range s.RIDs {
+			add(s, stream.LayerID{Kind: stream.Video, RID: rid})
+		}
+	}
+	return tracks
+}
