@@ -1,0 +1,89 @@
+// Takes pictures of every page, in light and dark, wide and as on a phone.
+//
+//   node screenshots.mjs BASE_URL FOLDER [STREAM [TOKEN]]
+//
+// BASE_URL is a running gateway (make demo), STREAM what to look at ("demo").
+// It drives Debian's Chromium, or the one that CHROMIUM names.
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { chromium } from 'playwright-core'
+
+const [base, folder, stream = 'demo', token = ''] = process.argv.slice(2)
+if (!base || !folder) {
+  console.error('usage: node screenshots.mjs BASE_URL FOLDER [STREAM [TOKEN]]')
+  process.exit(2)
+}
+
+const fragment = token ? `#token=${encodeURIComponent(token)}` : ''
+const pages = [
+  { name: 'welcome', path: '/' },
+  ...(token ? [{ name: 'home', path: `/${fragment}`, wait: 1000 }] : []),
+  { name: 'watch', path: `/watch/${stream}`, wait: 6000 },
+  { name: 'watch-offline', path: '/watch/nothing-here', wait: 1000 },
+  { name: 'seat', path: `/seat/${stream}`, wait: 4000 },
+  { name: 'publish', path: `/publish/nothing-here${fragment}`, wait: 1500 },
+  { name: 'missing', path: '/watch/..a' },
+]
+const sizes = [
+  { name: 'wide', width: 1280, height: 800 },
+  { name: 'phone', width: 360, height: 740 },
+]
+
+await mkdir(folder, { recursive: true })
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--use-fake-device-for-media-stream',
+    '--use-fake-ui-for-media-stream',
+    '--allow-loopback-in-peer-connection',
+    '--disable-features=WebRtcHideLocalIpsWithMdns',
+  ],
+})
+let faults = 0
+try {
+  for (const size of sizes) {
+    for (const colorScheme of ['light', 'dark']) {
+      for (const page of pages) await take(page, size, colorScheme)
+    }
+  }
+} finally {
+  await browser.close()
+}
+process.exit(faults > 0 ? 1 : 0)
+
+async function take(page, size, colorScheme) {
+  const context = await browser.newContext({
+    viewport: { width: size.width, height: size.height },
+    colorScheme,
+    reducedMotion: 'reduce',
+    permissions: ['camera', 'microphone'],
+  })
+  const tab = await context.newPage()
+  const fault = (text) => {
+    faults++
+    console.error(`${page.name}: ${text}`)
+  }
+  tab.on('pageerror', (error) => fault(error.message))
+  tab.on('console', (message) => {
+    // A refusal that the page shows in words is also in the console.
+    if (message.type() === 'error' && !/Failed to load resource/.test(message.text())) fault(message.text())
+  })
+  tab.on('request', (request) => {
+    if (!request.url().startsWith(base) && !/^(blob|data):/.test(request.url())) fault(`asks a foreign host: ${request.url()}`)
+  })
+  await tab.goto(base + page.path)
+  await tab.waitForTimeout(page.wait ?? 300)
+  const beyond = await tab.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)
+  if (beyond > 0) fault(`is ${beyond} px wider than a ${size.name} window`)
+  const file = join(folder, `${page.name}-${size.name}-${colorScheme}.png`)
+  await tab.screenshot({ path: file, fullPage: true })
+  console.log(file)
+  await context.close()
+}

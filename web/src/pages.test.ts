@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { streamOf, validName } from './names'
+import { Refusal, refusalOf, wordsOf } from './refusal'
+import { backoff, pause } from './retry'
+import { attribute, fragment, iceServers, restarted, withParameters } from './sdp'
+import { tokenIn } from './token'
+import { again } from './whep'
+import { preferred } from './whip'
+import { codec, codecs, rate, since, size, span } from './words'
+
+const crlf = (...all: string[]) => all.join('\r\n') + '\r\n'
+
+const offer = crlf(
+  'v=0',
+  'o=- 1 2 IN IP4 127.0.0.1',
+  's=-',
+  't=0 0',
+  'a=group:BUNDLE 0 1',
+  'm=video 9 UDP/TLS/RTP/SAVPF 96',
+  'a=ice-ufrag:EsAw',
+  'a=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1',
+  'a=mid:0',
+  'a=rtpmap:96 H264/90000',
+  'a=fmtp:96 packetization-mode=1',
+  'm=audio 9 UDP/TLS/RTP/SAVPF 111 63',
+  'a=ice-ufrag:EsAw',
+  'a=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1',
+  'a=mid:1',
+  'a=rtpmap:111 opus/48000/2',
+  'a=fmtp:111 minptime=10',
+  'a=rtpmap:63 red/48000/2',
+  'a=fmtp:63 111/111',
+)
+
+test('W46, W50: a trickle fragment names the bundle’s section only', () => {
+  const made = fragment(offer, ['candidate:1 1 udp 1 192.0.2.1 9 typ host ufrag EsAw'], true)
+  assert.equal(
+    made,
+    crlf(
+      'a=ice-ufrag:EsAw',
+      'a=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1',
+      'm=video 9 UDP/TLS/RTP/SAVPF 96',
+      'a=mid:0',
+      'a=candidate:1 1 udp 1 192.0.2.1 9 typ host ufrag EsAw',
+      'a=end-of-candidates',
+    ),
+  )
+})
+
+test('W55: an ICE restart replaces credentials and candidates, and nothing else', () => {
+  const candidate = 'a=candidate:1 1 udp 1 192.0.2.7 8100 typ host'
+  const answer = offer.replace('a=mid:0\r\n', `a=mid:0\r\n${candidate}\r\na=end-of-candidates\r\n`)
+  const answered = crlf('a=ice-ufrag:neww', 'a=ice-pwd:newpassword', 'm=video 9 X 0', 'a=mid:0', candidate.replace('.7', '.9'))
+  const result = restarted(answer, answered)
+  assert.equal(result.match(/a=ice-ufrag:neww\r\n/g)?.length, 2)
+  assert.equal(result.match(/a=ice-pwd:newpassword\r\n/g)?.length, 2)
+  assert.equal(result.match(/a=candidate:/g)?.length, 1)
+  assert.ok(result.indexOf('192.0.2.9') < result.indexOf('m=audio'), 'candidates belong to the first section')
+  assert.ok(!result.includes('192.0.2.7') && !result.includes('EsAw'))
+  const rest = (sdp: string) => sdp.replace(/a=(candidate|ice-ufrag|ice-pwd|end-of).*\r\n/g, '')
+  assert.equal(rest(result), rest(answer))
+})
+
+test('parameters are added to the codec asked for alone', () => {
+  const touched = withParameters(offer, 'OPUS', 'stereo=1')
+  assert.ok(touched.includes('a=fmtp:111 minptime=10;stereo=1\r\n'))
+  assert.ok(touched.includes('a=fmtp:63 111/111\r\n'))
+  assert.equal(attribute(touched, 'mid'), '0')
+})
+
+test('W70: ICE servers in Link headers', () => {
+  const link =
+    '<stun:stun.example.net>; rel="ice-server", ' +
+    '<turn:turn.example.net?transport=udp>; rel="ice-server"; username="17:a,b;\\"c"; credential="p="; credential-type="password", ' +
+    '<https://example.net/sse>; rel="urn:ietf:params:whep:ext:x"'
+  assert.deepEqual(iceServers(link), [
+    { urls: 'stun:stun.example.net' },
+    { urls: 'turn:turn.example.net?transport=udp', username: '17:a,b;"c', credential: 'p=' },
+  ])
+  assert.deepEqual(iceServers(null), [])
+})
+
+test('E12: waits double from Retry-After up to 30 s with 20 % of chance, and end on 401, 403', () => {
+  const offline = new Refusal(409, '', 2)
+  const plain = [0, 1, 2, 3, 4, 5, 99].map((n) => again(offline, n, () => 0.5))
+  assert.deepEqual(plain, [2, 4, 8, 16, 30, 30, 30])
+  assert.ok(Math.abs((again(offline, 0, () => 0) ?? 0) - 1.6) < 1e-9)
+  assert.ok(Math.abs((again(offline, 0, () => 1) ?? 0) - 2.4) < 1e-9)
+  for (const status of [400, 401, 403, 406, 415, 422]) assert.equal(again(new Refusal(status, '', 5), 0), undefined)
+  assert.equal(again(new Refusal(404, '', 0), 7, () => 0.5), 10)
+  assert.equal(again(new Refusal(503, '', 9), 0, () => 0.5), 9)
+  assert.equal(again(new Refusal(0, '', 0), 0, () => 0.5), 0.5)
+})
+
+test('R59, W31: H.264 first, VP8 never, repair formats kept', () => {
+  const offered = ['video/VP8', 'video/rtx', 'video/VP9', 'video/H264', 'video/AV1', 'video/H264', 'video/red', 'video/ulpfec']
+  const codecs = offered.map((mimeType, index) => ({ mimeType, index }))
+  assert.deepEqual(
+    preferred(codecs).map((one) => one.mimeType),
+    ['video/H264', 'video/H264', 'video/VP9', 'video/AV1', 'video/rtx', 'video/red', 'video/ulpfec'],
+  )
+  assert.deepEqual(preferred([{ mimeType: 'video/VP8' }, { mimeType: 'video/rtx' }]), [])
+})
+
+test('W7: a problem document becomes a sentence', async () => {
+  const body = JSON.stringify({ title: 'stream busy', detail: 'somebody else publishes' })
+  const headers = { 'Content-Type': 'application/problem+json', 'Retry-After': '3' }
+  const refusal = await refusalOf(new Response(body, { status: 409, headers }))
+  assert.equal(refusal.status, 409)
+  assert.equal(refusal.retryAfter, 3)
+  assert.equal(wordsOf(refusal), 'Stream busy: somebody else publishes.')
+  const odd = await refusalOf(new Response('<html>', { status: 502, headers: { 'Content-Type': 'application/json' } }))
+  assert.equal(wordsOf(odd), 'The gateway answered 502.')
+})
+
+test('names of streams', () => {
+  for (const good of ['a', 'Stage.left-1_x', '0', 'a'.repeat(64)]) assert.ok(validName(good), good)
+  for (const bad of ['', '.a', '-a', 'a/b', 'a b', 'ä', 'a\n', 'a'.repeat(65)]) assert.ok(!validName(bad), bad)
+  assert.equal(streamOf('/watch/demo'), 'demo')
+  assert.equal(streamOf('/watch/%22%3E'), '')
+  assert.equal(streamOf('/watch/%'), '')
+  assert.equal(streamOf('/'), '')
+})
+
+test('a token in the fragment', () => {
+  assert.equal(tokenIn('#token=a%2Bb'), 'a+b')
+  assert.equal(tokenIn('#x'), '')
+  assert.equal(tokenIn(''), '')
+})
+
+test('figures in words', () => {
+  assert.equal(rate(2_540_000), '2.5 Mb/s')
+  assert.equal(rate(999_000), '999 kb/s')
+  assert.equal(rate(NaN), '')
+  assert.equal(span(0.1804), '180 ms')
+  assert.equal(span(2.14), '2.1 s')
+  assert.equal(span(NaN), '')
+  assert.equal(size(1280, 720), '1280 × 720')
+  assert.equal(size(0, 0), '')
+  assert.equal(since(0, 59_000), 'just now')
+  assert.equal(since(0, 3_900_000), '1 h 5 min')
+  assert.equal(codec('avc1.42e01f'), 'H.264')
+  assert.equal(codecs('hvc1.1.6', 'mp4a.40.2', 'mp4a.40.2', undefined), 'H.265 + AAC')
+  assert.equal(codecs('video/AV1', 'audio/opus'), 'AV1 + Opus')
+})
+
+test('waits grow, stay bounded, and obey their signal', async () => {
+  assert.equal(backoff(500, 1, 8, () => 0.5), 8)
+  const stop = new AbortController()
+  const waited = pause(3600, stop.signal)
+  stop.abort()
+  await waited
+  await pause(3600, stop.signal)
+})
