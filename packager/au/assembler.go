@@ -51,13 +51,22 @@ type Assembler struct {
 
 // format is the RTP payload format of a codec with what it must remember.
 type format interface {
-	// push adds a payload to the frame. False says that it is malformed.
-	push(f *frame, payload []byte) bool
+	// push adds a payload to the frame.
+	push(f *frame, payload []byte) verdict
 	// inspect looks at a complete frame that is not damaged.
 	inspect(f *frame, at situation) picture
 	// build returns the sample.
 	build(f *frame) []byte
 }
+
+// verdict is what a format thinks of a payload.
+type verdict int
+
+const (
+	taken     verdict = iota
+	torn              // it does not fit what came before, as after a loss
+	malformed         // it is wrong in itself
+)
 
 // situation is what an Assembler knows before a frame.
 type situation struct {
@@ -170,11 +179,14 @@ func (a *Assembler) packet(p Packet) {
 	if !a.begun {
 		a.begin(p)
 	}
-	if !a.frame.damaged && !a.format.push(&a.frame, p.Payload) {
-		if !a.broken { // else it is the rest of something lost
+	if !a.frame.damaged {
+		v := a.format.push(&a.frame, p.Payload)
+		if v == malformed || v == torn && !a.broken {
 			a.stats.BadPayloads++
 		}
-		a.frame.damage()
+		if v != taken {
+			a.frame.damage()
+		}
 	}
 	if p.Marker {
 		a.markers = true

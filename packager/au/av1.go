@@ -27,12 +27,15 @@ type formatAV1 struct {
 }
 
 // push takes the elements behind an aggregation header (§4.4).
-func (a *formatAV1) push(f *frame, payload []byte) bool {
+func (a *formatAV1) push(f *frame, payload []byte) verdict {
 	continues, more := payload[0]&0x80 != 0, payload[0]&0x40 != 0
 	count := int(payload[0] >> 4 & 3) // 0: each element has a length
 	rest := payload[1:]
-	if continues != f.open || len(rest) == 0 {
-		return false
+	if len(rest) == 0 {
+		return malformed
+	}
+	if continues != f.open {
+		return torn
 	}
 	f.open = false
 	for i := 0; len(rest) > 0; i++ {
@@ -41,18 +44,18 @@ func (a *formatAV1) push(f *frame, payload []byte) bool {
 		if !last {
 			n, length := leb128(rest)
 			if n == 0 || length > len(rest)-n {
-				return false
+				return malformed
 			}
 			rest, size = rest[n:], length
 		}
 		if size == 0 || !last && count > 0 && size == len(rest) {
-			return false
+			return malformed
 		}
 		f.add(chunk{bytes: rest[:size], first: i > 0 || !continues})
 		rest = rest[size:]
 	}
 	f.open = more && !f.damaged
-	return true
+	return taken
 }
 
 // leb128 reads a length. It returns how many bytes that took; 0 if none is there.
@@ -125,11 +128,11 @@ func (o *obu) kept() bool {
 
 // unitAV1 is what the OBUs of a temporal unit say.
 type unitAV1 struct {
-	kept      bool // there is any that is kept
-	begins    bool // with something that a temporal unit begins with
-	coded     bool // there is a frame
-	key       bool // the first frame is a keyframe that is shown
-	malformed bool
+	kept   bool // there is any that is kept
+	begins bool // with something that a temporal unit begins with
+	coded  bool // there is a frame
+	key    bool // the first frame is a keyframe that is shown
+	bad    bool
 }
 
 func (u *unitAV1) take(o *obu) {
@@ -143,7 +146,7 @@ func (u *unitAV1) take(o *obu) {
 			u.key = len(o.payload) > 0 && o.payload[0]&0xf0 == 0x10 // new, key, shown
 		}
 	case obuTiles:
-		u.malformed = u.malformed || !u.coded
+		u.bad = u.bad || !u.coded
 	}
 }
 
@@ -155,8 +158,8 @@ func (a *formatAV1) inspect(f *frame, _ situation) picture {
 	a.sequence = a.sequence[:0]
 	f.elements(func(e element) {
 		o := readOBU(e, buf[:])
-		u.malformed = u.malformed || !o.ok
-		if u.malformed || !o.kept() {
+		u.bad = u.bad || !o.ok
+		if u.bad || !o.kept() {
 			return
 		}
 		u.take(&o)
@@ -166,7 +169,7 @@ func (a *formatAV1) inspect(f *frame, _ situation) picture {
 	})
 	has := len(a.sequence) > 0
 	pic := picture{
-		coded: u.coded || u.malformed, whole: u.begins && !u.malformed, key: u.key && has,
+		coded: u.coded || u.bad, whole: u.begins && !u.bad, key: u.key && has,
 		order: order{ordered: true}, // hidden frames share the unit of the one that is shown
 	}
 	if !pic.whole || !pic.coded {

@@ -50,49 +50,52 @@ func newH264(fmtp string, stats *Stats) *formatH264 {
 	return h
 }
 
-func (h *formatH264) push(f *frame, payload []byte) bool {
+func (h *formatH264) push(f *frame, payload []byte) verdict {
 	switch kind := payload[0] & 0x1f; {
 	case kind >= 1 && kind <= h264MaxSingle:
 		if f.open {
-			return false
+			return torn
 		}
 		h.nal(f, payload)
-		return true
+		return taken
 	case kind == h264STAPA:
-		return !f.open && eachAggregated(payload[1:], func(nal []byte) { h.nal(f, nal) })
+		return aggregated(f, payload[1:], func(nal []byte) { h.nal(f, nal) })
 	case kind == h264FUA && len(payload) > 2:
 		head := payload[0]&0xe0 | payload[1]&0x1f
 		return fragment(f, payload[1], chunk{bytes: payload[2:], head: head, prefix: 1})
 	default: // interleaved modes are never negotiated
-		return false
+		return malformed
 	}
 }
 
-// eachAggregated calls visit with each NAL unit of an aggregation packet: a
-// 16-bit length before each. It returns false if a length is wrong.
-func eachAggregated(b []byte, visit func(nal []byte)) bool {
+// aggregated calls visit with each NAL unit of an aggregation packet: a 16-bit
+// length before each.
+func aggregated(f *frame, b []byte, visit func(nal []byte)) verdict {
+	if f.open {
+		return torn
+	}
 	for len(b) > 0 {
 		if len(b) < 2 {
-			return false
+			return malformed
 		}
 		n := int(binary.BigEndian.Uint16(b))
 		b = b[2:]
 		if n > len(b) {
-			return false
+			return malformed
 		}
 		if n > 0 {
 			visit(b[:n])
 		}
 		b = b[n:]
 	}
-	return true
+	return taken
 }
 
 // fragment adds a piece of a NAL unit. Its FU header holds start and end bits.
-func fragment(f *frame, header byte, c chunk) bool {
+func fragment(f *frame, header byte, c chunk) verdict {
 	start, end := header&0x80 != 0, header&0x40 != 0
 	if start == f.open {
-		return false
+		return torn
 	}
 	f.open = !end
 	if !start {
@@ -100,7 +103,7 @@ func fragment(f *frame, header byte, c chunk) bool {
 	}
 	c.first = start
 	f.add(c)
-	return true
+	return taken
 }
 
 // nal takes a whole NAL unit. Parameter sets are kept even if the rest of the
@@ -158,7 +161,7 @@ func (h *formatH264) inspect(f *frame, at situation) picture {
 		first     [sliceHead]byte // of the first slice
 		head      [sliceHead]byte
 		recovery  bool
-		malformed bool
+		bad       bool
 		firstKind byte
 		slice     bitReader // of the first slice, behind the PPS id
 	)
@@ -172,7 +175,7 @@ func (h *formatH264) inspect(f *frame, at situation) picture {
 			firstMB := r.golomb()
 			r.golomb() // slice type
 			pps := r.golomb()
-			malformed = malformed || r.short || pps > 255
+			bad = bad || r.short || pps > 255
 			refs.add(pps)
 			if !pic.coded {
 				pic.coded, pic.whole, pic.key = true, firstMB == 0, kind == h264IDR
@@ -182,7 +185,7 @@ func (h *formatH264) inspect(f *frame, at situation) picture {
 			}
 		}
 	})
-	if malformed || pic.key && at.broken && h.keyHadSets && !h.setsSeen {
+	if bad || pic.key && at.broken && h.keyHadSets && !h.setsSeen {
 		pic.whole = false
 	}
 	if !pic.whole {

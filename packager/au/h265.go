@@ -51,24 +51,24 @@ func newH265(fmtp string, stats *Stats) *formatH265 {
 
 func kindH265(head byte) byte { return head >> 1 & 0x3f }
 
-func (h *formatH265) push(f *frame, payload []byte) bool {
+func (h *formatH265) push(f *frame, payload []byte) verdict {
 	if len(payload) < 3 {
-		return false
+		return malformed
 	}
 	switch kind := kindH265(payload[0]); {
 	case kind <= h265MaxSingle:
 		if f.open {
-			return false
+			return torn
 		}
 		h.nal(f, payload)
-		return true
+		return taken
 	case kind == h265AP:
-		return !f.open && eachAggregated(payload[2:], func(nal []byte) { h.nal(f, nal) })
+		return aggregated(f, payload[2:], func(nal []byte) { h.nal(f, nal) })
 	case kind == h265FU && len(payload) > 3:
 		head := payload[0]&0x81 | payload[2]&0x3f<<1
 		return fragment(f, payload[2], chunk{bytes: payload[3:], head: head, head2: payload[1], prefix: 2})
 	default: // PACI is never negotiated
-		return false
+		return malformed
 	}
 }
 
@@ -137,12 +137,12 @@ func saneH265(s *mch265.SPS) bool {
 func (h *formatH265) inspect(f *frame, at situation) picture {
 	h.fragmentedSets(f)
 	var (
-		pic       picture
-		refs      idSet
-		buf       [sliceHead]byte
-		kind      byte // of the first slice
-		recovery  bool
-		malformed bool
+		pic      picture
+		refs     idSet
+		buf      [sliceHead]byte
+		kind     byte // of the first slice
+		recovery bool
+		bad      bool
 	)
 	f.elements(func(e element) {
 		head := buf[:e.peek(buf[:])]
@@ -154,14 +154,14 @@ func (h *formatH265) inspect(f *frame, at situation) picture {
 			return
 		}
 		first, pps, ok := sliceH265(head)
-		malformed = malformed || !ok
+		bad = bad || !ok
 		refs.add(pps)
 		if !pic.coded {
 			pic.coded, pic.whole, kind = true, first, k
 		}
 	})
 	pic.key = kind >= h265BLA && kind <= h265CRA
-	if malformed || pic.key && at.broken && h.keyHadSets && !h.setsSeen {
+	if bad || pic.key && at.broken && h.keyHadSets && !h.setsSeen {
 		pic.whole = false
 	}
 	if !pic.whole {

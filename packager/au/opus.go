@@ -20,12 +20,12 @@ func newOpus() *formatOpus {
 	return &formatOpus{params: &Params{Codec: "Opus", SampleRate: 48000, Channels: 2}}
 }
 
-func (o *formatOpus) push(f *frame, payload []byte) bool {
+func (o *formatOpus) push(f *frame, payload []byte) verdict {
 	if d := mcopus.PacketDuration2(payload); d <= 0 || d > maxOpus {
-		return false
+		return malformed
 	}
 	f.add(chunk{bytes: payload, first: true})
-	return true
+	return taken
 }
 
 // inspect reads the duration from the packet, not from timestamps (specs R45).

@@ -113,6 +113,7 @@ func (r *reorder) restart(stats *Stats, to receiver) {
 	r.next += int64(r.probe.Sequence - uint16(r.next)) //nolint:gosec // wraps on purpose
 	clear(r.seen[:])
 	r.probing = false
+	stats.Late-- // the probed packet has been counted as such
 	r.deliver(r.probe, to)
 	r.probe = Packet{}
 }

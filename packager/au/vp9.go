@@ -19,22 +19,25 @@ type vp9Look struct {
 	width, height                      int
 }
 
-func (v *formatVP9) push(f *frame, payload []byte) bool {
+func (v *formatVP9) push(f *frame, payload []byte) verdict {
 	const begins, ends = 0x08, 0x04
 	n, spatial := vp9Descriptor(payload)
 	if n == 0 || n >= len(payload) {
-		return false
+		return malformed
 	}
 	if spatial > 0 { // a layer that nobody asked for
-		return true
+		return taken
 	}
 	first := payload[0]&begins != 0
-	if first == f.open || first && len(f.chunks) > 0 {
-		return false
+	if first == f.open {
+		return torn
+	}
+	if first && len(f.chunks) > 0 { // one picture is one frame
+		return malformed
 	}
 	f.open = payload[0]&ends == 0
 	f.add(chunk{bytes: payload[n:], first: first})
-	return true
+	return taken
 }
 
 // vp9Descriptor returns the length of a payload descriptor, 0 if it is cut off,
