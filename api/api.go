@@ -16,6 +16,7 @@ import (
 	"net/http/pprof"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -56,10 +57,13 @@ func (s *Server) Public(to Routes) http.Handler {
 		case strings.HasPrefix(path, "/hls/"):
 			to.HLS.ServeHTTP(w, r)
 		case strings.HasPrefix(path, "/session/"):
+			limitBody(w, r)
 			to.Session.ServeHTTP(w, r)
 		case strings.HasPrefix(path, "/whep/"):
+			limitBody(w, r)
 			to.WHEP.ServeHTTP(w, r)
 		case strings.HasPrefix(path, "/whip/"):
+			limitBody(w, r)
 			to.WHIP.ServeHTTP(w, r)
 		case strings.HasPrefix(path, "/v1/"):
 			s.control(w, r)
@@ -69,6 +73,18 @@ func (s *Server) Public(to Routes) http.Handler {
 			to.Pages.ServeHTTP(w, r)
 		}
 	})
+}
+
+// bodyTime is how long a request may take to send its body, which is an SDP of
+// some kilobytes (specs X25). There is no such limit on requests without body:
+// to net/http a read deadline is the end of a held request, too.
+const bodyTime = 10 * time.Second
+
+func limitBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		// A ResponseWriter that knows no deadline is a test's.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+	}
 }
 
 // Admin returns the handler of the admin address, which must not be public

@@ -74,8 +74,9 @@ type HLS struct {
 
 // Limits keep one gateway usable whatever comes in.
 type Limits struct {
-	Streams int // names that exist at once
-	Viewers int // WHEP sessions at once
+	Streams  int // names that exist at once
+	Sessions int // publishers and WHEP viewers at once, of all streams
+	Viewers  int // WHEP viewers at once, of one stream
 }
 
 // Default returns the configuration of a start without file and variables.
@@ -88,7 +89,7 @@ func Default() Config {
 		Admin:   Admin{Address: "127.0.0.1:8081"},
 		Auth:    Auth{Watch: "open"},
 		HLS:     HLS{Segment: 2 * time.Second, Part: 500 * time.Millisecond, Window: time.Minute, Grace: time.Minute},
-		Limits:  Limits{Streams: 100, Viewers: 1000},
+		Limits:  Limits{Streams: 100, Sessions: 4000, Viewers: 1000},
 	}
 }
 

@@ -56,13 +56,29 @@ func (c *Config) keys() []key {
 		{name: "admin.address", parse: address(&c.Admin.Address), text: text(&c.Admin.Address)},
 		{name: "auth.publish_token", secret: true, parse: token(&c.Auth.PublishToken), text: text(&c.Auth.PublishToken)},
 		{name: "auth.watch", parse: oneOf(&c.Auth.Watch, "open", "token"), text: text(&c.Auth.Watch)},
-		{name: "hls.segment", parse: duration(&c.HLS.Segment, time.Second, 10*time.Second), text: span(&c.HLS.Segment)},
-		{name: "hls.part", parse: duration(&c.HLS.Part, 100*time.Millisecond, 5*time.Second), text: span(&c.HLS.Part)},
-		{name: "hls.window", parse: duration(&c.HLS.Window, 3*time.Second, 24*time.Hour), text: span(&c.HLS.Window)},
+		{name: "hls.segment", parse: duration(&c.HLS.Segment, 500*time.Millisecond, 10*time.Second), text: span(&c.HLS.Segment)},
+		{name: "hls.part", parse: duration(&c.HLS.Part, 200*time.Millisecond, 5*time.Second), text: span(&c.HLS.Part)},
+		{name: "hls.window", parse: duration(&c.HLS.Window, 1500*time.Millisecond, 24*time.Hour), text: span(&c.HLS.Window)},
 		{name: "hls.grace", parse: duration(&c.HLS.Grace, 100*time.Millisecond, time.Hour), text: span(&c.HLS.Grace)},
 		{name: "limits.streams", parse: count(&c.Limits.Streams, 10_000), text: number(&c.Limits.Streams)},
+		{name: "limits.sessions", parse: count(&c.Limits.Sessions, 1_000_000), text: number(&c.Limits.Sessions)},
 		{name: "limits.viewers", parse: count(&c.Limits.Viewers, 1_000_000), text: number(&c.Limits.Viewers)},
 	}
+}
+
+// Usage returns a line for each key: its flag and its default, in the order of
+// whipcast.yaml.
+func Usage() []string {
+	c := Default()
+	var lines []string
+	for _, k := range c.keys() {
+		line := "--" + k.name
+		if d := k.text(); d != "" {
+			line += " " + d
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 // Keys returns the names of all keys, in the order of whipcast.yaml.

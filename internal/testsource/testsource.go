@@ -24,6 +24,9 @@ type Config struct {
 	URL   string            // of the WHIP endpoint, http or https
 	Token string            // bearer token; empty sends none
 	Say   func(line string) // called with words for the terminal, from Run's goroutine; nil is quiet
+	// Certificate is the one (DER) that an https server must show, for servers
+	// whose certificate has another name. nil: the usual checks.
+	Certificate []byte
 }
 
 const (
@@ -45,7 +48,7 @@ func Run(ctx context.Context, config Config) error {
 	if err != nil {
 		return err
 	}
-	p := publisher{config: config, target: target, clip: clip, http: newHTTP()}
+	p := publisher{config: config, target: target, clip: clip, http: newHTTP(config.Certificate)}
 	defer p.http.CloseIdleConnections()
 	if config.Say == nil {
 		p.config.Say = func(string) {}

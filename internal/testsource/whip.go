@@ -1,7 +1,9 @@
 package testsource
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,10 +52,23 @@ func (r *refusal) permanent() bool {
 	}
 }
 
-func newHTTP() *http.Client {
+func newHTTP(pinned []byte) *http.Client {
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
+	if pinned != nil {
+		transport.TLSClientConfig = &tls.Config{
+			MinVersion:         tls.VersionTLS12,
+			InsecureSkipVerify: true, //nolint:gosec // VerifyConnection asks for more than a name
+			VerifyConnection: func(state tls.ConnectionState) error {
+				if !bytes.Equal(state.PeerCertificates[0].Raw, pinned) {
+					return errors.New("the server shows another certificate than expected")
+				}
+				return nil
+			},
+		}
+	}
 	return &http.Client{
 		Timeout:   requestTime,
-		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true},
+		Transport: transport,
 		// RFC 9725 §4.5: only 307 (308 by analogy) moves a POST. net/http would
 		// turn it into a GET for the others. It leaves the Authorization header
 		// out when the host changes.

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/whipcast/whipcast/internal/testsource"
+)
+
+// demoStream is what the demo's test source publishes to.
+const demoStream = "demo"
+
+// runDemo is the gateway together with a publisher, which reaches it by WHIP over
+// loopback as any other would.
+func runDemo(ctx context.Context, args []string, std stdio, environ []string) error {
+	config, err := loadConfig("demo", args, std, environ)
+	if err != nil {
+		return err
+	}
+	g, err := openGateway(config, std.err)
+	if err != nil {
+		return err
+	}
+	links := g.links()
+	if err := links.writeDemo(std.out); err != nil {
+		g.close()
+		return fmt.Errorf("print links: %w", err)
+	}
+	g.add("test source", func(ctx context.Context) error {
+		return testsource.Run(ctx, testsource.Config{
+			URL: links.loopback + "/whip/" + demoStream, Token: g.token, Certificate: g.certificate(),
+			Say: func(line string) { g.log.InfoContext(ctx, "test source", "says", line) },
+		})
+	})
+	return g.run(ctx)
+}

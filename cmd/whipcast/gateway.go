@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/whipcast/whipcast/api"
+	"github.com/whipcast/whipcast/configs"
+	"github.com/whipcast/whipcast/egress/hls"
+	"github.com/whipcast/whipcast/egress/whep"
+	"github.com/whipcast/whipcast/ingest/whip"
+	"github.com/whipcast/whipcast/internal/rtc"
+	"github.com/whipcast/whipcast/packager"
+	"github.com/whipcast/whipcast/storage/memory"
+	"github.com/whipcast/whipcast/stream"
+	"github.com/whipcast/whipcast/web"
+)
+
+// stopTime is how long a graceful stop may take in all.
+const stopTime = 4500 * time.Millisecond
+
+// gateway is everything, wired. openGateway binds the ports, so that a port that
+// cannot be had ends the start; run serves.
+//
+//	WHIP ─▶ hub ─▶ packaging ─▶ store ─▶ HLS origin
+//	         └───▶ WHEP
+type gateway struct {
+	config     configs.Config
+	log        *slog.Logger
+	token      string
+	tokenPath  string // empty when the token is configured
+	freshToken bool
+	tls        *tls.Config // nil without http.tls
+
+	hub       *stream.Hub
+	engine    *rtc.Engine
+	sessions  *rtc.Registry
+	viewers   *whep.Server
+	packaging packaging
+	origin    *hls.Handler
+	api       *api.Server
+	public    *server
+	admin     *server
+	extra     []task // besides the gateway itself
+}
+
+// openGateway makes a gateway of a valid configuration. Close it, or run it.
+func openGateway(config configs.Config, logs io.Writer) (*gateway, error) {
+	g := &gateway{config: config, log: newLog(config.Log, logs), token: config.Auth.PublishToken}
+	var err error
+	if g.token == "" {
+		if g.token, g.tokenPath, g.freshToken, err = publishToken(config.DataDir); err != nil {
+			return nil, err
+		}
+	}
+	if g.tls, err = loadTLS(config.HTTP.TLS); err != nil {
+		return nil, err
+	}
+	if err := g.listen(); err != nil {
+		g.close()
+		return nil, err
+	}
+	if err := g.wire(); err != nil {
+		g.close()
+		return nil, err
+	}
+	return g, nil
+}
+
+// listen takes all ports.
+func (g *gateway) listen() error {
+	var err error
+	if g.public, err = newServer("http.address", g.config.HTTP.Address); err != nil {
+		return err
+	}
+	if g.admin, err = newServer("admin.address", g.config.Admin.Address); err != nil {
+		return err
+	}
+	g.engine, err = rtc.New(rtc.Config{Address: g.config.Media.Address, PublicIPs: g.config.Media.PublicIPs, Logger: g.log})
+	if err != nil {
+		return bindError("media.address", g.config.Media.Address, err)
+	}
+	return nil
+}
+
+// wire makes all parts and joins them.
+func (g *gateway) wire() error {
+	var (
+		auth    = api.NewAuth(g.token, g.config.Auth.Watch)
+		store   = memory.New(memory.Config{})
+		limits  = g.config.Limits
+		cut     = g.config.HLS
+		counted whep.Metrics
+	)
+	g.hub = stream.NewHub(stream.Config{MaxStreams: limits.Streams})
+	g.packaging = packaging{hub: g.hub, log: g.log, packager: packager.New(packager.Config{
+		Segment: cut.Segment, Part: cut.Part, Window: cut.Window, Grace: cut.Grace,
+	}, store, g.log)}
+	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{
+		Publish: auth.Publish, Watch: auth.Watch, MaxSessions: limits.Sessions, Logger: g.log,
+	})
+	g.viewers = whep.New(whep.Config{Grace: cut.Grace, MaxViewers: limits.Viewers, Metrics: &counted}, g.hub, g.sessions)
+	origin := hls.Config{}
+	if g.config.Auth.Watch != "open" {
+		origin.Authorize = auth.Watch // without it answers may be shared by caches
+	}
+	g.origin = hls.New(origin, store)
+	pages, err := web.Handler(web.Config{ValidName: stream.ValidName})
+	if err != nil {
+		return err
+	}
+	g.api = api.New(g.hub, auth)
+	metrics, err := api.NewMetrics(buildVersion(), g.hub, g.metrics(store, &counted))
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	g.public.http = g.public.configure(g.api.Public(api.Routes{
+		WHIP: whip.New(whip.Config{}, g.hub, g.sessions), WHEP: g.viewers, Session: g.sessions, HLS: g.origin, Pages: pages,
+	}), g.tls, g.log)
+	// A viewer that reads slower than this is no viewer. Held requests set a
+	// deadline of their own.
+	g.public.http.WriteTimeout = time.Minute
+	g.admin.http = g.admin.configure(g.api.Admin(metrics), nil, g.log)
+	return nil
+}
+
+// add gives the gateway one more task, before run.
+func (g *gateway) add(name string, run func(ctx context.Context) error) {
+	g.extra = append(g.extra, task{name, run})
+}
+
+// certificate returns the certificate that the public address shows, nil without TLS.
+func (g *gateway) certificate() []byte {
+	if g.tls == nil {
+		return nil
+	}
+	return g.tls.Certificates[0].Certificate[0]
+}
+
+// close gives the ports back. It is for a gateway that does not run.
+func (g *gateway) close() {
+	for _, s := range []*server{g.public, g.admin} {
+		if s != nil {
+			_ = s.listener.Close()
+		}
+	}
+	if g.engine != nil {
+		_ = g.engine.Close()
+	}
+}
+
+// run serves until ctx ends or a part fails, then stops all parts in the order
+// in which media flows: sessions end, the last segments are closed and the
+// playlists ended, which releases held requests, then the servers end.
+func (g *gateway) run(ctx context.Context) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	life := context.WithoutCancel(ctx) // each part ends when its turn has come
+
+	servers := startTasks(life, fail, task{"public server", g.public.serve}, task{"admin server", g.admin.serve})
+	packaging := startTasks(life, fail, task{"packaging", g.packaging.run})
+	sessions := startTasks(life, fail, task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run})
+	extra := startTasks(life, fail, g.extra...)
+	g.api.Ready(true)
+	g.log.InfoContext(ctx, "ready", "version", buildVersion(), "http", g.public.listener.Addr().String(),
+		"admin", g.admin.listener.Addr().String(), "media", g.engine.Port())
+
+	<-ctx.Done()
+	g.api.Ready(false)
+	g.log.InfoContext(ctx, "stopping")
+	stop, cancel := context.WithTimeout(life, stopTime)
+	defer cancel()
+	errs := []error{failure(ctx)}
+	errs = append(errs, extra.stop(stop), sessions.stop(stop), packaging.stop(stop))
+	g.origin.Close()
+	errs = append(errs, g.public.shutdown(stop), g.admin.shutdown(stop), servers.stop(stop), g.engine.Close())
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	g.log.InfoContext(life, "stopped")
+	return nil
+}
+
+// failure returns what ended ctx if that was no request to stop.
+func failure(ctx context.Context) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// links are the addresses that people are told.
+type links struct {
+	version   string
+	base      string // for a browser on this machine
+	others    string // for other machines; empty when there is no such address
+	loopback  string // for the demo's publisher
+	admin     string
+	media     string
+	token     string
+	tokenPath string // where the token is kept; empty when it is configured
+	fresh     bool   // the token was made by this start
+	closed    bool   // watching needs the token
+}
+
+func (g *gateway) links() links {
+	scheme := "http://"
+	if g.tls != nil {
+		scheme = "https://"
+	}
+	host, _, _ := net.SplitHostPort(g.config.HTTP.Address)
+	port := strconv.Itoa(g.public.port())
+	l := links{
+		version: buildVersion(), token: g.token, tokenPath: g.tokenPath, fresh: g.freshToken,
+		closed: g.config.Auth.Watch == "token",
+		base:   scheme + net.JoinHostPort(host, port),
+		admin:  "http://" + g.admin.listener.Addr().String(),
+		media:  "UDP and TCP port " + strconv.Itoa(g.engine.Port()),
+	}
+	l.loopback = l.base
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		l.base = scheme + net.JoinHostPort("localhost", port)
+		l.loopback = scheme + net.JoinHostPort("127.0.0.1", port)
+		if own := ownAddress(); own != "" {
+			l.others = scheme + net.JoinHostPort(own, port)
+		}
+	}
+	return l
+}
+
+// ownAddress returns an IPv4 address that other machines may reach this one by.
+func ownAddress() string {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return ""
+	}
+	for _, a := range addresses {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err == nil && prefix.Addr().Is4() && prefix.Addr().IsGlobalUnicast() {
+			return prefix.Addr().String()
+		}
+	}
+	return ""
+}
+
+// fragment hands the token to a page. Browsers send no fragment to any server,
+// so it gets into no log (specs X4).
+func (l links) fragment(needed bool) string {
+	if !needed {
+		return ""
+	}
+	return "#token=" + strings.NewReplacer("+", "%2B", "/", "%2F", "=", "%3D").Replace(l.token)
+}
+
+func (l links) writeServe(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Whipcast %s\n\n", l.version)
+	row := l.rows(&b)
+	row("Home", l.base+"/")
+	row("WHIP", l.base+"/whip/NAME")
+	l.writeOthers(row)
+	switch {
+	case l.fresh:
+		row("Publish token", l.token)
+		row("", "made by this first start and kept in "+l.tokenPath)
+	case l.tokenPath != "":
+		row("Publish token", "in "+l.tokenPath)
+	default:
+		row("Publish token", "as configured by auth.publish_token")
+	}
+	b.WriteString("\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (l links) writeDemo(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Whipcast %s: demo\n\n", l.version)
+	row := l.rows(&b)
+	row("Watch", l.base+"/watch/"+demoStream+l.fragment(l.closed))
+	row("", "low-latency HLS, for any number of viewers")
+	row("Seat", l.base+"/seat/"+demoStream+l.fragment(l.closed))
+	row("", "WHEP, below a second")
+	row("Publish", l.base+"/publish/camera"+l.fragment(true))
+	row("", "your camera, from a browser on this machine")
+	row("Home", l.base+"/"+l.fragment(true))
+	row("", "what is live, and how to publish")
+	row("HLS", l.base+"/hls/"+demoStream+"/index.m3u8")
+	row("", "for players such as VLC and Safari")
+	b.WriteString("\n")
+	row("OBS", "Settings, Stream, Service: WHIP")
+	row("Server", l.base+"/whip/obs")
+	row("Bearer Token", l.token)
+	row("", "then watch it at "+l.base+"/watch/obs"+l.fragment(l.closed))
+	b.WriteString("\n")
+	l.writeOthers(row)
+	b.WriteString("\nCtrl-C ends it.\n\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (l links) writeOthers(row func(name, value string)) {
+	if l.others != "" {
+		row("Elsewhere", l.others+"/")
+		row("", "the same, for other machines")
+	}
+	row("Media", l.media)
+	row("Metrics", l.admin+"/metrics")
+}
+
+func (l links) rows(b *strings.Builder) func(name, value string) {
+	return func(name, value string) { fmt.Fprintf(b, "  %-14s %s\n", name, value) }
+}

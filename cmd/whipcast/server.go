@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/whipcast/whipcast/configs"
+)
+
+// Limits of HTTP connections (specs X25).
+const (
+	headerTime  = 5 * time.Second
+	idleTime    = 2 * time.Minute
+	headerBytes = 16 << 10
+	// h2Streams is how many requests one HTTP/2 connection may have at once. A
+	// player needs a dozen: playlists and parts of each rendition, held ones
+	// included. A cache before us needs more.
+	h2Streams = 250
+)
+
+// server is one HTTP server with its port.
+type server struct {
+	listener net.Listener
+	http     *http.Server // set by wire
+}
+
+// newServer takes the port. key is the configuration's, for errors.
+func newServer(key, address string) (*server, error) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(context.Background(), "tcp", address)
+	if err != nil {
+		return nil, bindError(key, address, err)
+	}
+	return &server{listener: listener}, nil
+}
+
+func (s *server) port() int { return s.listener.Addr().(*net.TCPAddr).Port }
+
+// configure returns the http.Server: HTTP/1.1 and HTTP/2, the latter by TLS or
+// with prior knowledge (h2c), as proxies use it.
+func (s *server) configure(handler http.Handler, secure *tls.Config, log *slog.Logger) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           handler,
+		TLSConfig:         secure,
+		Protocols:         &protocols,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: h2Streams},
+		ReadHeaderTimeout: headerTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    headerBytes,
+		// What it says is about single connections, such as scans of the port.
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// serve answers requests until shutdown. It is a task, whose context only says
+// that its end is wanted.
+func (s *server) serve(context.Context) error {
+	var err error
+	if s.http.TLSConfig != nil {
+		err = s.http.ServeTLS(s.listener, "", "")
+	} else {
+		err = s.http.Serve(s.listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve %s: %w", s.listener.Addr(), err)
+}
+
+// shutdown lets requests end until ctx ends, then cuts them off.
+func (s *server) shutdown(ctx context.Context) error {
+	// Part of the time is left for those who come after, and for cutting off.
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		return s.http.Close()
+	}
+	return nil
+}
+
+// bindError says in one line why a port cannot be had.
+func bindError(key, address string, err error) error {
+	e := &configs.Error{Key: key, Value: address, Cause: err.Error(), Remedy: "choose another address"}
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		e.Cause, e.Remedy = "another program uses this port", "stop it, or choose another port with --"+key
+	case errors.Is(err, syscall.EACCES):
+		e.Cause, e.Remedy = "ports below 1024 are for privileged programs", "choose a higher port, or give the program CAP_NET_BIND_SERVICE"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		e.Cause, e.Remedy = "this machine has no such address", "name one of its own, or none for all"
+	}
+	return e
+}
+
+// loadTLS reads the certificate, if one is configured.
+func loadTLS(config configs.TLS) (*tls.Config, error) {
+	if config.Certificate == "" {
+		return nil, nil //nolint:nilnil // no TLS
+	}
+	certificate, err := tls.LoadX509KeyPair(config.Certificate, config.Key)
+	if err != nil {
+		return nil, &configs.Error{
+			Key: "http.tls.certificate", Value: config.Certificate, Cause: "cannot be used with http.tls.key " + config.Key + ": " + err.Error(),
+			Remedy: "name PEM files that belong together",
+		}
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}}, nil // specs X33
+}
