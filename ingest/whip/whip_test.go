@@ -122,7 +122,7 @@ type sending struct {
 	video, audio *webrtc.TrackLocalStaticRTP
 }
 
-func newSending(t *testing.T, o rtctest.Options) sending {
+func newSending(t testing.TB, o rtctest.Options) sending {
 	t.Helper()
 	if o.Token == "" {
 		o.Token = "secret"

@@ -74,20 +74,17 @@ func contentType(r *http.Request) string {
 
 // readBody reads at most maxBody bytes. The error is a problem.Problem.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	tooLong := problem.Problem{
-		Status: http.StatusRequestEntityTooLarge, Title: "Body too long",
-		Detail: "a session description or fragment may have 64 KiB at most",
-	}
-	if r.ContentLength > maxBody {
-		w.Header().Set("Connection", "close") // rather than read it all
-		return nil, tooLong
-	}
+	// MaxBytesReader also makes the server wait a little before it closes, so that
+	// who sends megabytes can read the answer.
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err == nil {
 		return body, nil
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, tooLong
+		return nil, problem.Problem{
+			Status: http.StatusRequestEntityTooLarge, Title: "Body too long",
+			Detail: "a session description or fragment may have 64 KiB at most",
+		}
 	}
 	return nil, problem.Problem{
 		Status: http.StatusBadRequest, Title: "Body cut short",
