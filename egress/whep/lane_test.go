@@ -93,6 +93,16 @@ type camera struct {
 
 const perPicture = 4
 
+// The first bytes of H.264 NAL units.
+const idr, slice = 0x65, 0x61
+
+func nal(key bool) byte { //nolint:revive // it is a conversion
+	if key {
+		return idr
+	}
+	return slice
+}
+
 func newCamera(t testing.TB, s *stream.Stream, layers ...stream.Layer) *camera {
 	t.Helper()
 	x, err := s.Publish(stream.Offer{Principal: "host", Layers: layers})
@@ -103,12 +113,9 @@ func newCamera(t testing.TB, s *stream.Stream, layers ...stream.Layer) *camera {
 }
 
 // payload begins like a slice of H.264 and holds the packet's count.
-func (c *camera) payload(key bool) []byte {
+func (c *camera) payload(nal byte) []byte {
 	b := make([]byte, 60)
-	b[0] = 0x61
-	if key {
-		b[0] = 0x65
-	}
+	b[0] = nal
 	binary.BigEndian.PutUint32(b[1:], c.count)
 	c.count++
 	return b
@@ -116,11 +123,11 @@ func (c *camera) payload(key bool) []byte {
 
 func count(p []byte) uint32 { return binary.BigEndian.Uint32(p[1:]) }
 
-func (c *camera) picture(key bool) {
+func (c *camera) picture(nal byte) {
 	now := time.Now()
 	for i := range perPicture {
 		c.session.Write(video.ID, stream.Packet{
-			Arrival: now, Sequence: c.seq, Timestamp: c.timestamp, Marker: i == perPicture-1, Payload: c.payload(key),
+			Arrival: now, Sequence: c.seq, Timestamp: c.timestamp, Marker: i == perPicture-1, Payload: c.payload(nal),
 		})
 		c.seq++
 	}
@@ -130,7 +137,7 @@ func (c *camera) picture(key bool) {
 // film sends 30 pictures a second for d, every 30th a keyframe.
 func (c *camera) film(d time.Duration) {
 	for i := range int(d * 30 / time.Second) {
-		c.picture(i%30 == 0)
+		c.picture(nal(i%30 == 0))
 		time.Sleep(time.Second / 30)
 	}
 }
@@ -139,7 +146,6 @@ func (c *camera) film(d time.Duration) {
 type theatre struct {
 	*audience
 	t      testing.TB
-	ctx    context.Context
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
 }
@@ -147,12 +153,13 @@ type theatre struct {
 func newTheatre(t testing.TB, s *stream.Stream, cfg Config) *theatre {
 	cfg = cfg.withDefaults()
 	th := &theatre{t: t}
-	th.ctx, th.cancel = context.WithCancel(context.Background()) //nolint:usetesting // ended by close
+	ctx, cancel := context.WithCancel(context.Background())
+	th.cancel = cancel
 	th.audience = newAudience(s, &cfg, func(_ context.Context, run func(context.Context)) error {
-		th.wg.Go(func() { run(th.ctx) })
+		th.wg.Go(func() { run(ctx) })
 		return nil
 	})
-	th.wg.Go(func() { th.run(th.ctx) })
+	th.wg.Go(func() { th.run(ctx) })
 	return th
 }
 
@@ -172,9 +179,9 @@ func (th *theatre) seat(kind rtc.Kind) (*track, *screen, *lane) {
 			th.t.Fatal(err)
 		}
 		t.place(sub)
-		t.burst(th.ctx)
+		t.burst(th.t.Context())
 	}
-	l, err := th.join(th.ctx, t)
+	l, err := th.join(th.t.Context(), t)
 	if err != nil {
 		th.t.Fatal(err)
 	}
@@ -336,7 +343,7 @@ func TestTakeOverChangesTheLayer(t *testing.T) {
 		synctest.Wait()
 		for i := range uint16(4) {
 			x.Write(high.ID, stream.Packet{
-				Arrival: time.Now(), Sequence: i, Marker: true, Timestamp: uint32(i) * 3000, Payload: cam.payload(i == 0),
+				Arrival: time.Now(), Sequence: i, Marker: true, Timestamp: uint32(i) * 3000, Payload: cam.payload(nal(i == 0)),
 			})
 		}
 		synctest.Wait()
@@ -407,7 +414,7 @@ func TestLaggingLaneSkipsToAKeyframe(t *testing.T) {
 		slow.mu.Lock()
 		slow.block = 20 * time.Second // longer than the ring
 		slow.mu.Unlock()
-		cam.picture(false)
+		cam.picture(slice)
 		time.Sleep(time.Second / 30)
 		synctest.Wait()
 		slow.mu.Lock()
@@ -499,7 +506,7 @@ func TestSenderReportsBringAudioAndVideoInStep(t *testing.T) {
 			if at := now - 80*time.Millisecond; at >= 0 && at%(100*time.Millisecond) == 0 {
 				cam.session.Write(video.ID, stream.Packet{
 					Arrival: time.Now(), Sequence: uint16(i), Timestamp: videoBase + uint32(units(at, 90000)), Marker: true,
-					Payload: cam.payload(i < 10),
+					Payload: cam.payload(nal(i < 10)),
 				})
 			}
 			if i%50 == 10 {
@@ -609,14 +616,14 @@ func TestKeyframeRequests(t *testing.T) { // E16
 		if !asked() {
 			t.Error("no request although no keyframe is cached")
 		}
-		cam.picture(true)
+		cam.picture(idr)
 		synctest.Wait()
 		th.seat(rtc.Video)
 		if asked() {
 			t.Error("a request although a fresh keyframe is cached")
 		}
 		for range 90 {
-			cam.picture(false)
+			cam.picture(slice)
 			time.Sleep(time.Second / 30)
 		}
 		th.seat(rtc.Video)
@@ -647,7 +654,7 @@ func TestPaddingIsNotPassedOn(t *testing.T) {
 		defer th.close()
 		_, screen, _ := th.seat(rtc.Video)
 		for i := range 30 {
-			cam.picture(i == 0)
+			cam.picture(nal(i == 0))
 			cam.session.Write(video.ID, stream.Packet{Arrival: time.Now(), Sequence: cam.seq, Timestamp: cam.timestamp - 3000})
 			cam.seq++
 			time.Sleep(time.Second / 30)
@@ -706,7 +713,7 @@ func FuzzRTCP(f *testing.F) {
 	}
 	s := newStream(f)
 	cam := newCamera(f, s, video)
-	cam.picture(true)
+	cam.picture(idr)
 	m := &Metrics{}
 	screen := &screen{}
 	track := newTestTrack(rtc.Video, screen, m)

@@ -102,9 +102,9 @@ func (r *rewriter) pack(live uint32) {
 	r.live, r.packed = live, true
 }
 
-// rewrite returns the viewer's number of a packet of the source; false says
-// that the viewer does not get it.
-func (r *rewriter) rewrite(seq uint16, timestamp uint32, padding bool) (uint16, bool) {
+// rewrite returns the viewer's number of a packet of the source with size bytes
+// of payload, none if it is padding; false says that the viewer does not get it.
+func (r *rewriter) rewrite(seq uint16, timestamp uint32, size int) (uint16, bool) {
 	number := r.unwrap(seq)
 	switch ahead := number - r.newest; {
 	case ahead > maxLate: // nobody can send what is between
@@ -118,7 +118,7 @@ func (r *rewriter) rewrite(seq uint16, timestamp uint32, padding bool) (uint16, 
 		return r.late(number)
 	}
 	r.newest, r.strays = number, false
-	if padding {
+	if size == 0 {
 		r.omit(number)
 		return 0, false
 	}

@@ -11,14 +11,14 @@ type step struct {
 	do      string // "begin", "resume" or "" for a packet
 	seq     uint16
 	ts      uint32
-	padding bool
+	size    int
 	advance uint32
 	want    int // the viewer's number, −1 for none
 }
 
 func TestRewriter(t *testing.T) {
-	packet := func(seq uint16, want int) step { return step{seq: seq, want: want} }
-	padding := func(seq uint16, want int) step { return step{seq: seq, padding: true, want: want} }
+	packet := func(seq uint16, want int) step { return step{seq: seq, size: 1, want: want} }
+	padding := func(seq uint16, want int) step { return step{seq: seq, want: want} }
 	begin := func(seq uint16) step { return step{do: "begin", seq: seq} }
 	for _, tt := range []struct {
 		name  string
@@ -71,7 +71,7 @@ func TestRewriter(t *testing.T) {
 					continue
 				}
 				got := -1
-				if out, ok := r.rewrite(s.seq, s.ts, s.padding); ok {
+				if out, ok := r.rewrite(s.seq, s.ts, s.size); ok {
 					got = int(out)
 					if back, ok := r.source(out); !ok || back != s.seq {
 						t.Errorf("step %d: viewer's %d is the source's %d, %v; want %d", i, out, back, ok, s.seq)
@@ -88,13 +88,13 @@ func TestRewriter(t *testing.T) {
 func TestRewriterTimestamps(t *testing.T) {
 	r := newRewriter(0, 1000)
 	r.begin(1, 0xFFFFFFF0, 99) // the first source's advance means nothing
-	r.rewrite(1, 0xFFFFFFF0, false)
-	r.rewrite(2, 2984, false)
+	r.rewrite(1, 0xFFFFFFF0, 1)
+	r.rewrite(2, 2984, 1)
 	if got := r.outTimestamp(2984); got != 4000 {
 		t.Errorf("after 3000 units: %d, want 4000", got)
 	}
 	r.begin(77, 500_000, 180_000) // back after two seconds
-	r.rewrite(77, 500_000, false)
+	r.rewrite(77, 500_000, 1)
 	if got := r.outTimestamp(500_000); got != 184_000 {
 		t.Errorf("after a new source: %d, want 184000", got)
 	}
@@ -127,7 +127,7 @@ func TestRewriterPacksABurst(t *testing.T) {
 	}
 	for ts, i := uint32(91000), uint16(1); i < 60000; ts, i = ts+90000, i+1 { // 16 hours
 		before := r.outTimestamp(ts)
-		r.rewrite(i, ts, false)
+		r.rewrite(i, ts, 1)
 		if got := r.outTimestamp(ts) - before; got != 0 {
 			t.Fatalf("packet %d: the mapping jumped by %d", i, got)
 		}
@@ -154,8 +154,8 @@ func checkRewriter(t *rapid.T) {
 	seen := map[int64]key{} // by the viewer's number, unwrapped
 	highest, known := int64(0), false
 	highTime := uint32(0)
-	send := func(source int, number int64, ts uint32, padding bool) (bool, int64) {
-		out, ok := r.rewrite(uint16(number), ts, padding)
+	send := func(source int, number int64, ts uint32, size int) (bool, int64) {
+		out, ok := r.rewrite(uint16(number), ts, size)
 		if !ok {
 			return false, 0
 		}
@@ -201,7 +201,7 @@ func checkRewriter(t *rapid.T) {
 				number++
 				continue
 			case 2:
-				if ok, _ := send(source, number, ts, true); ok {
+				if ok, _ := send(source, number, ts, 0); ok {
 					t.Fatalf("padding in order was sent")
 				}
 				number++
@@ -209,7 +209,7 @@ func checkRewriter(t *rapid.T) {
 				continue
 			case 3:
 				if len(late) > 0 {
-					ok, out := send(source, late[0], ts, false)
+					ok, out := send(source, late[0], ts, 1)
 					if !ok && len(late) < maxSpans/2 {
 						t.Fatalf("late packet %d was dropped", late[0])
 					}
@@ -225,7 +225,7 @@ func checkRewriter(t *rapid.T) {
 			}
 			ts += rapid.Uint32Range(0, 9000).Draw(t, "step")
 			fresh := !known
-			ok, out := send(source, number, ts, false)
+			ok, out := send(source, number, ts, 1)
 			if !ok {
 				t.Fatalf("packet %d in order was dropped", number)
 			}
@@ -247,7 +247,7 @@ func BenchmarkRewrite(b *testing.B) {
 	var seq uint16
 	var ts, sum uint32
 	for b.Loop() {
-		out, _ := r.rewrite(seq, ts, false)
+		out, _ := r.rewrite(seq, ts, 1)
 		sum += uint32(out) + r.outTimestamp(ts)
 		seq++
 		if seq%10 == 0 {

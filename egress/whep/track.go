@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	trainSize    = 64                     // packets read and sent in one go
-	maxFailures  = 100                    // trains that failed in a row before the viewer is given up
-	maxBlocked   = 200 * time.Millisecond // that sending a train may hold everybody else up
+	trainSize    = 64              // packets read and sent in one go
+	maxFailures  = 100             // trains that failed in a row before the viewer is given up
+	maxBlocked   = 2 * time.Second // that sending a train may hold everybody else up
 	reportEvery  = time.Second
 	reportsFirst = 2 // so many come faster: players need two to bring audio and video in step
 	reportFast   = 250 * time.Millisecond
@@ -205,7 +205,7 @@ func (t *track) rewrite(b batch) (int, error) {
 	n := 0
 	for i := range packets {
 		p := &packets[i]
-		sequence, ok := t.rewriter.rewrite(p.Sequence, p.Timestamp, len(p.Payload) == 0)
+		sequence, ok := t.rewriter.rewrite(p.Sequence, p.Timestamp, len(p.Payload))
 		if !ok {
 			continue
 		}

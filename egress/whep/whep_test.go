@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +25,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/whipcast/whipcast/egress/whep"
+	"github.com/whipcast/whipcast/internal/problem"
 	"github.com/whipcast/whipcast/internal/rtc"
+	"github.com/whipcast/whipcast/internal/rtc/rtctest"
 	"github.com/whipcast/whipcast/stream"
 )
 
@@ -49,9 +54,15 @@ type gateway struct {
 	url     string
 	handler http.Handler
 	stop    func()
+	arrived sync.Map // *webrtc.PeerConnection → *atomic.Uint64: packets
 }
 
 func newGateway(t *testing.T, cfg whep.Config) *gateway {
+	t.Helper()
+	return newGatewayWith(t, cfg, rtc.RegistryConfig{})
+}
+
+func newGatewayWith(t *testing.T, cfg whep.Config, sessions rtc.RegistryConfig) *gateway {
 	t.Helper()
 	engine, err := rtc.New(rtc.Config{Address: "127.0.0.1:0"})
 	if err != nil {
@@ -59,7 +70,8 @@ func newGateway(t *testing.T, cfg whep.Config) *gateway {
 	}
 	g := &gateway{t: t, hub: stream.NewHub(stream.Config{}), metrics: &whep.Metrics{}}
 	cfg.Metrics = g.metrics
-	registry := rtc.NewRegistry(engine, rtc.RegistryConfig{PostRate: 1000, PostBurst: 1000})
+	sessions.PostRate, sessions.PostBurst = 1000, 1000
+	registry := rtc.NewRegistry(engine, sessions)
 	server := whep.New(cfg, g.hub, registry)
 	mux := http.NewServeMux()
 	mux.Handle(whep.Prefix, server)
@@ -103,8 +115,15 @@ func (g *gateway) publish(name string, layers ...stream.Layer) *stream.Session {
 	return x
 }
 
-// do sends a request and returns the response with its body.
-func (g *gateway) do(method, path, contentType, body string, header ...string) (*http.Response, string) {
+// response is what came back.
+type response struct {
+	code   int
+	header http.Header
+	body   string
+}
+
+// do sends a request.
+func (g *gateway) do(method, path, contentType, body string, header ...string) response {
 	g.t.Helper()
 	r, err := http.NewRequestWithContext(g.t.Context(), method, g.url+path, strings.NewReader(body))
 	if err != nil {
@@ -126,7 +145,7 @@ func (g *gateway) do(method, path, contentType, body string, header ...string) (
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	return res, string(b)
+	return response{res.StatusCode, res.Header, string(b)}
 }
 
 // recording is recorded media, looped with rising numbers.
@@ -184,10 +203,10 @@ type film struct {
 	count uint32
 }
 
-func (f *film) payload(key bool) []byte {
+func (f *film) payload(picture int) []byte {
 	b := make([]byte, 400)
 	b[0] = 0x61
-	if key {
+	if picture%30 == 0 {
 		b[0] = 0x65
 	}
 	binary.BigEndian.PutUint32(b[1:], f.count)
@@ -204,7 +223,7 @@ func (f *film) run(x *stream.Session, seq uint16, ts uint32) (stop func()) {
 		for i := 0; ; i++ {
 			for j := range 5 {
 				x.Write(video.ID, stream.Packet{
-					Arrival: time.Now(), Sequence: seq, Timestamp: ts, Marker: j == 4, Payload: f.payload(i%30 == 0),
+					Arrival: time.Now(), Sequence: seq, Timestamp: ts, Marker: j == 4, Payload: f.payload(i),
 				})
 				seq++
 			}
@@ -227,7 +246,6 @@ type viewer struct {
 	t         *testing.T
 	pc        *webrtc.PeerConnection
 	resource  string
-	answer    string
 	connected chan struct{}
 	closed    chan struct{}
 
@@ -313,12 +331,12 @@ func (v *viewer) offer() string {
 func (g *gateway) watch(name string, kinds ...webrtc.RTPCodecType) *viewer {
 	g.t.Helper()
 	v := newPlayer(g.t, kinds...)
-	res, body := g.do(http.MethodPost, whep.Prefix+name, "application/sdp", v.offer())
-	if res.StatusCode != http.StatusCreated {
-		g.t.Fatalf("POST: %s: %s", res.Status, body)
+	res := g.do(http.MethodPost, whep.Prefix+name, "application/sdp", v.offer())
+	if res.code != http.StatusCreated {
+		g.t.Fatalf("POST: %d: %s", res.code, res.body)
 	}
-	v.resource, v.answer = res.Header.Get("Location"), body
-	if err := v.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: body}); err != nil {
+	v.resource = res.header.Get("Location")
+	if err := v.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: res.body}); err != nil {
 		g.t.Fatal(err)
 	}
 	select {
@@ -336,7 +354,7 @@ func (v *viewer) seen(kind string) []rtp.Packet {
 }
 
 // until waits until ok is true.
-func until(t *testing.T, what string, ok func() bool) {
+func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(15 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -375,7 +393,7 @@ func TestStatusTable(t *testing.T) { // A11, rows of the WHEP endpoint
 	g.publish("offline", video).Close(nil)
 	av1 := stream.Layer{ID: video.ID, Codec: stream.Codec{Name: "AV1", ClockRate: 90000}}
 	g.publish("av1", av1)
-	offer := read(t, "gst.sdp")
+	offer := read(t, "gst/01-POST.sdp")
 	for _, tt := range []struct {
 		name, method, path, contentType, body string
 		want                                  int
@@ -402,11 +420,11 @@ func TestStatusTable(t *testing.T) { // A11, rows of the WHEP endpoint
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g.t = t
-			res, body := g.do(tt.method, tt.path, tt.contentType, tt.body)
-			if res.StatusCode != tt.want {
-				t.Fatalf("got %s: %s, want %d", res.Status, body, tt.want)
+			res := g.do(tt.method, tt.path, tt.contentType, tt.body)
+			if res.code != tt.want {
+				t.Fatalf("got %d: %s, want %d", res.code, res.body, tt.want)
 			}
-			got := res.Header.Get(tt.header)
+			got := res.header.Get(tt.header)
 			if tt.header == "ETag" {
 				if len(got) < 3 || got[0] != '"' {
 					t.Errorf("ETag %q", got)
@@ -414,18 +432,18 @@ func TestStatusTable(t *testing.T) { // A11, rows of the WHEP endpoint
 			} else if tt.header != "" && got != tt.value {
 				t.Errorf("%s is %q, want %q", tt.header, got, tt.value)
 			}
-			if res.Header.Get("Access-Control-Allow-Origin") == "" {
+			if res.header.Get("Access-Control-Allow-Origin") == "" {
 				t.Error("no CORS header (W83, W85)")
 			}
-			if tt.method == "POST" && tt.want == 422 && tt.path == "/whep/av1" && !strings.Contains(body, "AV1") {
-				t.Errorf("the problem does not say what is published: %s", body)
+			if tt.method == "POST" && tt.want == 422 && tt.path == "/whep/av1" && !strings.Contains(res.body, "AV1") {
+				t.Errorf("the problem does not say what is published: %s", res.body)
 			}
 			if tt.want == 201 {
-				if res, _ := g.do("DELETE", res.Header.Get("Location"), "", "", "If-Match", `"stale"`); res.StatusCode != 200 { // W45
-					t.Errorf("DELETE: %s", res.Status)
+				if res := g.do("DELETE", res.header.Get("Location"), "", "", "If-Match", `"stale"`); res.code != 200 { // W45
+					t.Errorf("DELETE: %d", res.code)
 				}
-				if res, _ := g.do("DELETE", res.Header.Get("Location"), "", ""); res.StatusCode != 404 {
-					t.Errorf("second DELETE: %s", res.Status)
+				if res := g.do("DELETE", res.header.Get("Location"), "", ""); res.code != 404 {
+					t.Errorf("second DELETE: %d", res.code)
 				}
 			}
 		})
@@ -440,11 +458,104 @@ func TestStatusTable(t *testing.T) { // A11, rows of the WHEP endpoint
 
 func read(t *testing.T, file string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("testdata", "offers", file))
+	b, err := os.ReadFile(filepath.Join("testdata", "http", file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// TestRecordedPlayers replays every request of the recorded players.
+func TestRecordedPlayers(t *testing.T) {
+	g := newGateway(t, whep.Config{})
+	for _, player := range []string{"chromium", "eyevinn", "firefox", "gst", "medooze"} {
+		t.Run(player, func(t *testing.T) {
+			g.t = t
+			codec := stream.Codec{Name: "VP9", ClockRate: 90000, Fmtp: "profile-id=0"} // Firefox was recorded before its H.264 plugin was loaded
+			if player != "firefox" {
+				codec = video.Codec
+			}
+			g.publish(player, stream.Layer{ID: video.ID, Codec: codec}, audio)
+			var requests []struct {
+				N            int
+				Method, Path string
+				Headers      map[string]string
+			}
+			if err := json.Unmarshal([]byte(read(t, player+"/requests.json")), &requests); err != nil {
+				t.Fatal(err)
+			}
+			path := whep.Prefix + player
+			for _, r := range requests {
+				body := ""
+				switch r.Method {
+				case "POST":
+					body = read(t, fmt.Sprintf("%s/%02d-POST.sdp", player, r.N))
+				case "PATCH":
+					body = read(t, fmt.Sprintf("%s/%02d-PATCH.sdpfrag", player, r.N))
+				}
+				var headers []string
+				for name, value := range r.Headers {
+					if name != "content-length" && name != "content-type" {
+						headers = append(headers, name, value)
+					}
+				}
+				res := g.do(r.Method, path, r.Headers["content-type"], body, headers...)
+				if want := map[string]int{"OPTIONS": 200, "POST": 201, "PATCH": 204, "DELETE": 200}[r.Method]; res.code != want {
+					t.Fatalf("request %d, %s: got %d, want %d: %s", r.N, r.Method, res.code, want, res.body)
+				}
+				if r.Method == "POST" {
+					path = res.header.Get("Location")
+				}
+			}
+		})
+	}
+}
+
+func TestSessionResource(t *testing.T) { // E18: the rules are those of WHIP
+	rtctest.Resource(t, func(t *testing.T, strict bool) rtctest.Target {
+		g := newGatewayWith(t, whep.Config{}, rtc.RegistryConfig{Strict: strict, Watch: func(r *http.Request, _ string) (string, error) {
+			switch token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); token {
+			case "alice", "bob":
+				return token, nil
+			default:
+				return "", problem.Problem{Status: http.StatusUnauthorized, Title: "No access", Detail: "send a token"}
+			}
+		}})
+		f := &film{}
+		t.Cleanup(f.run(g.publish("live", video, audio), 0, 0))
+		return rtctest.Target{
+			Endpoint: g.url + whep.Prefix + "live", Direction: rtc.Send, Token: "alice", Other: "bob",
+			Remote: func(t testing.TB, o rtctest.Options) *rtctest.Remote {
+				return rtctest.New(t, o, func(pc *webrtc.PeerConnection) error {
+					arrived := new(atomic.Uint64)
+					g.arrived.Store(pc, arrived)
+					pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
+						b := make([]byte, 1500)
+						for {
+							if _, _, err := track.Read(b); err != nil {
+								return
+							}
+							arrived.Add(1)
+						}
+					})
+					for _, kind := range []webrtc.RTPCodecType{recvVideo, recvAudio} {
+						_, err := pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
+						if err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			},
+			Flows: func(t testing.TB, x *rtctest.Remote) {
+				t.Helper()
+				value, _ := g.arrived.Load(x.PC)
+				arrived := value.(*atomic.Uint64)
+				before := arrived.Load()
+				until(t, "media flows", func() bool { return arrived.Load() > before+50 })
+			},
+		}
+	})
 }
 
 func TestRecordedOffers(t *testing.T) {
@@ -454,41 +565,41 @@ func TestRecordedOffers(t *testing.T) {
 		file string
 		want string // payload type of video
 	}{
-		{"chromium.sdp", "102"}, {"eyevinn.sdp", "102"}, {"medooze.sdp", "102"}, {"gst.sdp", "96"},
+		{"chromium/02-POST.sdp", "102"}, {"eyevinn/02-POST.sdp", "102"}, {"medooze/02-POST.sdp", "102"}, {"gst/01-POST.sdp", "96"},
 	} {
 		t.Run(tt.file, func(t *testing.T) {
 			g.t = t
-			res, body := g.do("POST", "/whep/live", "application/sdp", read(t, tt.file))
-			if res.StatusCode != http.StatusCreated {
-				t.Fatalf("%s: %s", res.Status, body)
+			res := g.do("POST", "/whep/live", "application/sdp", read(t, tt.file))
+			if res.code != http.StatusCreated {
+				t.Fatalf("%d: %s", res.code, res.body)
 			}
-			checkAnswer(t, body, tt.want)
+			checkAnswer(t, res.body, tt.want)
 		})
 	}
-	t.Run("firefox.sdp without H264", func(t *testing.T) { // recorded before its H.264 plugin was loaded
+	t.Run("firefox without H264", func(t *testing.T) { // recorded before its H.264 plugin was loaded
 		g.t = t
-		res, body := g.do("POST", "/whep/live", "application/sdp", read(t, "firefox.sdp"))
-		if res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(body, "H264") {
-			t.Errorf("%s: %s", res.Status, body)
+		res := g.do("POST", "/whep/live", "application/sdp", read(t, "firefox/02-POST.sdp"))
+		if res.code != http.StatusUnprocessableEntity || !strings.Contains(res.body, "H264") {
+			t.Errorf("%d: %s", res.code, res.body)
 		}
 	})
-	t.Run("firefox.sdp for VP9", func(t *testing.T) {
+	t.Run("firefox for VP9", func(t *testing.T) {
 		g.t = t
 		g.publish("vp9", stream.Layer{ID: video.ID, Codec: stream.Codec{Name: "VP9", ClockRate: 90000, Fmtp: "profile-id=0"}}, audio)
-		res, body := g.do("POST", "/whep/vp9", "application/sdp", read(t, "firefox.sdp"))
-		if res.StatusCode != http.StatusCreated {
-			t.Fatalf("%s: %s", res.Status, body)
+		res := g.do("POST", "/whep/vp9", "application/sdp", read(t, "firefox/02-POST.sdp"))
+		if res.code != http.StatusCreated {
+			t.Fatalf("%d: %s", res.code, res.body)
 		}
-		checkAnswer(t, body, "121")
+		checkAnswer(t, res.body, "121")
 	})
 	t.Run("audio only is published", func(t *testing.T) { // E9: video is answered, and silent
 		g.t = t
 		g.publish("radio", audio)
-		res, body := g.do("POST", "/whep/radio", "application/sdp", read(t, "chromium.sdp"))
-		if res.StatusCode != http.StatusCreated {
-			t.Fatalf("%s: %s", res.Status, body)
+		res := g.do("POST", "/whep/radio", "application/sdp", read(t, "chromium/02-POST.sdp"))
+		if res.code != http.StatusCreated {
+			t.Fatalf("%d: %s", res.code, res.body)
 		}
-		checkAnswer(t, body, "102")
+		checkAnswer(t, res.body, "102")
 	})
 }
 
@@ -622,8 +733,8 @@ func TestGraceClosesTheConnection(t *testing.T) { // E15
 		t.Fatal("the viewer did not notice the end")
 	}
 	until(t, "the session is gone", func() bool {
-		res, _ := g.do("DELETE", v.resource, "", "")
-		return res.StatusCode == http.StatusNotFound
+		res := g.do("DELETE", v.resource, "", "")
+		return res.code == http.StatusNotFound
 	})
 	until(t, "no viewer is left", func() bool { return g.metrics.Viewers.Load() == 0 })
 }
@@ -638,8 +749,8 @@ func TestDeleteEndsTheSession(t *testing.T) { // E17
 	if n := g.metrics.Viewers.Load(); n != 1 {
 		t.Errorf("%d viewers, want 1", n)
 	}
-	if res, body := g.do("DELETE", v.resource, "", ""); res.StatusCode != http.StatusOK {
-		t.Errorf("%s: %s", res.Status, body)
+	if res := g.do("DELETE", v.resource, "", ""); res.code != http.StatusOK {
+		t.Errorf("%d: %s", res.code, res.body)
 	}
 	until(t, "no viewer is left", func() bool { return g.metrics.Viewers.Load() == 0 })
 	again := g.watch("live", recvVideo) // the next audience begins anew
