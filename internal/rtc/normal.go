@@ -69,9 +69,9 @@ func (n *normal) describe(line func(format string, args ...any), d Direction) {
 	}
 	c := s.Codec
 	if c.Channels > 0 {
-		line("a=rtpmap:%d %s/%d/%d", pt, c.Name, c.ClockRate, c.Channels)
+		line("a=rtpmap:%d %s/%d/%d", pt, n.spelling, c.ClockRate, c.Channels)
 	} else {
-		line("a=rtpmap:%d %s/%d", pt, c.Name, c.ClockRate)
+		line("a=rtpmap:%d %s/%d", pt, n.spelling, c.ClockRate)
 	}
 	if c.Fmtp != "" {
 		line("a=fmtp:%d %s", pt, c.Fmtp)

@@ -144,7 +144,8 @@ func bundle(desc *sdp.SessionDescription) []string {
 // normal is a section that was accepted, with what Pion is told of it.
 type normal struct {
 	section    Section
-	rtx        int // payload type of the retransmission format, 0 if none
+	spelling   string // of the codec's name in the offer
+	rtx        int    // payload type of the retransmission format, 0 if none
 	setup      string
 	stream     string   // id of the MediaStream, "" if unknown
 	layers     []string // RIDs in the order of the offer
@@ -268,6 +269,7 @@ func (n *normal) codec(media *sdp.MediaDescription, rules Rules) error {
 		return noCodec(n.section.Kind, offered, wanted, rules.Direction)
 	}
 	c := offered[i]
+	n.spelling = c.Name
 	for _, w := range wanted {
 		if strings.EqualFold(w.Name, c.Name) {
 			c.Name = w.Name // our spelling
@@ -379,16 +381,13 @@ func extensions(media *sdp.MediaDescription, d Direction) []sdp.Attribute {
 
 // msid returns the id of the MediaStream, "" if it is not said.
 func msid(media *sdp.MediaDescription) string {
-	for _, a := range media.Attributes {
-		switch a.Key {
-		case sdp.AttrKeyMsid:
-			if fields := strings.Fields(a.Value); len(fields) > 0 {
-				return fields[0]
-			}
-		case sdp.AttrKeySSRC:
-			if fields := strings.Fields(a.Value); len(fields) > 1 && strings.HasPrefix(fields[1], "msid:") {
-				return fields[1][len("msid:"):]
-			}
+	if value, ok := media.Attribute(sdp.AttrKeyMsid); ok {
+		id, _, _ := strings.Cut(value, " ")
+		return id
+	}
+	for _, a := range media.Attributes { // GStreamer says it here alone
+		if fields := strings.Fields(a.Value); a.Key == sdp.AttrKeySSRC && len(fields) > 1 && strings.HasPrefix(fields[1], "msid:") {
+			return fields[1][len("msid:"):]
 		}
 	}
 	return ""
