@@ -147,7 +147,7 @@ func (a *Assembler) Advance(now time.Time, out []Unit) []Unit {
 func (a *Assembler) Flush(out []Unit) []Unit {
 	a.out = out
 	a.reorder.flush(&a.stats, a)
-	if a.markers { // then what has none is not complete
+	if a.markers || a.stats.Units == 0 { // then what has no marker may not be complete
 		a.abandon()
 	}
 	a.finish()

@@ -32,11 +32,16 @@ func encode(t *testing.T, codec string, options ...string) []coded {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "clip.mp4")
-	ffmpeg(t, append(append([]string{"-f", "lavfi", "-i", "testsrc2=size=192x112:rate=30", "-t", "2", "-c:v", codec},
+	ffmpeg(t, append(append([]string{"-f", "lavfi", "-i", "testsrc2=size=192x112:rate=30", "-t", "2", "-c:v", codec, "-preset", "ultrafast"},
 		options...), "-video_track_timescale", "90000", file)...)
 	filter := map[string]string{"libx264": "h264_mp4toannexb", "libx265": "hevc_mp4toannexb"}[codec]
-	list := ffmpeg(t, "-i", file, "-c", "copy", "-bsf:v", filter, "-copyts", "-f", "framecrc", "-")
-	stream := ffmpeg(t, "-i", file, "-c", "copy", "-bsf:v", filter, "-f", "data", "-map", "0:v", "-")
+	raw := filepath.Join(dir, "raw")
+	list := ffmpeg(t, "-copyts", "-i", file, "-map", "0:v", "-c", "copy", "-bsf:v", filter, "-f", "framecrc", "-",
+		"-map", "0:v", "-c", "copy", "-bsf:v", filter, "-f", "data", raw)
+	stream, err := os.ReadFile(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var units []coded
 	for line := range strings.Lines(string(list)) {
 		if strings.HasPrefix(line, "#") {
