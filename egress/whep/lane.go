@@ -164,13 +164,27 @@ func (l *lane) deliver(ended context.Context, b batch, joining *scratch) {
 	l.follow(&b.packets[0])
 	now := time.Now()
 	for _, t := range l.members() {
-		if t.joining != nil {
-			t.merge(ended, mark{last.Source, last.Sequence}, joining)
-		} else {
+		switch {
+		case t.joining == nil:
 			t.feed(b)
+		case t.layer != last.Source.Layer.ID:
+			l.replace(t, last.Source.Layer.ID)
+		default:
+			t.merge(ended, mark{last.Source, last.Sequence}, joining)
 		}
 		t.report(&l.line, now)
 	}
+}
+
+// replace puts a joining track into the Layer that the lane reads now: the
+// publisher changed meanwhile. It merges after the next batch.
+func (l *lane) replace(t *track, layer stream.LayerID) {
+	sub, err := l.stream.Subscribe(layer)
+	if err != nil {
+		return // the stream is removed; run sees it
+	}
+	t.joining.Close()
+	t.place(sub, layer)
 }
 
 // follow keeps the timeline of what is read.

@@ -174,11 +174,12 @@ func (th *theatre) seat(kind rtc.Kind) (*track, *screen, *lane) {
 	s := &screen{}
 	t := newTestTrack(kind, s, th.metrics)
 	if kind == rtc.Video {
-		sub, err := th.stream.Subscribe(th.layer(stream.Video))
+		layer := th.layer(stream.Video)
+		sub, err := th.stream.Subscribe(layer)
 		if err != nil {
 			th.t.Fatal(err)
 		}
-		t.place(sub)
+		t.place(sub, layer)
 		t.burst(th.t.Context())
 	}
 	l, err := th.join(th.t.Context(), t)
@@ -353,6 +354,117 @@ func TestTakeOverChangesTheLayer(t *testing.T) {
 			t.Errorf("last packet %d, want %d", got, cam.count-1)
 		}
 	})
+}
+
+// TestJoiningViewerFollowsTheLayer is the rare case of a publisher that changes
+// while a viewer waits for its first keyframe.
+func TestJoiningViewerFollowsTheLayer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		high := video
+		high.ID.RID = "h"
+		s := newStream(t)
+		cam := newCamera(t, s, video)
+		th := newTheatre(t, s, Config{})
+		defer th.close()
+		_, screen, _ := th.seat(rtc.Video) // no keyframe has come yet
+		cam.picture(slice)
+		synctest.Wait()
+		x, err := s.Publish(stream.Offer{Principal: "host", Layers: []stream.Layer{high}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		for i := range uint16(4) {
+			x.Write(high.ID, stream.Packet{
+				Arrival: time.Now(), Sequence: i, Marker: true, Timestamp: uint32(i) * 3000, Payload: cam.payload(nal(i == 0)),
+			})
+			synctest.Wait()
+			time.Sleep(time.Second / 30)
+		}
+		packets := screen.seen()
+		checkWhole(t, packets)
+		if got := count(packets[len(packets)-1].Payload); got != cam.count-1 {
+			t.Errorf("last packet %d, want %d", got, cam.count-1)
+		}
+	})
+}
+
+func TestKindThatIsPublishedLater(t *testing.T) { // E9
+	synctest.Test(t, func(t *testing.T) {
+		s := newStream(t)
+		newCamera(t, s, audio)
+		th := newTheatre(t, s, Config{})
+		defer th.close()
+		track, screen, _ := th.seat(rtc.Video)
+		track.optional = true
+		av1 := stream.Layer{ID: video.ID, Codec: stream.Codec{Name: "AV1", ClockRate: 90000}}
+		x, err := s.Publish(stream.Offer{Principal: "host", Layers: []stream.Layer{av1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range uint16(3) {
+			x.Write(av1.ID, stream.Packet{Arrival: time.Now(), Sequence: i, Marker: true, Payload: []byte{0x08, 0x0a, 1}})
+			synctest.Wait()
+		}
+		if err := screen.ended(); err != nil || len(screen.seen()) > 0 {
+			t.Fatalf("%d packets in another codec, ended: %v; want silence", len(screen.seen()), err)
+		}
+		cam := newCamera(t, s, video)
+		cam.film(time.Second)
+		synctest.Wait()
+		checkWhole(t, screen.seen())
+	})
+}
+
+func TestPlays(t *testing.T) { // E8, E15
+	h264 := func(fmtp string) stream.Codec { return stream.Codec{Name: "H264", ClockRate: 90000, Fmtp: fmtp} }
+	named := func(name, fmtp string) stream.Codec { return stream.Codec{Name: name, ClockRate: 90000, Fmtp: fmtp} }
+	for _, tt := range []struct {
+		name                string
+		negotiated, sources stream.Codec
+		want                bool
+	}{
+		{"same", h264("packetization-mode=1;profile-level-id=42e01f"), h264("profile-level-id=42e01f; packetization-mode=1"), true},
+		{"another profile: the parameter sets tell", h264("packetization-mode=1;profile-level-id=42e01f"), h264("packetization-mode=1;profile-level-id=640028"), true},
+		{"mode 0 to mode 1", h264("packetization-mode=1"), h264(""), true},
+		{"mode 1 to mode 0", h264("packetization-mode=0"), h264("packetization-mode=1"), false},
+		{"letter case", named("h264", ""), h264(""), true},
+		{"another codec", h264(""), named("H265", ""), false},
+		{"another clock", h264(""), stream.Codec{Name: "H264", ClockRate: 48000}, false},
+		{"VP9 default profile", named("VP9", ""), named("VP9", "profile-id=0"), true},
+		{"VP9 profile 2", named("VP9", "profile-id=0"), named("VP9", "profile-id=2"), false},
+		{"AV1 level", named("AV1", "level-idx=5;profile=0"), named("AV1", "level-idx=8"), true},
+		{"AV1 profile", named("AV1", "profile=0"), named("AV1", "profile=1"), false},
+		{"H265 profile", named("H265", "profile-id=2"), named("H265", ""), false},
+		{"Opus", named("opus", "stereo=1"), named("Opus", ""), true},
+	} {
+		got := plays(rtc.Codec{Name: tt.negotiated.Name, ClockRate: tt.negotiated.ClockRate, Fmtp: tt.negotiated.Fmtp}, tt.sources)
+		if got != tt.want {
+			t.Errorf("%s: got %v", tt.name, got)
+		}
+	}
+}
+
+func TestRepeatsAreBounded(t *testing.T) {
+	var r repeats
+	now := time.Now()
+	allowed := 0
+	for i := range 2000 {
+		if r.allow(uint16(i), now) {
+			allowed++
+		}
+	}
+	if allowed != repeatsBurst {
+		t.Errorf("%d at once, want %d", allowed, repeatsBurst)
+	}
+	for i := range 4000 { // asked for twice as fast as allowed, for 4 s
+		if r.allow(uint16(i), now.Add(time.Duration(i)*time.Millisecond)) {
+			allowed++
+		}
+	}
+	if most := repeatsBurst + 4*repeatsSecond; allowed > most || allowed < most-10 {
+		t.Errorf("%d in 4 s, want %d", allowed, most)
+	}
 }
 
 func TestPublisherReturnsWithAnotherCodec(t *testing.T) { // E15
@@ -722,7 +834,7 @@ func FuzzRTCP(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Cleanup(sub.Close)
-	track.place(sub)
+	track.place(sub, video.ID)
 	track.burst(f.Context())
 	w := track.wire()
 	f.Fuzz(func(t *testing.T, b []byte) {

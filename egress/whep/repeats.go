@@ -21,7 +21,7 @@ type repeats struct {
 type repeat struct {
 	sequence uint16
 	count    uint8
-	at       int64 // unix milliseconds
+	at       uint32 // milliseconds, modulo 2³²
 }
 
 // allow reports whether the packet may be sent once more.
@@ -36,11 +36,11 @@ func (r *repeats) allow(sequence uint16, now time.Time) bool {
 	}
 	r.left-- // a look-up costs, too
 	s := &r.slot[sequence%repeatSlots]
-	ms := now.UnixMilli()
+	ms := uint32(now.UnixMilli())
 	if s.sequence != sequence || s.count == 0 {
 		*s = repeat{sequence: sequence}
 	}
-	if s.count >= repeatsOfOne || s.count > 0 && ms-s.at < repeatPause.Milliseconds() {
+	if s.count >= repeatsOfOne || s.count > 0 && ms-s.at < uint32(repeatPause/time.Millisecond) {
 		return false
 	}
 	s.count++

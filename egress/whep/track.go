@@ -54,6 +54,7 @@ type track struct {
 	out      *wire
 	failures int
 	joining  *stream.Subscription // where a joining viewer reads; nil once it goes with its lane
+	layer    stream.LayerID       // of joining
 	sent     mark                 // the last packet that it read there
 	skip     bool                 // the lane has yet to come to sent
 
@@ -272,8 +273,8 @@ func (t *track) after(packets []stream.Packet) []stream.Packet {
 
 // place makes a joining viewer read where the ring's newest keyframe is. Call it
 // before the first poll.
-func (t *track) place(sub *stream.Subscription) {
-	t.joining = sub
+func (t *track) place(sub *stream.Subscription, layer stream.LayerID) {
+	t.joining, t.layer = sub, layer
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ring = sub // for its keyframe requests

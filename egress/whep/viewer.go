@@ -21,6 +21,7 @@ const (
 	// oldEnough is the age from which on a cached keyframe is shown, but a fresher
 	// one asked for.
 	oldEnough = 2 * time.Second
+	maxRTCP   = 1600 // bytes, as the engine receives
 )
 
 // viewer is one Session that watches a Stream.
@@ -48,12 +49,13 @@ func (v *viewer) run(ctx context.Context) error {
 	defer v.server.exit(a, v)
 	for _, t := range v.tracks {
 		if t.kind == stream.Video {
-			sub, err := v.stream.Subscribe(a.layer(t.kind))
+			layer := a.layer(t.kind)
+			sub, err := v.stream.Subscribe(layer)
 			if err != nil {
 				return err
 			}
 			defer sub.Close()
-			t.place(sub)
+			t.place(sub, layer)
 			t.burst(ctx)
 		}
 		l, err := a.join(ctx, t)
@@ -114,7 +116,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // receive handles the viewer's RTCP about a track until the connection is closed.
 func (t *track) receive(sender *webrtc.RTPSender) {
-	b := make([]byte, 1500)
+	b := make([]byte, maxRTCP)
 	var w *wire
 	for {
 		n, _, err := sender.Read(b)

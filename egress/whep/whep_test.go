@@ -341,8 +341,8 @@ func (g *gateway) watch(name string, kinds ...webrtc.RTPCodecType) *viewer {
 	}
 	select {
 	case <-v.connected:
-	case <-time.After(15 * time.Second):
-		g.t.Fatal("not connected after 15 s")
+	case <-time.After(30 * time.Second):
+		g.t.Fatal("not connected after 30 s")
 	}
 	return v
 }
@@ -356,9 +356,9 @@ func (v *viewer) seen(kind string) []rtp.Packet {
 // until waits until ok is true.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within 15 s: %s", what)
+			t.Fatalf("not within 30 s: %s", what)
 		}
 	}
 }
