@@ -476,6 +476,18 @@ func TestScripts(t *testing.T) {
 			stats: au.Stats{Restarts: 1},
 		},
 		{
+			name: "R13 timestamps go back where no picture can",
+			in: `1 9000 m stap:sps,pps,idr
+			     2 12000 m p
+			     3 9000 m p
+			     4 15000 m p`,
+			want: `9000 key 1 idr
+			       12000 1 p
+			       12001 1 p
+			       15000 1 p`,
+			stats: au.Stats{Disordered: 1},
+		},
+		{
 			name: "R11 a long outage is a loss, not a jump",
 			in: `1 0 m @0 stap:sps,pps,idr
 			     9000 1350000 m @15000 p

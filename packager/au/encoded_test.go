@@ -294,3 +294,21 @@ func ExampleAssembler() {
 	// 960 960 3
 	// 1920 960 3
 }
+
+// TestLooks: pixel aspect ratio and colour come from the parameter sets, R24.
+func TestLooks(t *testing.T) {
+	for _, codec := range []string{"H264", "H265"} {
+		t.Run(codec, func(t *testing.T) {
+			encoder := map[string]string{"H264": "libx264", "H265": "libx265"}[codec]
+			params := map[string]string{"H264": "-x264-params", "H265": "-x265-params"}[codec]
+			look := map[string]string{"H264": "fullrange=on:", "H265": "range=full:"}[codec] +
+				"colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
+			units, _ := assemble(t, codec, au.Config{}, packetize(t, codec, encode(t, encoder,
+				"-vf", "setsar=40/33", params, "log-level=error:bframes=0:"+look)))
+			p := units[0].Params
+			if p.SARWidth != 40 || p.SARHeight != 33 || p.Primaries != 9 || p.Transfer != 16 || p.Matrix != 9 || !p.FullRange {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+}
