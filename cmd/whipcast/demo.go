@@ -17,7 +17,7 @@ func runDemo(ctx context.Context, args []string, std stdio, environ []string) er
 	if err != nil {
 		return err
 	}
-	g, err := openGateway(config, std.err)
+	g, err := openGateway(ctx, config, std.err)
 	if err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func runDemo(ctx context.Context, args []string, std stdio, environ []string) er
 	}
 	g.add("test source", func(ctx context.Context) error {
 		return testsource.Run(ctx, testsource.Config{
-			URL: links.loopback + "/whip/" + demoStream, Token: g.token, Certificate: g.certificate(),
+			URL: links.loopback + "/whip/" + demoStream, Token: g.secret.token, Certificate: g.certificate(),
 			Say: func(line string) { g.log.InfoContext(ctx, "test source", "says", line) },
 		})
 	})

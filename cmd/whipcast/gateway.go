@@ -16,6 +16,7 @@ import (
 	"github.com/whipcast/whipcast/ingest/whip"
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/packager"
+	"github.com/whipcast/whipcast/storage"
 	"github.com/whipcast/whipcast/storage/memory"
 	"github.com/whipcast/whipcast/stream"
 	"github.com/whipcast/whipcast/web"
@@ -24,18 +25,20 @@ import (
 // stopTime is how long a graceful stop may take in all.
 const stopTime = 4500 * time.Millisecond
 
+// farewell is how long the origin still answers after the playlists have ended,
+// so that players that hold no request just now learn of it too.
+const farewell = time.Second
+
 // gateway is everything, wired. openGateway binds the ports, so that a port that
 // cannot be had ends the start; run serves.
 //
 //	WHIP ─▶ hub ─▶ packaging ─▶ store ─▶ HLS origin
 //	         └───▶ WHEP
 type gateway struct {
-	config     configs.Config
-	log        *slog.Logger
-	token      string
-	tokenPath  string // empty when the token is configured
-	freshToken bool
-	tls        *tls.Config // nil without http.tls
+	config configs.Config
+	log    *slog.Logger
+	secret secret
+	tls    *tls.Config // nil without http.tls
 
 	hub       *stream.Hub
 	engine    *rtc.Engine
@@ -50,18 +53,18 @@ type gateway struct {
 }
 
 // openGateway makes a gateway of a valid configuration. Close it, or run it.
-func openGateway(config configs.Config, logs io.Writer) (*gateway, error) {
-	g := &gateway{config: config, log: newLog(config.Log, logs), token: config.Auth.PublishToken}
+func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*gateway, error) {
+	g := &gateway{config: config, log: newLog(config.Log, logs), secret: secret{token: config.Auth.PublishToken}}
 	var err error
-	if g.token == "" {
-		if g.token, g.tokenPath, g.freshToken, err = publishToken(config.DataDir); err != nil {
+	if g.secret.token == "" {
+		if g.secret, err = publishToken(config.DataDir); err != nil {
 			return nil, err
 		}
 	}
 	if g.tls, err = loadTLS(config.HTTP.TLS); err != nil {
 		return nil, err
 	}
-	if err := g.listen(); err != nil {
+	if err := g.listen(ctx); err != nil {
 		g.close()
 		return nil, err
 	}
@@ -73,12 +76,12 @@ func openGateway(config configs.Config, logs io.Writer) (*gateway, error) {
 }
 
 // listen takes all ports.
-func (g *gateway) listen() error {
+func (g *gateway) listen(ctx context.Context) error {
 	var err error
-	if g.public, err = newServer("http.address", g.config.HTTP.Address); err != nil {
+	if g.public, err = newServer(ctx, "http.address", g.config.HTTP.Address); err != nil {
 		return err
 	}
-	if g.admin, err = newServer("admin.address", g.config.Admin.Address); err != nil {
+	if g.admin, err = newServer(ctx, "admin.address", g.config.Admin.Address); err != nil {
 		return err
 	}
 	g.engine, err = rtc.New(rtc.Config{Address: g.config.Media.Address, PublicIPs: g.config.Media.PublicIPs, Logger: g.log})
@@ -91,7 +94,7 @@ func (g *gateway) listen() error {
 // wire makes all parts and joins them.
 func (g *gateway) wire() error {
 	var (
-		auth    = api.NewAuth(g.token, g.config.Auth.Watch)
+		auth    = api.NewAuth(g.secret.token, g.config.Auth.Watch)
 		store   = memory.New(memory.Config{})
 		limits  = g.config.Limits
 		cut     = g.config.HLS
@@ -100,7 +103,7 @@ func (g *gateway) wire() error {
 	g.hub = stream.NewHub(stream.Config{MaxStreams: limits.Streams})
 	g.packaging = packaging{hub: g.hub, log: g.log, packager: packager.New(packager.Config{
 		Segment: cut.Segment, Part: cut.Part, Window: cut.Window, Grace: cut.Grace,
-	}, store, g.log)}
+	}, live(store), g.log)}
 	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{
 		Publish: auth.Publish, Watch: auth.Watch, MaxSessions: limits.Sessions, Logger: g.log,
 	})
@@ -127,6 +130,12 @@ func (g *gateway) wire() error {
 	g.public.http.WriteTimeout = time.Minute
 	g.admin.http = g.admin.configure(g.api.Admin(metrics), nil, g.log)
 	return nil
+}
+
+// live returns the origin's share of a presentation: the playlists with parts,
+// not the plain ones, which have the same keys and are for buckets.
+func live(store storage.Sink) storage.Sink {
+	return storage.Only(store, storage.Init, storage.Part, storage.Segment, storage.LowLatency, storage.Multivariant)
 }
 
 // add gives the gateway one more task, before run.
@@ -176,9 +185,15 @@ func (g *gateway) run(ctx context.Context) error {
 	stop, cancel := context.WithTimeout(life, stopTime)
 	defer cancel()
 	errs := []error{failure(ctx)}
+	watched := len(g.hub.Streams()) > 0
 	errs = append(errs, extra.stop(stop), sessions.stop(stop), packaging.stop(stop))
+	if watched {
+		rest, cancel := context.WithTimeout(stop, farewell)
+		defer cancel()
+		<-rest.Done()
+	}
 	g.origin.Close()
-	errs = append(errs, g.public.shutdown(stop), g.admin.shutdown(stop), servers.stop(stop), g.engine.Close())
+	errs = append(errs, shutdown(stop, g.public, g.admin), servers.stop(stop), g.engine.Close())
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

@@ -11,16 +11,14 @@ import (
 
 // links are the addresses that people are told.
 type links struct {
-	version   string
-	base      string // for a browser on this machine
-	others    string // for other machines; empty when there is no such address
-	loopback  string // for the demo's publisher
-	admin     string
-	media     string
-	token     string
-	tokenPath string // where the token is kept; empty when it is configured
-	fresh     bool   // the token was made by this start
-	closed    bool   // watching needs the token
+	version  string
+	base     string // for a browser on this machine
+	others   string // for other machines; empty when there is no such address
+	loopback string // for the demo's publisher
+	admin    string
+	media    string
+	secret   secret
+	closed   bool // watching needs the token
 }
 
 func (g *gateway) links() links {
@@ -31,7 +29,7 @@ func (g *gateway) links() links {
 	host, _, _ := net.SplitHostPort(g.config.HTTP.Address)
 	port := strconv.Itoa(g.public.port())
 	l := links{
-		version: buildVersion(), token: g.token, tokenPath: g.tokenPath, fresh: g.freshToken,
+		version: buildVersion(), secret: g.secret,
 		closed: g.config.Auth.Watch == "token",
 		base:   scheme + net.JoinHostPort(host, port),
 		admin:  "http://" + g.admin.listener.Addr().String(),
@@ -65,11 +63,17 @@ func ownAddress() string {
 
 // fragment hands the token to a page. Browsers send no fragment to any server,
 // so it gets into no log (specs X4).
-func (l links) fragment(needed bool) string {
-	if !needed {
+func (l links) fragment() string {
+	return "#token=" + strings.NewReplacer("+", "%2B", "/", "%2F", "=", "%3D").Replace(l.secret.token)
+}
+
+// watchFragment is fragment for the pages that only need it while watching is
+// closed.
+func (l links) watchFragment() string {
+	if !l.closed {
 		return ""
 	}
-	return "#token=" + strings.NewReplacer("+", "%2B", "/", "%2F", "=", "%3D").Replace(l.token)
+	return l.fragment()
 }
 
 func (l links) writeServe(w io.Writer) error {
@@ -80,11 +84,11 @@ func (l links) writeServe(w io.Writer) error {
 	row("WHIP", l.base+"/whip/NAME")
 	l.writeOthers(row)
 	switch {
-	case l.fresh:
-		row("Publish token", l.token)
-		row("", "made by this first start and kept in "+l.tokenPath)
-	case l.tokenPath != "":
-		row("Publish token", "in "+l.tokenPath)
+	case l.secret.fresh:
+		row("Publish token", l.secret.token)
+		row("", "made by this first start and kept in "+l.secret.path)
+	case l.secret.path != "":
+		row("Publish token", "in "+l.secret.path)
 	default:
 		row("Publish token", "as configured by auth.publish_token")
 	}
@@ -97,21 +101,21 @@ func (l links) writeDemo(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Whipcast %s: demo\n\n", l.version)
 	row := l.rows(&b)
-	row("Watch", l.base+"/watch/"+demoStream+l.fragment(l.closed))
+	row("Watch", l.base+"/watch/"+demoStream+l.watchFragment())
 	row("", "low-latency HLS, for any number of viewers")
-	row("Seat", l.base+"/seat/"+demoStream+l.fragment(l.closed))
+	row("Seat", l.base+"/seat/"+demoStream+l.watchFragment())
 	row("", "WHEP, below a second")
-	row("Publish", l.base+"/publish/camera"+l.fragment(true))
+	row("Publish", l.base+"/publish/camera"+l.fragment())
 	row("", "your camera, from a browser on this machine")
-	row("Home", l.base+"/"+l.fragment(true))
+	row("Home", l.base+"/"+l.fragment())
 	row("", "what is live, and how to publish")
 	row("HLS", l.base+"/hls/"+demoStream+"/index.m3u8")
 	row("", "for players such as VLC and Safari")
 	b.WriteString("\n")
 	row("OBS", "Settings, Stream, Service: WHIP")
 	row("Server", l.base+"/whip/obs")
-	row("Bearer Token", l.token)
-	row("", "then watch it at "+l.base+"/watch/obs"+l.fragment(l.closed))
+	row("Bearer Token", l.secret.token)
+	row("", "then watch it at "+l.base+"/watch/obs"+l.watchFragment())
 	b.WriteString("\n")
 	l.writeOthers(row)
 	b.WriteString("\nCtrl-C ends it.\n\n")

@@ -30,7 +30,7 @@ func (p packaging) run(ctx context.Context) error {
 	for {
 		all, next, err := p.hub.Changes(ctx, version)
 		if err != nil {
-			return nil //nolint:nilerr // only the context's end is an error here
+			return nil // the context has ended
 		}
 		version = next
 		now := make(map[*stream.Stream]bool, len(all))

@@ -16,7 +16,7 @@ func runServe(ctx context.Context, args []string, std stdio, environ []string) e
 	if err != nil {
 		return err
 	}
-	g, err := openGateway(config, std.err)
+	g, err := openGateway(ctx, config, std.err)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"syscall"
 	"time"
 
@@ -32,9 +33,9 @@ type server struct {
 }
 
 // newServer takes the port. key is the configuration's, for errors.
-func newServer(key, address string) (*server, error) {
+func newServer(ctx context.Context, key, address string) (*server, error) {
 	var lc net.ListenConfig
-	listener, err := lc.Listen(context.Background(), "tcp", address)
+	listener, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, bindError(key, address, err)
 	}
@@ -78,15 +79,21 @@ func (s *server) serve(context.Context) error {
 	return fmt.Errorf("serve %s: %w", s.listener.Addr(), err)
 }
 
-// shutdown lets requests end until ctx ends, then cuts them off.
-func (s *server) shutdown(ctx context.Context) error {
-	// Part of the time is left for those who come after, and for cutting off.
+// shutdown lets requests end for a second, then cuts them off.
+func shutdown(ctx context.Context, servers ...*server) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if err := s.http.Shutdown(ctx); err != nil {
-		return s.http.Close()
+	errs := make([]error, len(servers))
+	var all sync.WaitGroup
+	for i, s := range servers {
+		all.Go(func() {
+			if s.http.Shutdown(ctx) != nil { // time is up
+				errs[i] = s.http.Close()
+			}
+		})
 	}
-	return nil
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // bindError says in one line why a port cannot be had.

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// output is what a command writes, readable while it runs.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// waitFor returns what follows word on its line, as soon as the line is there.
+func (o *output) waitFor(t *testing.T, word string) string {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if _, rest, found := strings.Cut(o.String(), word); found && strings.Contains(rest, "\n") {
+			line, _, _ := strings.Cut(rest, "\n")
+			return strings.TrimSpace(line)
+		}
+	}
+	t.Fatalf("no %q in 20 s:\n%s", word, o)
+	return ""
+}
+
+// execution is a run of the program inside the test.
+type execution struct {
+	out, err output
+	cancel   context.CancelFunc
+	done     chan error
+}
+
+// start runs the program until the test's end.
+func start(t *testing.T, environ []string, args ...string) *execution {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	e := &execution{cancel: cancel, done: make(chan error, 1)}
+	go func() { e.done <- run(ctx, args, stdio{out: &e.out, err: &e.err}, environ) }()
+	t.Cleanup(func() {
+		cancel()
+		<-e.done
+		if t.Failed() {
+			t.Logf("%v wrote:\n%s\n%s", args, &e.out, &e.err)
+		}
+	})
+	return e
+}
+
+// stop ends the program as a signal does and returns how long it took, and its error.
+func (e *execution) stop() (time.Duration, error) {
+	began := time.Now()
+	e.cancel()
+	err := <-e.done
+	e.done <- err
+	return time.Since(began), err
+}
+
+// settings returns an environment for a gateway with free ports on loopback.
+func settings(t *testing.T, more ...string) []string {
+	t.Helper()
+	return append([]string{
+		"WHIPCAST_HTTP_ADDRESS=127.0.0.1:0", "WHIPCAST_ADMIN_ADDRESS=127.0.0.1:0", "WHIPCAST_MEDIA_ADDRESS=127.0.0.1:0",
+		"WHIPCAST_DATA_DIR=" + filepath.Join(t.TempDir(), "data"),
+	}, more...)
+}
+
+func TestCommandLine(t *testing.T) {
+	for _, tt := range []struct {
+		args     string
+		code     int
+		out, err string // beginnings or parts
+	}{
+		{"", 2, "", "no command; see whipcast help"},
+		{"help", 0, "Usage: whipcast COMMAND", ""},
+		{"--help", 0, "  serve     run the gateway\n", ""},
+		{"help help", 0, "Usage: whipcast COMMAND", ""},
+		{"help serve", 0, "--http.address :8080\n", ""},
+		{"serve -h", 0, "Usage: whipcast serve [--config FILE]", ""},
+		{"demo --help", 0, "Run the gateway with a built-in test source", ""},
+		{"help publish", 0, "--url WHIP_URL", ""},
+		{"help nothing", 2, "", `unknown command "nothing"; see whipcast help`},
+		{"sevre", 2, "", `unknown command "sevre"; see whipcast help`},
+		{"version", 0, "whipcast ", ""},
+		{"--version", 0, "whipcast ", ""},
+		{"version x", 2, "", `version takes no argument, not "x"; see whipcast help`},
+		{"serve x", 2, "", `serve takes no argument, not "x"; see whipcast help`},
+		{"serve --nothing", 2, "", "serve: flag provided but not defined: -nothing; see whipcast help"},
+		{"serve --config", 2, "", "serve: flag needs an argument: -config; see whipcast help"},
+		{"serve --config /nonexistent.yaml", 1, "", "read configuration: open /nonexistent.yaml: no such file or directory; check --config"},
+		{"serve --hls.part 9s", 1, "", `--hls.part: hls.part = "9s": too long; use 200ms to 5s`},
+		{"demo --hls.part=2s", 1, "", `--hls.part: hls.part = "2s": longer than half of hls.segment (2s); set it to 1s or less`},
+		{"publish", 2, "", "publish needs --url WHIP_URL; see whipcast help"},
+		{"publish --url ftp://x", 1, "", `WHIP URL "ftp://x" is not usable: write it like https://example.com/whip/name`},
+		{"publish --simulcast", 2, "", "publish: flag provided but not defined: -simulcast; see whipcast help"},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			var out, logs bytes.Buffer
+			err := run(t.Context(), strings.Fields(tt.args), stdio{out: &out, err: &logs}, nil)
+			if got := exitCode(err); got != tt.code {
+				t.Errorf("exit code %d, want %d", got, tt.code)
+			}
+			if !strings.Contains(out.String(), tt.out) {
+				t.Errorf("output %q, want it to have %q", &out, tt.out)
+			}
+			if (err == nil) != (tt.err == "") || err != nil && err.Error() != tt.err {
+				t.Errorf("error:\n got %v\nwant %s", err, tt.err)
+			}
+		})
+	}
+}
+
+// TestPortInUse: each of the three ports, when taken, ends the start with one
+// line that names key, value and remedy.
+func TestPortInUse(t *testing.T) {
+	for _, key := range []string{"http.address", "admin.address", "media.address"} {
+		t.Run(key, func(t *testing.T) {
+			var lc net.ListenConfig
+			taken, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer taken.Close()
+			address := taken.Addr().String()
+			variable := "WHIPCAST_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_")) + "="
+			var logs bytes.Buffer
+			err = run(t.Context(), []string{"serve"}, stdio{out: &logs, err: &logs}, append(settings(t), variable+address))
+			want := fmt.Sprintf("%s = %q: another program uses this port; stop it, or choose another port with --%s", key, address, key)
+			if err == nil || err.Error() != want {
+				t.Errorf("error:\n got %v\nwant %s", err, want)
+			}
+		})
+	}
+}
+
+func TestOtherUselessAddresses(t *testing.T) {
+	for value, want := range map[string]string{
+		"192.0.2.99:0": `http.address = "192.0.2.99:0": this machine has no such address; name one of its own, or none for all`,
+	} {
+		var logs bytes.Buffer
+		err := run(t.Context(), []string{"serve", "--http.address", value}, stdio{out: &logs, err: &logs}, settings(t))
+		if err == nil || err.Error() != want {
+			t.Errorf("error:\n got %v\nwant %s", err, want)
+		}
+	}
+}
+
+// TestToken: the first start makes the token, readable by its owner only, and
+// prints it; later ones keep it and say where it is.
+func TestToken(t *testing.T) {
+	environ := settings(t)
+	dir := strings.TrimPrefix(environ[len(environ)-1], "WHIPCAST_DATA_DIR=")
+	var tokens []string
+	for i := range 2 {
+		e := start(t, environ, "serve")
+		e.err.waitFor(t, "msg=ready")
+		kept, err := os.ReadFile(filepath.Join(dir, "publish_token"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		token := strings.TrimSpace(string(kept))
+		tokens = append(tokens, token)
+		if printed := strings.Contains(e.out.String(), token); printed != (i == 0) {
+			t.Errorf("start %d: token printed: %v", i+1, printed)
+		}
+		if !strings.Contains(e.out.String(), filepath.Join(dir, "publish_token")) {
+			t.Errorf("start %d does not say where the token is:\n%s", i+1, &e.out)
+		}
+		if took, err := e.stop(); err != nil || took > 5*time.Second {
+			t.Errorf("start %d stopped with %v after %v", i+1, err, took)
+		}
+		if strings.Contains(e.err.String(), token) {
+			t.Errorf("start %d: the token is in the log (X4)", i+1)
+		}
+	}
+	if tokens[0] != tokens[1] || len(tokens[0]) < 26 { // 26 letters of base32 are 130 bits
+		t.Errorf("tokens %q, want one of 128 bits or more, kept", tokens)
+	}
+	for name, want := range map[string]os.FileMode{"": 0o700, "publish_token": 0o600} {
+		stat, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := stat.Mode().Perm(); got != want {
+			t.Errorf("mode of data directory's %q is %v, want %v", name, got, want)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("data directory has %v (%v), want only the token", left, err)
+	}
+}
+
+func TestTokenThatCannotBeKept(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := publishToken(file)
+	if want := `data_dir = "` + file + `": mkdir ` + file + `: not a directory; name a folder that this user may make, or set auth.publish_token`; err == nil || err.Error() != want {
+		t.Errorf("error:\n got %v\nwant %s", err, want)
+	}
+	// A file that was left empty by a machine that stopped is no token.
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, tokenFile), []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if made, err := publishToken(dir); err != nil || !made.fresh || made.token == "" {
+		t.Errorf("%+v, error %v; want a new token", made, err)
+	}
+}
+
+func TestTasks(t *testing.T) {
+	broken := errors.New("broken")
+	for _, tt := range []struct {
+		name string
+		run  func(ctx context.Context) error
+		want string
+	}{
+		{"fails", func(context.Context) error { return broken }, "part: broken"},
+		{"ends by itself", func(context.Context) error { return nil }, "part ended by itself"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, fail := context.WithCancelCause(t.Context())
+			parts := startTasks(t.Context(), fail, task{"part", tt.run})
+			<-ctx.Done()
+			if got := failure(ctx); got == nil || got.Error() != tt.want {
+				t.Errorf("failure %v, want %s", got, tt.want)
+			}
+			if err := parts.stop(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("is stuck", func(t *testing.T) {
+		release := make(chan struct{})
+		_, fail := context.WithCancelCause(t.Context())
+		parts := startTasks(t.Context(), fail,
+			task{"good part", func(ctx context.Context) error { <-ctx.Done(); return nil }},
+			task{"stuck part", func(context.Context) error { <-release; return nil }})
+		short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		if err := parts.stop(short); err == nil || err.Error() != "did not stop in time: stuck part" {
+			t.Errorf("stop: %v, want the name of the part", err)
+		}
+		close(release)
+		if err := parts.stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
