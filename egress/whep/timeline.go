@@ -17,6 +17,9 @@ const (
 	// doubt is how far the sender's clock may move against the arrivals before
 	// its zero is measured anew.
 	doubt = 2 * time.Second
+	// driftShift is how slowly the drift between the sender's clock and ours is
+	// followed.
+	driftShift = 10
 )
 
 // timeline says when the media of one Source was captured, on our clock. It is
@@ -62,9 +65,12 @@ func (l *timeline) report(r stream.Report, z zero) zero {
 		z = zero{epoch: l.source.Epoch, theirs: theirs, ours: r.Arrival}
 	}
 	at := z.ours.Add(theirs - z.theirs)
-	if at.Sub(r.Arrival).Abs() > doubt { // the sender's clock was set
+	switch off := r.Arrival.Sub(at); {
+	case off.Abs() > doubt: // the sender's clock was set
 		z.theirs, z.ours = theirs, r.Arrival
 		at = r.Arrival
+	default: // it drifts
+		z.ours = z.ours.Add(off >> driftShift)
 	}
 	l.set, l.at, l.unit = true, at, r.RTP
 	return z

@@ -57,6 +57,30 @@ func TestTimelinesOfOneEpochShareTheirZero(t *testing.T) { // R1, R2
 	}
 }
 
+func TestTimelineFollowsDriftWithoutAJump(t *testing.T) { // R8
+	begin := time.Now()
+	l := timeline{source: &stream.Source{Epoch: 1}, rate: 48000}
+	var z zero
+	var last time.Time
+	for i := range 36_000 { // ten hours of reports, 100 ppm off
+		theirs := time.Duration(i) * time.Second
+		arrival := begin.Add(theirs + theirs/10_000)
+		ntp := uint64(3_900_000_000+i) << 32
+		unit := uint32(i * 48000)
+		for range 30 { // packets between two reports
+			z = l.report(stream.Report{NTP: ntp, RTP: unit, Arrival: arrival}, z)
+		}
+		at := l.time(unit)
+		if off := arrival.Sub(at); off.Abs() > 20*time.Millisecond {
+			t.Fatalf("after %v: %v off", theirs, off)
+		}
+		if step := at.Sub(last); i > 0 && (step-time.Second).Abs() > time.Millisecond {
+			t.Fatalf("after %v: a step of %v", theirs, step)
+		}
+		last = at
+	}
+}
+
 func TestNTP(t *testing.T) {
 	if got := ntp(time.Unix(0, 500_000_000)); got != 2208988800<<32|1<<31 {
 		t.Errorf("got %x", got)
