@@ -89,13 +89,13 @@ func TestEndpoint(t *testing.T) {
 			case "-":
 				token = ""
 			}
-			res, body := rtctest.Do(t, method, g.endpoint(name), token, tt.body, "Content-Type", tt.kind, "Accept", "text/html", "Origin", "https://a.test")
+			res, body := rtctest.Token(token).Do(t, method, g.endpoint(name), tt.body, "Content-Type", tt.kind, "Accept", "text/html", "Origin", "https://a.test")
 			if res.StatusCode != tt.want {
 				t.Fatalf("got %s, want %d\n%s", res.Status, tt.want, body)
 			}
 			checkHeaders(t, res, body, tt.detail)
 			if tt.want == http.StatusCreated {
-				res, _ = rtctest.Do(t, http.MethodDelete, g.server.URL+res.Header.Get("Location"), token, "")
+				res, _ = rtctest.Token(token).Do(t, http.MethodDelete, g.server.URL+res.Header.Get("Location"), "")
 				if res.StatusCode != http.StatusOK {
 					t.Errorf("DELETE: %s", res.Status)
 				}
@@ -108,7 +108,7 @@ func TestEndpoint(t *testing.T) {
 }
 
 // checkHeaders applies what each kind of response must carry.
-func checkHeaders(t *testing.T, res *http.Response, body, detail string) {
+func checkHeaders(t *testing.T, res rtctest.Response, body, detail string) {
 	t.Helper()
 	h := res.Header
 	for _, name := range []string{"Location", "ETag", "Link", "Retry-After", "Accept-Post", "Accept-Patch", "WWW-Authenticate"} {
@@ -119,19 +119,19 @@ func checkHeaders(t *testing.T, res *http.Response, body, detail string) {
 	if h.Get("Access-Control-Allow-Origin") != "*" || h.Get("Access-Control-Allow-Credentials") != "" {
 		t.Error("W85, X9 bad Access-Control-Allow-Origin")
 	}
-	switch {
-	case res.StatusCode == http.StatusCreated:
+	switch res.StatusCode {
+	case http.StatusCreated:
 		if h.Get("Content-Type") != sdpType || h.Get("Cache-Control") != "no-store" || !strings.HasPrefix(h.Get("ETag"), `"`) {
 			t.Errorf("W10, W17, W86: headers %v", h)
 		}
 		if l := h.Get("Location"); !strings.HasPrefix(l, "/session/") || strings.Contains(l, "?") || len(l) < len("/session/")+21 {
 			t.Errorf("W19, X2: Location %q", l)
 		}
-	case res.StatusCode == http.StatusNoContent:
+	case http.StatusNoContent:
 		if body != "" {
 			t.Errorf("body %q", body)
 		}
-	case res.StatusCode == http.StatusOK: // OPTIONS
+	case http.StatusOK: // OPTIONS
 		if h.Get("Accept-Post") != sdpType {
 			t.Errorf("W4 Accept-Post %q", h.Get("Accept-Post"))
 		}
@@ -168,28 +168,28 @@ func TestBusy(t *testing.T) {
 	first := newSending(t, rtctest.Options{})
 	first.Connect(t, g.endpoint("live"))
 	offer := recordedOffer(t, "obs")
-	res, body := rtctest.Do(t, http.MethodPost, g.endpoint("live"), "other", offer, "Content-Type", sdpType)
+	res, body := rtctest.Token("other").Do(t, http.MethodPost, g.endpoint("live"), offer, "Content-Type", sdpType)
 	if res.StatusCode != http.StatusConflict || !strings.Contains(body, "somebody else") {
 		t.Fatalf("another principal: %s %s", res.Status, body)
 	}
-	res, _ = rtctest.Do(t, http.MethodPost, g.endpoint("live"), "secret", strings.Replace(offer, "H264", "H263", 1), "Content-Type", sdpType)
+	res, _ = rtctest.Token("secret").Do(t, http.MethodPost, g.endpoint("live"), strings.Replace(offer, "H264", "H263", 1), "Content-Type", sdpType)
 	if res.StatusCode != http.StatusUnprocessableEntity {
 		t.Fatalf("bad offer of the same principal: %s", res.Status)
 	}
 	if all, _ := g.registry.Counts(); all != 1 {
 		t.Fatalf("W12: %d sessions, want the first one alone", all)
 	}
-	if res, _ = rtctest.Do(t, http.MethodGet, first.URL, "secret", ""); res.StatusCode != http.StatusNoContent {
+	if res, _ = rtctest.Token("secret").Do(t, http.MethodGet, first.URL, ""); res.StatusCode != http.StatusNoContent {
 		t.Fatalf("the publisher was lost to a bad offer: %s", res.Status)
 	}
 	second := newSending(t, rtctest.Options{})
 	second.Connect(t, g.endpoint("live"))
 	rtctest.Wait(t, first.Closed(), "end of the old session")
 	// OBS deletes the old resource then: 404 is fine, the new one must not suffer.
-	if res, _ = rtctest.Do(t, http.MethodDelete, first.URL, "secret", ""); res.StatusCode != http.StatusNotFound {
+	if res, _ = rtctest.Token("secret").Do(t, http.MethodDelete, first.URL, ""); res.StatusCode != http.StatusNotFound {
 		t.Errorf("DELETE of the old session: %s", res.Status)
 	}
-	if res, _ = rtctest.Do(t, http.MethodGet, second.URL, "secret", ""); res.StatusCode != http.StatusNoContent {
+	if res, _ = rtctest.Token("secret").Do(t, http.MethodGet, second.URL, ""); res.StatusCode != http.StatusNoContent {
 		t.Errorf("the new session: %s", res.Status)
 	}
 	if !strings.Contains(g.log.String(), "taken over") {
@@ -200,9 +200,9 @@ func TestBusy(t *testing.T) {
 // TestLimits: X23, W21 rate limit, sessions, pending sessions, streams.
 func TestLimits(t *testing.T) {
 	offer := recordedOffer(t, "obs")
-	post := func(t *testing.T, g *gateway, name string) (*http.Response, string) {
+	post := func(t *testing.T, g *gateway, name string) (rtctest.Response, string) {
 		t.Helper()
-		return rtctest.Do(t, http.MethodPost, g.endpoint(name), "secret", offer, "Content-Type", sdpType)
+		return rtctest.Token("secret").Do(t, http.MethodPost, g.endpoint(name), offer, "Content-Type", sdpType)
 	}
 	t.Run("W21 rate", func(t *testing.T) {
 		g := start(t, rtc.RegistryConfig{PostRate: 0.001, PostBurst: 2}, rtc.Config{})
@@ -224,7 +224,7 @@ func TestLimits(t *testing.T) {
 		if _, ok := g.hub.Lookup("b"); ok {
 			t.Error("W12: a refused POST left a stream behind")
 		}
-		rtctest.Do(t, http.MethodDelete, g.server.URL+res.Header.Get("Location"), "secret", "")
+		rtctest.Token("secret").Do(t, http.MethodDelete, g.server.URL+res.Header.Get("Location"), "")
 		if again, _ := post(t, g, "b"); again.StatusCode != http.StatusCreated {
 			t.Errorf("POST after DELETE: %s", again.Status)
 		}
@@ -271,7 +271,7 @@ func TestLimits(t *testing.T) {
 		if got := res.Header.Values("Link"); len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
 			t.Errorf("Link %q", got)
 		}
-		res, _ = rtctest.Do(t, http.MethodOptions, g.endpoint("a"), "", "", "Access-Control-Request-Method", "POST")
+		res, _ = rtctest.Token("").Do(t, http.MethodOptions, g.endpoint("a"), "", "Access-Control-Request-Method", "POST")
 		if len(res.Header.Values("Link")) > 0 {
 			t.Error("X8 a preflight got TURN credentials")
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pion/dtls/v3"
+	"github.com/pion/ice/v4"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/sdp/v3"
@@ -46,6 +47,7 @@ func TestConnections(t *testing.T) {
 		{name: "UDP alone", media: rtc.Config{DisableTCP: true}},
 		{name: "IPv6", media: rtc.Config{Address: "[::1]:0"}, options: rtctest.Options{Setting: func(s *webrtc.SettingEngine) {
 			s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP6})
+			s.SetICEUDPMux(loopback6(t)) // Pion gathers ::1 only so
 		}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -66,6 +68,18 @@ func TestConnections(t *testing.T) {
 			wg.Wait()
 		})
 	}
+}
+
+// loopback6 is a socket on ::1 for the publisher's side.
+func loopback6(t *testing.T) ice.UDPMux {
+	t.Helper()
+	conn, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn})
+	t.Cleanup(func() { _ = mux.Close() })
+	return mux
 }
 
 // feedback counts what the publisher's side hears.
@@ -281,7 +295,7 @@ func TestSimulcast(t *testing.T) {
 // TestReaping: W66, X23 a session that never connects loses its slot.
 func TestReaping(t *testing.T) {
 	g := start(t, rtc.RegistryConfig{PendingTimeout: 100 * time.Millisecond}, rtc.Config{})
-	res, _ := rtctest.Do(t, http.MethodPost, g.endpoint("live"), "secret", recordedOffer(t, "obs"), "Content-Type", sdpType)
+	res, _ := rtctest.Token("secret").Do(t, http.MethodPost, g.endpoint("live"), recordedOffer(t, "obs"), "Content-Type", sdpType)
 	if res.StatusCode != http.StatusCreated {
 		t.Fatalf("POST: %s", res.Status)
 	}
@@ -300,7 +314,7 @@ func TestReaping(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if res, _ = rtctest.Do(t, http.MethodDelete, g.server.URL+res.Header.Get("Location"), "secret", ""); res.StatusCode != http.StatusNotFound {
+	if res, _ = rtctest.Token("secret").Do(t, http.MethodDelete, g.server.URL+res.Header.Get("Location"), ""); res.StatusCode != http.StatusNotFound {
 		t.Errorf("DELETE: %s", res.Status)
 	}
 	if !strings.Contains(g.log.String(), "never connected") {
@@ -329,7 +343,7 @@ func TestShutdown(t *testing.T) {
 	cancel()
 	rtctest.Wait(t, done, "end of Run")
 	rtctest.Wait(t, x.Closed(), "close_notify")
-	res, _ := rtctest.Do(t, http.MethodPost, server+"/whip/live", "", recordedOffer(t, "obs"), "Content-Type", sdpType)
+	res, _ := rtctest.Token("").Do(t, http.MethodPost, server+"/whip/live", recordedOffer(t, "obs"), "Content-Type", sdpType)
 	if res.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("POST after the end: %s", res.Status)
 	}

@@ -1,6 +1,7 @@
 package whip
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -40,7 +41,7 @@ func TestResource(t *testing.T) {
 				go func() {
 					defer close(got)
 					for n := 0; n == 0; {
-						if n, err = b.Read(t.Context(), make([]stream.Packet, 1)); n == 0 && err != stream.ErrOffline {
+						if n, err = b.Read(t.Context(), make([]stream.Packet, 1)); n == 0 && !errors.Is(err, stream.ErrOffline) {
 							return
 						}
 					}

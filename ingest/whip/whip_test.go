@@ -174,7 +174,7 @@ func recorded(t *testing.T, name string) []*rtp.Packet {
 		if err := packet.Unmarshal(p.Payload); err != nil {
 			t.Fatal(err)
 		}
-		packet.Header.Extension, packet.Header.Extensions = false, nil
+		packet.Extension, packet.Extensions = false, nil
 		packets = append(packets, &packet)
 	}
 }
@@ -249,7 +249,7 @@ func TestPublish(t *testing.T) {
 	g.expect(t, "live", stream.LayerID{Kind: stream.Audio}, 50)
 	cancel()
 	wg.Wait()
-	res, body := rtctest.Do(t, http.MethodDelete, x.URL, "secret", "")
+	res, body := rtctest.Token("secret").Do(t, http.MethodDelete, x.URL, "")
 	if res.StatusCode != http.StatusOK || body != "" {
 		t.Errorf("DELETE: %s %q", res.Status, body)
 	}

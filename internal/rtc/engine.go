@@ -85,7 +85,11 @@ func New(cfg Config) (*Engine, error) {
 	if e.cert, err = certificate(); err != nil {
 		return nil, err
 	}
-	sockets, err := open(e.bindings, bind, port, !cfg.DisableTCP)
+	tcp := &net.TCPAddr{IP: bind.AsSlice(), Port: port}
+	if cfg.DisableTCP {
+		tcp = nil
+	}
+	sockets, err := open(e.bindings, port, tcp)
 	if err != nil {
 		return nil, fmt.Errorf("open media.address %s: %w", cfg.Address, err)
 	}
@@ -147,24 +151,23 @@ func (s sockets) close() {
 	}
 }
 
-// open binds one UDP socket for each address and one TCP listener, all to the
-// same port. Port 0 looks for one that is free everywhere.
-func open(bindings []binding, bind netip.Addr, port int, withTCP bool) (sockets, error) {
+// open binds one UDP socket for each address, and a TCP listener unless tcp is
+// nil, all to the same port. Port 0 looks for one that is free everywhere.
+func open(bindings []binding, port int, tcp *net.TCPAddr) (sockets, error) {
 	for try := 0; ; try++ {
-		s, err := openOnce(bindings, bind, port, withTCP)
-		if err == nil || port != 0 || try == bindTries || !errors.Is(err, syscall.EADDRINUSE) {
-			return s, err
+		s, err := openOnce(bindings, port, tcp)
+		if err == nil {
+			return s, nil
+		}
+		s.close()
+		if port != 0 || try == bindTries || !errors.Is(err, syscall.EADDRINUSE) {
+			return sockets{}, err
 		}
 	}
 }
 
-func openOnce(bindings []binding, bind netip.Addr, port int, withTCP bool) (s sockets, err error) {
-	defer func() {
-		if err != nil {
-			s.close()
-			s = sockets{}
-		}
-	}()
+func openOnce(bindings []binding, port int, tcp *net.TCPAddr) (sockets, error) {
+	var s sockets
 	for _, b := range bindings {
 		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(b.local, uint16(port))))
 		if err != nil {
@@ -173,17 +176,14 @@ func openOnce(bindings []binding, bind netip.Addr, port int, withTCP bool) (s so
 		s.udp = append(s.udp, conn)
 		port = conn.LocalAddr().(*net.UDPAddr).Port
 	}
-	if !withTCP {
+	if tcp == nil {
 		return s, nil
 	}
-	addr := &net.TCPAddr{Port: port}
-	if bind.IsValid() && !bind.IsUnspecified() {
-		addr.IP = bind.AsSlice()
-	}
-	s.tcp, err = net.ListenTCP("tcp", addr)
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: tcp.IP, Port: port})
 	if err != nil {
 		return s, fmt.Errorf("listen on TCP: %w", err)
 	}
+	s.tcp = listener
 	return s, nil
 }
 

@@ -17,11 +17,11 @@ func (o *Offer) describe(c credentials, candidates []string) string {
 	line("o=- 1 1 IN IP4 0.0.0.0")
 	line("s=-")
 	line("t=0 0")
-	group := ""
+	group := []string{"BUNDLE"}
 	for _, s := range o.Sections {
-		group += " " + s.MID
+		group = append(group, s.MID)
 	}
-	line("a=group:BUNDLE%s", group)
+	line("a=group:%s", strings.Join(group, " "))
 	line("a=ice-options:trickle")
 	if o.mixed {
 		line("a=extmap-allow-mixed")

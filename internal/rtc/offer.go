@@ -396,17 +396,7 @@ func msid(media *sdp.MediaDescription) string {
 // simulcast reads a=simulcast:send (RFC 8853 §5.1). Of alternatives the first
 // is kept, and paused layers count: they may be resumed.
 func (n *normal) simulcast(media *sdp.MediaDescription) error {
-	value, ok := media.Attribute("simulcast")
-	if !ok {
-		return nil
-	}
-	fields := strings.Fields(value)
-	var list string
-	for i := 0; i+1 < len(fields); i += 2 {
-		if fields[i] == "send" {
-			list = fields[i+1]
-		}
-	}
+	list := sendList(media)
 	if list == "" {
 		return nil
 	}
@@ -435,6 +425,18 @@ func (n *normal) simulcast(media *sdp.MediaDescription) error {
 	}
 	n.layers, n.section.RIDs = rids, bestFirst(rids)
 	return nil
+}
+
+// sendList returns the layers of a=simulcast:send, "" without.
+func sendList(media *sdp.MediaDescription) string {
+	value, _ := media.Attribute("simulcast")
+	fields := strings.Fields(value)
+	for i := 0; i+1 < len(fields); i += 2 {
+		if fields[i] == "send" {
+			return fields[i+1]
+		}
+	}
+	return ""
 }
 
 // ssrcs returns the section's SSRC and, with rtx, that of its retransmissions.

@@ -99,7 +99,10 @@ func (g *Registry) Open(ctx context.Context, o Opening) (*Session, error) {
 	}
 	x, err := g.prepare(ctx, o)
 	if err != nil {
-		g.give(true)
+		g.mu.Lock()
+		g.give()
+		g.pending--
+		g.mu.Unlock()
 		return nil, err
 	}
 	return x, nil
@@ -153,14 +156,9 @@ func (g *Registry) take() error {
 	return busy
 }
 
-// give returns the place of a Session.
-func (g *Registry) give(pending bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// give returns the place of a Session. g.mu is held.
+func (g *Registry) give() {
 	g.open--
-	if pending {
-		g.pending--
-	}
 	g.wg.Done()
 }
 
@@ -242,10 +240,12 @@ func (x *Session) finish() {
 	g.mu.Lock()
 	delete(g.sessions, x.id)
 	x.gone = true
-	pending := errors.Is(x.lost(), ErrNeverConnected)
-	g.mu.Unlock()
-	g.give(pending)
+	if errors.Is(x.lost(), ErrNeverConnected) {
+		g.pending--
+	}
 	close(x.done)
+	g.give() // Run may return from here on
+	g.mu.Unlock()
 }
 
 // newID returns 128 random bits after a letter for the direction, which lets

@@ -124,9 +124,9 @@ func (x *Remote) offer(t testing.TB, options *webrtc.OfferOptions) {
 }
 
 // Post sends the offer and, if it is accepted, applies the answer.
-func (x *Remote) Post(t testing.TB, endpoint string) *http.Response {
+func (x *Remote) Post(t testing.TB, endpoint string) Response {
 	t.Helper()
-	res, body := Do(t, http.MethodPost, endpoint, x.Token, x.Offer, "Content-Type", "application/sdp")
+	res, body := Token(x.Token).Do(t, http.MethodPost, endpoint, x.Offer, "Content-Type", "application/sdp")
 	if res.StatusCode != http.StatusCreated {
 		x.Answer = body
 		return res
@@ -163,11 +163,10 @@ func (x *Remote) Closed() <-chan struct{} { return x.closed }
 
 // Restart restarts ICE: new credentials by PATCH, and the fragment in the
 // response applied.
-func (x *Remote) Restart(t testing.TB, ifMatch string) *http.Response {
+func (x *Remote) Restart(t testing.TB, ifMatch string) Response {
 	t.Helper()
 	x.offer(t, &webrtc.OfferOptions{ICERestart: true})
-	res, body := Do(t, http.MethodPatch, x.URL, x.Token, Fragment(x.Offer, true),
-		"Content-Type", "application/trickle-ice-sdpfrag", "If-Match", ifMatch)
+	res, body := Token(x.Token).Do(t, http.MethodPatch, x.URL, Fragment(x.Offer), "Content-Type", "application/trickle-ice-sdpfrag", "If-Match", ifMatch)
 	if res.StatusCode != http.StatusOK {
 		t.Fatalf("ICE restart: %s\n%s", res.Status, body)
 	}
@@ -179,9 +178,14 @@ func (x *Remote) Restart(t testing.TB, ifMatch string) *http.Response {
 	return res
 }
 
-// Fragment makes a trickle fragment of a description's first section, with or
-// without its candidates (RFC 8840 §9).
-func Fragment(description string, candidates bool) string {
+// Credentials makes a trickle fragment of a description's first section without
+// its candidates (RFC 8840 §9).
+func Credentials(description string) string {
+	return without(Fragment(description), "candidate:", "end-of-candidates")
+}
+
+// Fragment makes a trickle fragment of a description's first section (RFC 8840 §9).
+func Fragment(description string) string {
 	var desc sdp.SessionDescription
 	if err := desc.UnmarshalString(description); err != nil || len(desc.MediaDescriptions) == 0 {
 		return ""
@@ -197,14 +201,12 @@ func Fragment(description string, candidates bool) string {
 	var b strings.Builder
 	b.WriteString("a=ice-ufrag:" + value("ice-ufrag") + "\r\na=ice-pwd:" + value("ice-pwd") + "\r\n")
 	b.WriteString("m=" + media.MediaName.Media + " 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:" + value("mid") + "\r\n")
-	if candidates {
-		for _, a := range media.Attributes {
-			if a.Key == "candidate" {
-				b.WriteString("a=candidate:" + a.Value + "\r\n")
-			}
+	for _, a := range media.Attributes {
+		if a.Key == "candidate" {
+			b.WriteString("a=candidate:" + a.Value + "\r\n")
 		}
-		b.WriteString("a=end-of-candidates\r\n")
 	}
+	b.WriteString("a=end-of-candidates\r\n")
 	return b.String()
 }
 
@@ -256,10 +258,20 @@ next:
 	return strings.Join(out, "\r\n")
 }
 
+// Token is a bearer token to send requests with; empty for none.
+type Token string
+
+// Response is what came back, without the body.
+type Response struct {
+	StatusCode int
+	Status     string
+	Header     http.Header
+}
+
 // Do sends a request with a body and headers (name, value, name, value, …;
 // those of an empty value are left out), and returns the response with its body
 // read.
-func Do(t testing.TB, method, target, token, body string, headers ...string) (*http.Response, string) {
+func (k Token) Do(t testing.TB, method, target, body string, headers ...string) (Response, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -267,8 +279,8 @@ func Do(t testing.TB, method, target, token, body string, headers ...string) (*h
 	if err != nil {
 		t.Fatal(err)
 	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
+	if k != "" {
+		req.Header.Set("Authorization", "Bearer "+string(k))
 	}
 	for i := 0; i+1 < len(headers); i += 2 {
 		if headers[i+1] != "" {
@@ -285,7 +297,7 @@ func Do(t testing.TB, method, target, token, body string, headers ...string) (*h
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res, string(read)
+	return Response{res.StatusCode, res.Status, res.Header}, string(read)
 }
 
 // Wait fails the test when done is not closed within 10 seconds.

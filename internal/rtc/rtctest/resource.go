@@ -37,7 +37,7 @@ func Resource(t *testing.T, start func(t *testing.T, strict bool) Target) {
 		g := start(t, false)
 		t.Run("methods", func(t *testing.T) { methods(t, g) })
 		t.Run("trickle", func(t *testing.T) { trickle(t, g) })
-		t.Run("preconditions", func(t *testing.T) { preconditions(t, g, false) })
+		t.Run("preconditions", func(t *testing.T) { preconditions(t, g, http.StatusNoContent) })
 		t.Run("bad fragments", func(t *testing.T) { badFragments(t, g) })
 		t.Run("restart", func(t *testing.T) { restart(t, g) })
 		t.Run("restarts in flight", func(t *testing.T) { restarts(t, g) })
@@ -46,7 +46,7 @@ func Resource(t *testing.T, start func(t *testing.T, strict bool) Target) {
 	})
 	t.Run("strict", func(t *testing.T) {
 		g := start(t, true)
-		t.Run("preconditions", func(t *testing.T) { preconditions(t, g, true) })
+		t.Run("preconditions", func(t *testing.T) { preconditions(t, g, http.StatusPreconditionRequired) })
 	})
 }
 
@@ -62,12 +62,12 @@ func (g Target) open(t *testing.T, o Options) *Remote {
 	return x
 }
 
-func (g Target) patch(t *testing.T, x *Remote, ifMatch, body string) (*http.Response, string) {
+func (g Target) patch(t *testing.T, x *Remote, ifMatch, body string) (Response, string) {
 	t.Helper()
-	return Do(t, http.MethodPatch, x.URL, g.Token, body, "Content-Type", fragmentType, "If-Match", ifMatch)
+	return Token(g.Token).Do(t, http.MethodPatch, x.URL, body, "Content-Type", fragmentType, "If-Match", ifMatch)
 }
 
-func status(t *testing.T, what string, res *http.Response, want int) {
+func status(t *testing.T, what string, res Response, want int) {
 	t.Helper()
 	if res.StatusCode != want {
 		t.Errorf("%s: got %s, want %d", what, res.Status, want)
@@ -95,7 +95,7 @@ func methods(t *testing.T, g Target) {
 		{"W3 POST", http.MethodPost, []string{"Content-Type", "application/sdp"}, 405},
 		{"W3 TRACE", http.MethodTrace, nil, 405},
 	} {
-		res, body := Do(t, tt.method, x.URL, "", "", tt.headers...)
+		res, body := Token("").Do(t, tt.method, x.URL, "", tt.headers...)
 		status(t, tt.name, res, tt.want)
 		if res.StatusCode < 300 && body != "" {
 			t.Errorf("%s: body %q", tt.name, body)
@@ -123,12 +123,12 @@ func methods(t *testing.T, g Target) {
 func trickle(t *testing.T, g Target) {
 	x := g.open(t, Options{Bare: true})
 	full := x.PC.LocalDescription().SDP
-	fragment := Fragment(full, true)
+	fragment := Fragment(full)
 	for _, tt := range []struct{ name, body string }{
 		{"W48 candidates", strings.ReplaceAll(fragment, "a=end-of-candidates\r\n", "")},
 		{"W51 duplicates", strings.ReplaceAll(fragment, "a=end-of-candidates\r\n", "")},
 		{"W46 LF instead of CRLF", strings.ReplaceAll(fragment, "\r\n", "\n")},
-		{"W49 TCP, names and mDNS dropped", Fragment(full, false) +
+		{"W49 TCP, names and mDNS dropped", Credentials(full) +
 			"a=candidate:1 1 tcp 1518214911 192.0.2.2 9 typ host tcptype active\r\n" +
 			"a=candidate:2 1 udp 2122194687 0a1b.local 9 typ host\r\na=candidate:3 1 udp 2122194687 example.com 9 typ host\r\n"},
 		{"W46 unknown mid ignored", strings.Replace(fragment, "a=mid:", "a=mid:x", 1)},
@@ -148,13 +148,10 @@ func trickle(t *testing.T, g Target) {
 	g.Flows(t, x)
 }
 
-func preconditions(t *testing.T, g Target, strict bool) {
+// preconditions expects the given status where If-Match is left out.
+func preconditions(t *testing.T, g Target, without int) {
 	x := g.open(t, Options{})
-	same := Fragment(x.Offer, true)
-	without := 204
-	if strict {
-		without = 428
-	}
+	same := Fragment(x.Offer)
 	for _, tt := range []struct {
 		name, match, body string
 		want              int
@@ -170,7 +167,7 @@ func preconditions(t *testing.T, g Target, strict bool) {
 	} {
 		res, body := g.patch(t, x, tt.match, tt.body)
 		status(t, tt.name, res, tt.want)
-		if res.StatusCode == 200 || res.Header.Get("ETag") != "" {
+		if res.StatusCode == http.StatusOK || res.Header.Get("ETag") != "" {
 			t.Errorf("%s: ICE was restarted: %s", tt.name, body)
 		}
 	}
@@ -179,7 +176,7 @@ func preconditions(t *testing.T, g Target, strict bool) {
 
 func badFragments(t *testing.T, g Target) {
 	x := g.open(t, Options{})
-	same := Fragment(x.Offer, false)
+	same := Credentials(x.Offer)
 	candidate := "a=candidate:1 1 udp 2122194687 127.0.0.1 50000 typ host\r\n"
 	for _, tt := range []struct {
 		name, kind, body string
@@ -199,7 +196,7 @@ func badFragments(t *testing.T, g Target) {
 		{"100,000 candidates", fragmentType, same + strings.Repeat(candidate, 100_000), 413},
 		{"W13 10 MB", fragmentType, strings.Repeat("a=x\r\n", 2<<20), 413},
 	} {
-		res, body := Do(t, http.MethodPatch, x.URL, g.Token, tt.body, "Content-Type", tt.kind, "If-Match", "*")
+		res, body := Token(g.Token).Do(t, http.MethodPatch, x.URL, tt.body, "Content-Type", tt.kind, "If-Match", "*")
 		status(t, tt.name, res, tt.want)
 		if strings.Contains(body, "zzzz") || strings.Contains(body, "hello") {
 			t.Errorf("%s: the problem echoes the body (X37): %s", tt.name, body)
@@ -208,7 +205,7 @@ func badFragments(t *testing.T, g Target) {
 			t.Errorf("%s: Accept-Patch %q", tt.name, res.Header.Get("Accept-Patch"))
 		}
 	}
-	res, _ := Do(t, http.MethodPatch, x.URL, g.Token, "v=0\r\n", "Content-Type", "application/sdp")
+	res, _ := Token(g.Token).Do(t, http.MethodPatch, x.URL, "v=0\r\n", "Content-Type", "application/sdp")
 	want := 415
 	if g.Direction == rtc.Send {
 		want = 409
@@ -222,7 +219,7 @@ func restart(t *testing.T, g Target) {
 	Wait(t, x.Connected(), "connection")
 	g.Flows(t, x)
 	before, old := x.Answer, x.ETag
-	late := Fragment(x.Offer, true)
+	late := Fragment(x.Offer)
 	for _, match := range []string{`"*"`, "*", ""} { // W41, W42: the ETag is as good
 		if match == "" {
 			match = x.ETag
@@ -247,7 +244,7 @@ func restart(t *testing.T, g Target) {
 		status(t, "W59 late trickle of the old generation", res, http.StatusPreconditionFailed)
 		selected(t, x)
 		g.Flows(t, x) // W57: no new keys, media goes on
-		before, old, late = x.Answer, x.ETag, Fragment(x.Offer, true)
+		before, old, late = x.Answer, x.ETag, Fragment(x.Offer)
 	}
 }
 
@@ -301,18 +298,18 @@ func ends(t *testing.T, g Target) {
 	x := g.open(t, Options{})
 	Wait(t, x.Connected(), "connection")
 	g.Flows(t, x) // our side is connected, too, and will send the alert
-	res, body := Do(t, http.MethodDelete, x.URL, g.Token, "", "If-Match", `"stale"`)
+	res, body := Token(g.Token).Do(t, http.MethodDelete, x.URL, "", "If-Match", `"stale"`)
 	status(t, "W45, W62 DELETE with a stale If-Match", res, http.StatusOK)
 	if body != "" {
 		t.Errorf("DELETE: body %q", body)
 	}
 	Wait(t, x.Closed(), "end of DTLS (W65)")
 	for _, method := range []string{http.MethodDelete, http.MethodPatch, http.MethodGet} {
-		res, _ = Do(t, method, x.URL, g.Token, Fragment(x.Offer, true), "Content-Type", fragmentType, "If-Match", x.ETag)
+		res, _ = Token(g.Token).Do(t, method, x.URL, Fragment(x.Offer), "Content-Type", fragmentType, "If-Match", x.ETag)
 		status(t, "W47, W63 "+method+" after the end", res, http.StatusNotFound)
 	}
 	early := g.open(t, Options{Bare: true})
-	res, _ = Do(t, http.MethodDelete, early.URL, g.Token, "")
+	res, _ = Token(g.Token).Do(t, http.MethodDelete, early.URL, "")
 	status(t, "W63 DELETE during set-up", res, http.StatusOK)
 
 	gone := g.open(t, Options{})
@@ -322,7 +319,7 @@ func ends(t *testing.T, g Target) {
 		t.Fatal(err)
 	}
 	for range 500 {
-		if res, _ = Do(t, http.MethodGet, gone.URL, g.Token, ""); res.StatusCode == http.StatusNotFound {
+		if res, _ = Token(g.Token).Do(t, http.MethodGet, gone.URL, ""); res.StatusCode == http.StatusNotFound {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -334,7 +331,7 @@ func credentials(t *testing.T, g Target) {
 	x := g.open(t, Options{})
 	unknown := x.URL[:strings.LastIndex(x.URL, "/")+2] + "AAAAAAAAAAAAAAAAAAAAAA"
 	for _, url := range []string{unknown, x.URL[:len(x.URL)-1], x.URL + "/x", x.URL + "%2e%2e", unknown + `%22%0a`} {
-		res, _ := Do(t, http.MethodDelete, url, g.Token, "")
+		res, _ := Token(g.Token).Do(t, http.MethodDelete, url, "")
 		if res.StatusCode < 400 || res.StatusCode >= 500 {
 			t.Errorf("W47 DELETE %s: %s", url, res.Status)
 		}
@@ -346,19 +343,19 @@ func credentials(t *testing.T, g Target) {
 		{"W73 no credentials", ""}, {"W73 wrong ones", "wrong"}, {"W75, X3 another principal's", g.Other},
 	} {
 		for _, method := range []string{http.MethodDelete, http.MethodPatch} {
-			do := func(url string) *http.Response {
-				res, _ := Do(t, method, url, tt.token, Fragment(x.Offer, true), "Content-Type", fragmentType, "If-Match", "*")
+			do := func(url string) Response {
+				res, _ := Token(tt.token).Do(t, method, url, Fragment(x.Offer), "Content-Type", fragmentType, "If-Match", "*")
 				return res
 			}
 			known, unknown := do(x.URL), do(unknown)
-			if known.StatusCode != unknown.StatusCode || known.StatusCode != 401 && known.StatusCode != 404 {
+			if known.StatusCode != unknown.StatusCode || known.StatusCode != http.StatusUnauthorized && known.StatusCode != http.StatusNotFound {
 				t.Errorf("%s: %s of a known session: %s, of an unknown one: %s (W47)", tt.name, method, known.Status, unknown.Status)
 			}
-			if known.StatusCode == 401 && !strings.HasPrefix(known.Header.Get("WWW-Authenticate"), "Bearer") {
+			if known.StatusCode == http.StatusUnauthorized && !strings.HasPrefix(known.Header.Get("WWW-Authenticate"), "Bearer") {
 				t.Errorf("%s: no WWW-Authenticate", tt.name)
 			}
 		}
 	}
-	res, _ := Do(t, http.MethodGet, x.URL, g.Token, "")
+	res, _ := Token(g.Token).Do(t, http.MethodGet, x.URL, "")
 	status(t, "the session goes on", res, http.StatusNoContent)
 }
