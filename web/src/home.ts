@@ -26,7 +26,7 @@ void run()
 async function run(): Promise<void> {
   if (!token()) {
     find('welcome', HTMLElement).hidden = false
-    await askForToken('With the gateway’s token this page lists what is live and shows how to publish.')
+    await askForToken('With the gateway’s token this page lists what is live and shows how to publish.', false)
   }
   for (;;) {
     showTokenPart(true)
@@ -81,10 +81,12 @@ function show(streams: Listed[]): void {
 
 function card(stream: Listed): HTMLLIElement {
   const state = make('p', 'status')
-  const parts = [stream.live ? 'Live' : 'Nobody publishes']
-  if (stream.live && stream.since) parts.push(since(new Date(stream.since).getTime(), Date.now()))
-  parts.push(codecs(...(stream.layers ?? []).map((layer) => layer.codec)))
-  setStatus(state, stream.live ? 'live' : 'idle', parts.filter(Boolean).join(' · '))
+  setStatus(state, stream.live ? 'live' : 'idle', stream.live ? 'Live' : 'Nobody publishes')
+  const more = [
+    stream.live && stream.since ? since(new Date(stream.since).getTime(), Date.now()) : '',
+    codecs(...(stream.layers ?? []).map((layer) => layer.codec)),
+  ].filter(Boolean)
+  if (more.length > 0) state.append(make('span', 'more', more.join(' · ')))
   const links = make('div', 'row')
   for (const [page, label] of [
     ['watch', 'Watch'],

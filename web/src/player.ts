@@ -3,9 +3,13 @@
 import { find, setText } from './dom'
 import { streamOf } from './names'
 
-/** The stream in the address bar, also put into heading and title. */
+/**
+ * The stream in the address bar, also put into heading and title. The gateway
+ * answers 404 for a name that no stream can have; the start page explains it.
+ */
 export function nameHere(what: string): string {
   const name = streamOf(location.pathname)
+  if (!name) location.replace('/')
   setText(find('name', HTMLElement), name || 'No stream')
   document.title = `${name || 'No stream'} – ${what}`
   return name

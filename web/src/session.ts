@@ -82,8 +82,12 @@ export class Session {
     this.over.abort()
     clearTimeout(this.timer)
     this.pc.removeEventListener('icecandidate', this.candidate)
-    this.pc.close()
-    fetch(this.url, { method: 'DELETE', headers: this.authorization, keepalive: true }).catch(() => undefined)
+    if (ended(this.pc)) return this.pc.close() // by the gateway: there is nothing to delete
+    // First the word, then the line: closing DTLS would end the session before
+    // DELETE arrives.
+    fetch(this.url, { method: 'DELETE', headers: this.authorization, keepalive: true, signal: AbortSignal.timeout(3000) })
+      .catch(() => undefined)
+      .finally(() => this.pc.close())
   }
 
   private readonly end = (): void => this.close()

@@ -14,6 +14,8 @@ import { codecs, rate, size, span } from './words'
 type State = 'loading' | 'waiting' | 'starting' | 'playing' | 'paused' | 'stalled' | 'ended' | 'refused' | 'unreachable'
 /** Why a player was given up. */
 type Outcome = 'over' | 'refused' | 'failed'
+/** A presentation, known by the address of its first Media Playlist. */
+type Presentation = string
 
 const video = find('video', HTMLVideoElement)
 const status = find('status', HTMLElement)
@@ -33,14 +35,14 @@ void run()
 async function run(): Promise<void> {
   const { default: Hls } = await import('hls.js')
   if (!Hls.isSupported()) return playNatively()
-  let ended = '' // the Multivariant Playlist of the presentation that is over
+  let ended: Presentation = ''
   for (let failures = 0; ; ) {
-    const playlist = await whenLive(ended)
+    await whenLive(ended)
     const started = performance.now()
-    const outcome = await play(Hls)
+    const { outcome, presentation } = await play(Hls)
     if (performance.now() - started > 20_000) failures = 0
     if (outcome === 'over') {
-      ended = playlist
+      ended = presentation
     } else if (outcome === 'failed') {
       figures.recoveries++
       say('waiting', 'wait', 'Starting the player anew')
@@ -50,15 +52,14 @@ async function run(): Promise<void> {
 }
 
 /**
- * Asks until the stream has a playlist other than the one that has ended,
+ * Asks until the stream has a presentation other than the one that has ended,
  * every 1 to 3 seconds.
  */
-async function whenLive(ended: string): Promise<string> {
+async function whenLive(ended: Presentation): Promise<void> {
   for (let n = 0; ; n++) {
     try {
       const response = await ask(address, { headers: authorization(), cache: 'no-store' })
-      const playlist = await response.text()
-      if (playlist !== ended) return playlist
+      if (presentationIn(await response.text()) !== ended) return
       waitFor('The show is over', `A new one begins here by itself when “${name}” goes live again.`)
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
@@ -78,6 +79,11 @@ async function whenLive(ended: string): Promise<string> {
     }
     await pauseUnlessBack(backoff(n, 1, 2.5), never)
   }
+}
+
+function presentationIn(playlist: string): Presentation {
+  const first = playlist.split(/\r?\n/).find((line) => line !== '' && !line.startsWith('#'))
+  return first ? new URL(first, location.origin + address).href : ''
 }
 
 function waitFor(title: string, text: string): void {
@@ -112,31 +118,35 @@ function settings(): Partial<HlsConfig> {
   }
   return {
     lowLatencyMode: true,
-    maxLiveSyncPlaybackRate: 1.08,
+    maxLiveSyncPlaybackRate: 1.1,
     backBufferLength: 30,
     liveSyncOnStallIncrease: 0.3,
     enableWorker: false, // our segments need no transmuxing, so a worker would only add a hop
     playlistLoadPolicy: { default: patient },
-    xhrSetup: (xhr) => {
+    xhrSetup: (xhr, url) => {
+      // A kept Multivariant Playlist may be that of the show before.
+      if (url.endsWith(address)) xhr.setRequestHeader('Cache-Control', 'no-cache')
       for (const [header, value] of Object.entries(authorization())) xhr.setRequestHeader(header, value)
     },
   }
 }
 
 /** Plays until the presentation is over or this player is of no more use. */
-function play(Hls: typeof HlsPlayer): Promise<Outcome> {
+function play(Hls: typeof HlsPlayer): Promise<{ outcome: Outcome; presentation: Presentation }> {
   const player = new Hls(settings())
   hls = player
   figures.starts++
-  say('starting', 'wait', 'Live, loading the first picture')
+  say('starting', 'wait', 'Loading the first picture')
+  cover('Live', 'Loading the first picture.')
   return new Promise((resolve) => {
     const over = new AbortController()
     const finish = (outcome: Outcome) => {
       if (over.signal.aborted) return
       over.abort()
+      const presentation = player.levels[0]?.uri ?? ''
       hls = undefined
       player.destroy()
-      resolve(outcome)
+      resolve({ outcome, presentation })
     }
     watchPicture(player, over.signal, finish)
     player.on(Hls.Events.LEVEL_LOADED, (_, data) => {
@@ -176,6 +186,7 @@ function watchPicture(player: HlsPlayer, signal: AbortSignal, finish: (outcome: 
   let begun = false
   let moved = performance.now()
   let position = -1
+  const pace = { late: moved, jumped: 0 }
   const listen = (event: string, act: () => void) => video.addEventListener(event, act, { signal })
   listen('playing', () => {
     begun = true
@@ -210,7 +221,7 @@ function watchPicture(player: HlsPlayer, signal: AbortSignal, finish: (outcome: 
     if (figures.state === 'stalled' && still > 3) {
       cover('The publisher is away', 'The picture goes on by itself when they are back.')
     }
-    catchUp(player)
+    catchUp(player, pace)
   }, 250)
 }
 
@@ -218,12 +229,28 @@ function hasEnded(player: HlsPlayer): boolean {
   return player.latestLevelDetails?.live === false
 }
 
-// Playing a little faster takes minutes to make up for a laptop's nap: far
-// behind, jump.
-function catchUp(player: HlsPlayer): void {
+/**
+ * Jumps to where the live picture should be, if that is far from here.
+ * Playing faster makes up for a second in ten or more, and hls.js does not
+ * even try beyond a segment's length. One jump in ten seconds: a computer too
+ * slow for the picture must not do nothing but jump.
+ */
+function catchUp(player: HlsPlayer, behindSince: { late: number; jumped: number }): void {
   const { liveSyncPosition, latency, targetLatency } = player
+  const now = performance.now()
   if (video.paused || video.seeking || !liveSyncPosition || !targetLatency || hasEnded(player)) return
-  if (latency > targetLatency + 8 && liveSyncPosition > video.currentTime) video.currentTime = liveSyncPosition
+  const late = latency - targetLatency
+  if (late < 1.2) {
+    behindSince.late = now
+    return
+  }
+  if (now - behindSince.late < 1500 || now - behindSince.jumped < 10_000) return
+  // What is loaded is jumped into without a pause; after a long sleep there
+  // is nothing loaded, and waiting is the only way.
+  if (late < ahead() - 0.3 || late > 10) {
+    behindSince.jumped = now
+    video.currentTime = liveSyncPosition
+  }
 }
 
 function bindWatch(): void {
@@ -288,6 +315,8 @@ function stats(): Record<string, number | string | boolean> {
 function showFigures(): void {
   const now = level()
   const showing = hls !== undefined && video.readyState > 0
+  const usable = ['playing', 'paused', 'stalled'].includes(figures.state)
+  for (const id of ['play', 'live']) find(id, HTMLButtonElement).disabled = !usable
   setFigures({
     latency: showing ? span(behind()) : '',
     picture: showing ? size(video.videoWidth, video.videoHeight) || 'Sound only' : '',

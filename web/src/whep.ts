@@ -44,12 +44,12 @@ function hurry(receiver: RTCRtpReceiver): void {
 
 /**
  * 409 means "known, but nobody publishes": ask again soon, at first after
- * what the gateway names. 404 may become a stream later: ask seldom. 401, 403
- * and an offer that does not fit will not change by asking.
+ * what the gateway names. 404 may become a stream later: ask on, every ten
+ * seconds. 401, 403 and an offer that does not fit will not change by asking.
  */
 export function again(refusal: Refusal, attempt: number, chance: () => number = Math.random): number | undefined {
   const { status, retryAfter } = refusal
-  if (status === 404) return backoff(0, 10, 10, chance)
+  if (status === 404) return backoff(attempt, 2, 10, chance)
   if (status === 409) return backoff(attempt, retryAfter || 1, 30, chance)
   if (status >= 400 && status < 500 && status !== 408 && status !== 429) return undefined
   return Math.max(retryAfter, backoff(attempt, 0.5, 30, chance))
