@@ -121,7 +121,11 @@ func (c *pages) forget(key string) {
 // sweep forgets the playlists that are gone and that nobody asked for since. It
 // does nothing until the number of pages has doubled since the last time.
 func (c *pages) sweep(ctx context.Context) {
-	for _, key := range c.suspects() {
+	suspects := c.suspects()
+	if len(suspects) == 0 {
+		return
+	}
+	for _, key := range suspects {
 		if _, err := c.store.Get(ctx, key, nil); errors.Is(err, storage.ErrNotFound) {
 			c.forget(key)
 		}
