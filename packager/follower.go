@@ -21,7 +21,7 @@ type follower struct {
 	cuts  []cut   // boundaries not yet reached
 	known int64   // no boundary before this can come any more
 
-	final bool    // nothing is pushed any more
+	final bool // nothing is pushed any more
 
 	open      bool
 	breaks    bool // the open segment begins with a discontinuity

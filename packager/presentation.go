@@ -179,6 +179,9 @@ func (p *presentation) video(ctx context.Context, u *au.Unit) error {
 
 // sounding takes a unit of the audio.
 func (p *presentation) sounding(ctx context.Context, u *au.Unit) error {
+	if p.trail == nil && !p.cut.open { // after a break
+		p.sound.skip(max(u.PTS+p.sound.offset, p.cut.end))
+	}
 	before := p.sound.late
 	p.sounds = p.sound.add(u.PTS, u.Duration, u.Data, p.sounds[:0])
 	if p.sound.late == before {
@@ -194,6 +197,10 @@ func (p *presentation) sounding(ctx context.Context, u *au.Unit) error {
 	}
 	p.arrival = u.Arrival
 	for _, s := range p.sounds {
+		if p.cut.open && !p.cut.waiting && s.at+s.ticks/2 < p.cut.end {
+			p.out.metrics.Dropped.Add(1) // the watchdog has skipped its time
+			continue
+		}
 		err := p.advance(ctx, frame{at: s.at, key: true}, fmp4.Sample{Key: true, Data: s.data}, p.voice)
 		if err != nil {
 			return err
@@ -232,6 +239,7 @@ func (p *presentation) open(ctx context.Context, breaks bool, params *au.Params)
 	if breaks {
 		p.lead.media.Discontinuity()
 		p.out.metrics.Discontinuities.Add(1)
+		p.sound.skip(p.onAudio(p.cut.segmentAt))
 	}
 	p.lead.begin(p.cut.segmentAt, p.date(p.cut.segmentAt, p.lead.rate))
 	if p.trail != nil {

@@ -61,6 +61,9 @@ func (p *pump) run(ctx context.Context) error {
 		patient, cancel := context.WithTimeout(ctx, patience)
 		err := p.readUntil(ctx, patient, packets)
 		cancel()
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,8 +87,8 @@ func (r *recorder) Delete(_ context.Context, key string) error {
 func (r *recorder) last(kind storage.Kind, part string) (storage.Object, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := len(r.history) - 1; i >= 0; i-- {
-		if o := r.history[i]; o.Kind == kind && strings.Contains(o.Key, part) {
+	for _, o := range slices.Backward(r.history) {
+		if o.Kind == kind && strings.Contains(o.Key, part) {
 			return o, true
 		}
 	}
@@ -437,7 +438,7 @@ func (c *continuous) decode(t testing.TB) {
 		t.Fatal(err)
 	}
 	out, err := exec.CommandContext(t.Context(), "ffmpeg", "-v", "warning", "-xerror", "-i", path,
-		"-fps_mode", "passthrough", "-f", "null", "-").CombinedOutput()
+		"-fps_mode", "passthrough", "-enc_time_base", "-1", "-f", "null", "-").CombinedOutput()
 	if err != nil || len(out) > 0 {
 		t.Errorf("ffmpeg: %v\n%s", err, out)
 	}

@@ -31,7 +31,9 @@ type outlet struct {
 
 func (o *outlet) put(ctx context.Context, object storage.Object) {
 	object.Modified = time.Now()
-	o.report(object.Key, o.sink.Put(ctx, object))
+	err := o.sink.Put(ctx, object)
+	o.failing = o.failing && err != nil
+	o.report(object.Key, err)
 }
 
 func (o *outlet) remove(ctx context.Context, key string) {
@@ -41,7 +43,6 @@ func (o *outlet) remove(ctx context.Context, key string) {
 // report logs the first of a run of failures.
 func (o *outlet) report(key string, err error) {
 	if err == nil {
-		o.failing = false
 		return
 	}
 	o.metrics.SinkErrors.Add(1)
@@ -59,7 +60,7 @@ type rendition struct {
 	rate   int64  // timescale
 	mime   string
 	target time.Duration
-	part   time.Duration // PART-TARGET
+	part   time.Duration       // PART-TARGET
 	others func() []hls.Report // where the other renditions end
 	media  *hls.Media
 	out    *outlet
@@ -80,11 +81,11 @@ type rendition struct {
 	start int64
 	body  storage.Body
 
-	stale    bool // the playlist with parts must be rendered
-	closed   bool // the plain playlist too
-	end      int64               // of what was published
-	rates    rates
-	listed   map[string]struct{} // keys of all that exists and is not on the shelf
+	stale  bool  // the playlist with parts must be rendered
+	closed bool  // the plain playlist too
+	end    int64 // of what was published
+	rates  rates
+	listed map[string]struct{} // keys of all that exists and is not on the shelf
 }
 
 // begin opens a segment at the given tick. Both the init segment and the

@@ -28,9 +28,6 @@ const (
 	distrust = 3 * time.Second
 )
 
-// tracks says which kinds of media there are.
-type tracks struct{ video, audio bool }
-
 // runner packages one Stream. It is one goroutine, which owns all of it.
 type runner struct {
 	cfg     Config
@@ -52,37 +49,6 @@ type runner struct {
 	next    *epoch    // what is held until live is over and enough is known
 	asked   time.Time // when a key frame was last asked for
 }
-
-// epoch is what is known of a publisher's Epoch.
-type epoch struct {
-	number  uint64
-	sources [2]*stream.Source // of lead and audio; lead is the audio without video
-	ended   [2]bool
-	over    time.Time // when the State said so
-	observer
-	arrivals [2]arrivals
-	newest   [2]int64 // newest time of each track
-	seen     [2]bool
-
-	// What is held before the Epoch goes live.
-	held    []held
-	bytes   int
-	since   time.Time // when the first unit that can lead was there
-	warned  bool
-	distant bool // reports and arrivals contradict each other
-}
-
-// held is a unit of a track.
-type held struct {
-	track int
-	unit  au.Unit
-}
-
-// The tracks of an Epoch.
-const (
-	leading = 0
-	second  = 1 // the audio beside video
-)
 
 // watch sends every State of the Stream.
 func (r *runner) watch(ctx context.Context) error {
@@ -156,17 +122,13 @@ func (r *runner) adopt(state stream.State) error {
 		return nil
 	}
 	r.state = state
-	now := time.Now()
-	for _, e := range []*epoch{r.live, r.next} {
-		if e != nil && e.over.IsZero() && (!state.Live || state.Epoch != e.number) {
-			e.over = now
-		}
-	}
-	if !state.Live || r.next != nil && r.next.number == state.Epoch || r.live != nil && r.live.number == state.Epoch {
+	r.live.passes(state)
+	r.next.passes(state)
+	if !state.Live || r.next.is(state.Epoch) || r.live.is(state.Epoch) {
 		return nil
 	}
 	r.lived = true
-	e := r.newEpoch(state)
+	e := newEpoch(state, r.cfg.Segment)
 	if e == nil {
 		r.log.Warn("publisher offers neither audio nor video")
 		return nil
@@ -179,70 +141,6 @@ func (r *runner) adopt(state stream.State) error {
 		}
 	}
 	return nil
-}
-
-// newEpoch chooses what to package of a State: the best video layer and the
-// audio. It returns nil if there is nothing.
-func (r *runner) newEpoch(state stream.State) *epoch {
-	e := &epoch{number: state.Epoch}
-	var audio *stream.Source
-	for _, source := range state.Sources {
-		switch kind := source.Layer.ID.Kind; {
-		case kind == stream.Video && e.sources[leading] == nil:
-			e.sources[leading] = source
-		case kind == stream.Audio && audio == nil:
-			audio = source
-		}
-	}
-	if e.sources[leading] == nil {
-		e.sources[leading] = audio
-	} else {
-		e.sources[second] = audio
-	}
-	if e.sources[leading] == nil {
-		return nil
-	}
-	e.observer = observer{segment: r.cfg.Segment, onRequest: !e.tracks().video || e.sources[leading].Layer.OnRequest}
-	return e
-}
-
-// again returns an Epoch of the same publisher that begins anew: its clock
-// jumped, or the presentation is replaced.
-func (e *epoch) again() *epoch {
-	n := &epoch{number: e.number, sources: e.sources, ended: e.ended, over: e.over, observer: e.observer}
-	n.observer.keyed, n.observer.elapsed = false, 0
-	return n
-}
-
-func (e *epoch) tracks() tracks {
-	video := e.sources[leading].Layer.ID.Kind == stream.Video
-	return tracks{video: video, audio: !video || e.sources[second] != nil}
-}
-
-// track returns which track of the Epoch a Source is.
-func (e *epoch) track(source *stream.Source) (int, bool) {
-	if e == nil {
-		return 0, false
-	}
-	for i, s := range e.sources {
-		if s == source && s != nil {
-			return i, true
-		}
-	}
-	return 0, false
-}
-
-// finished reports whether no unit of the Epoch comes any more.
-func (e *epoch) finished(now time.Time) bool {
-	if e.over.IsZero() {
-		return false
-	}
-	for i, source := range e.sources {
-		if source != nil && !e.ended[i] {
-			return now.Sub(e.over) >= lingerFor
-		}
-	}
-	return true
 }
 
 // subscribe starts a pump for a Source's Layer unless there is one.
@@ -315,28 +213,15 @@ func (r *runner) unit(ctx context.Context, source *stream.Source, u *au.Unit) er
 		e.note(track, u)
 		r.present.sound.aim(r.offset(e, r.present.offset))
 	}
-	return r.package1(ctx, track, u)
+	return r.pass(ctx, track, u)
 }
 
-// package1 gives one unit to the presentation.
-func (r *runner) package1(ctx context.Context, track int, u *au.Unit) error {
+// pass gives one unit to the presentation.
+func (r *runner) pass(ctx context.Context, track int, u *au.Unit) error {
 	if track == leading && r.present.lead != r.present.audio {
 		return r.present.video(ctx, u)
 	}
 	return r.present.sounding(ctx, u)
-}
-
-// note remembers a unit's time, for the alignment of the tracks.
-func (e *epoch) note(track int, u *au.Unit) {
-	e.newest[track], e.seen[track] = u.DTS, true
-	e.arrivals[track].add(u.DTS, e.rate(track), u.Arrival)
-}
-
-func (e *epoch) rate(track int) int64 {
-	if track == leading && e.tracks().video {
-		return videoRate
-	}
-	return opusRate
 }
 
 // hold keeps a unit until its Epoch goes live.
@@ -349,7 +234,7 @@ func (r *runner) hold(e *epoch, h held) {
 		if e.since.IsZero() {
 			e.since = time.Now()
 		}
-		e.observer.add(fromTicks(h.unit.DTS, e.rate(leading)), h.unit.Key)
+		e.observe(fromTicks(h.unit.DTS, e.rate(leading)), h.unit.Key)
 	} else if e.since.IsZero() && len(e.held) >= holdFrames { // audio before any video
 		e.bytes -= len(e.held[0].unit.Data)
 		e.held = e.held[1:]
@@ -398,24 +283,10 @@ func (r *runner) target(e *epoch) (time.Duration, bool) {
 	if r.present != nil && r.present.has() == e.tracks() {
 		return r.present.target, true
 	}
-	if target, ok := e.observer.target(); ok {
+	if target, ok := e.found(); ok {
 		return target, true
 	}
-	return e.observer.give(), false
-}
-
-// aligned reports whether the offset between the tracks is known, or was waited
-// for long enough (specs R3).
-func (e *epoch) aligned(now time.Time) bool {
-	if e.sources[second] == nil || now.Sub(e.since) >= holdFor {
-		return true
-	}
-	if !e.seen[second] {
-		return false
-	}
-	_, lead := e.sources[leading].Report()
-	_, other := e.sources[second].Report()
-	return lead && other
+	return e.give(), false
 }
 
 // activate makes the next Epoch live: in the present presentation, or in a new
@@ -462,7 +333,7 @@ func (r *runner) replay(ctx context.Context, e *epoch, h *held) error {
 		h.unit.Restart = false
 		return r.renew(ctx, e.again(), *h)
 	}
-	return r.package1(ctx, h.track, &h.unit)
+	return r.pass(ctx, h.track, &h.unit)
 }
 
 // begin makes a new presentation.
@@ -564,26 +435,6 @@ func (r *runner) offset(e *epoch, offset int64) int64 {
 	return byReport
 }
 
-// reported aligns the tracks by their sender reports.
-func (e *epoch) reported(offset int64) (int64, bool) {
-	if e.sources[second] == nil || !e.seen[leading] || !e.seen[second] {
-		return 0, false
-	}
-	var marks [2]mark
-	for i, source := range e.sources {
-		report, ok := source.Report()
-		if !ok {
-			return 0, false
-		}
-		rate := e.rate(i)
-		marks[i] = mark{
-			ticks: e.newest[i], rate: rate,
-			at: report.Time(uint32(e.newest[i]), uint32(rate)), //nolint:gosec // RTP timestamps wrap
-		}
-	}
-	return align(marks[leading], offset, marks[second]), true
-}
-
 // look is called by the clock: it watches over what does not happen.
 func (r *runner) look(ctx context.Context, now time.Time) error {
 	for _, key := range r.shelf.due(now) {
@@ -642,4 +493,3 @@ func (r *runner) stop(ctx context.Context) error {
 	defer cancel()
 	return r.end(ctx, "gateway stops")
 }
-

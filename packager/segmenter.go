@@ -97,7 +97,7 @@ func (s *segmenter) add(f frame, out []step) ([]step, bool) {
 		if !f.key {
 			return out, false
 		}
-		s.begin(f.at)
+		s.begin(max(f.at, s.end)) // parts that were skipped may reach beyond
 	}
 	if f.key {
 		if s.keyed && f.at > s.keyAt {

@@ -14,8 +14,8 @@ const (
 	stepTicks = opusRate / 10
 	// ignoreTicks is how much an offset may be off: sender reports jitter.
 	ignoreTicks = opusRate * 5 / 1000
-	// fillTicks is the longest hole that is filled with silence. A longer one is
-	// a jump of the clock (specs R11).
+	// fillTicks is the longest hole that is filled with silence. The segment of a
+	// longer one was closed long ago, and a discontinuity follows.
 	fillTicks = opusRate * 10
 )
 
@@ -27,7 +27,7 @@ type sound struct {
 
 // soundtrack makes audio contiguous: every frame starts where the one before it
 // ended, whatever the source does (specs R47, R48). Holes up to 10 s are filled
-// with Opus silence. It is pure.
+// with Opus silence; only longer ones, and skip, leave a hole. It is pure.
 //
 // The offset between the source's clock and the timeline is corrected by slewing
 // up to 100 ms, 5 ms a frame, and by a step of silence or dropped frames beyond.
@@ -43,6 +43,9 @@ type soundtrack struct {
 func (s *soundtrack) begin(at, offset int64) {
 	s.cursor, s.offset, s.target = at, offset, offset
 }
+
+// skip leaves out the time up to at: a discontinuity is there.
+func (s *soundtrack) skip(at int64) { s.cursor = max(s.cursor, at) }
 
 // aim sets the right offset, learned from sender reports.
 func (s *soundtrack) aim(target int64) {
@@ -63,9 +66,8 @@ func (s *soundtrack) add(pts, ticks int64, data []byte, out []sound) []sound {
 		return out
 	}
 	if gap > fillTicks {
-		s.offset -= gap - fillTicks
-		s.target = s.offset
-		gap = fillTicks
+		s.cursor += gap
+		gap = 0
 	}
 	if gap >= grainTicks {
 		out = s.fill(s.cursor+gap, out)

@@ -27,8 +27,8 @@ type observer struct {
 	elapsed time.Duration // since then
 }
 
-// add takes a frame at a time of the source's clock.
-func (o *observer) add(at time.Duration, key bool) { //nolint:revive // a fact about the frame, not a mode
+// observe takes a frame at a time of the source's clock.
+func (o *observer) observe(at time.Duration, key bool) {
 	switch {
 	case !o.keyed && key:
 		o.keyed, o.first = true, at
@@ -40,8 +40,8 @@ func (o *observer) add(at time.Duration, key bool) { //nolint:revive // a fact a
 	}
 }
 
-// target returns the target duration if it is known.
-func (o *observer) target() (time.Duration, bool) {
+// found returns the target duration if it is known.
+func (o *observer) found() (time.Duration, bool) {
 	switch {
 	case o.onRequest:
 		return roundUp(o.segment), true
