@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/ice/v4"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/sdp/v3"
@@ -774,6 +776,96 @@ func TestLostPacketsAreRepeated(t *testing.T) {
 	until(t, "the packet is repeated", func() bool {
 		return g.metrics.Retransmits.Load() == 1
 	})
+}
+
+// lossy is a network that loses every 20th media packet on its way in.
+type lossy struct {
+	net.PacketConn
+	count, lost atomic.Int64
+}
+
+func (l *lossy) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := l.PacketConn.ReadFrom(b)
+		media := n > 1 && b[0]>>6 == 2 && (b[1]&0x7f < 64 || b[1]&0x7f > 95) // RFC 5761 §4
+		if err != nil || !media || l.count.Add(1)%20 != 0 {
+			return n, from, err
+		}
+		l.lost.Add(1)
+	}
+}
+
+func TestLossIsRepaired(t *testing.T) {
+	g := newGateway(t, whep.Config{})
+	f := &film{}
+	stop := f.run(g.publish("live", video), 65400, 0xFFFFFF00)
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0") //nolint:noctx // at once
+	if err != nil {
+		t.Fatal(err)
+	}
+	network := &lossy{PacketConn: conn}
+	mux := ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: network})
+	t.Cleanup(func() {
+		if err := mux.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var mu sync.Mutex
+	got := map[uint32]int{}
+	total := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(got)
+	}
+	x := rtctest.New(t, rtctest.Options{Setting: func(s *webrtc.SettingEngine) { s.SetICEUDPMux(mux) }}, func(pc *webrtc.PeerConnection) error {
+		pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
+			for {
+				p, _, err := track.ReadRTP()
+				if err != nil {
+					return
+				}
+				mu.Lock()
+				got[count(*p)]++
+				mu.Unlock()
+			}
+		})
+		_, err := pc.AddTransceiverFromKind(recvVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
+		return err
+	})
+	x.Connect(t, g.url+whep.Prefix+"live")
+	until(t, "packets arrive", func() bool { return total() > 400 })
+	stop()
+	last := f.count - 1
+	holes := func() (missing []uint32) {
+		mu.Lock()
+		defer mu.Unlock()
+		first := last
+		for n := range got {
+			first = min(first, n)
+		}
+		for n := first; n < last-20; n++ { // a loss at the very end is not noticed
+			if got[n] == 0 {
+				missing = append(missing, n)
+			}
+		}
+		return missing
+	}
+	until(t, "all that was lost is there", func() bool { return len(holes()) == 0 })
+	if network.lost.Load() == 0 || g.metrics.Retransmits.Load() == 0 {
+		t.Errorf("%d packets lost, %d repeated", network.lost.Load(), g.metrics.Retransmits.Load())
+	}
+	t.Logf("%d lost, %d asked for, %d repeated", network.lost.Load(), g.metrics.NACKs.Load(), g.metrics.Retransmits.Load())
+}
+
+func TestTooManyViewers(t *testing.T) {
+	g := newGateway(t, whep.Config{MaxViewers: 1})
+	g.publish("live", video)
+	g.watch("live", recvVideo)
+	until(t, "the viewer is counted", func() bool { return g.metrics.Viewers.Load() == 1 })
+	res := g.do(http.MethodPost, "/whep/live", "application/sdp", read(t, "gst/01-POST.sdp"))
+	if res.code != http.StatusServiceUnavailable || res.header.Get("Retry-After") == "" { // W21
+		t.Errorf("got %d, Retry-After %q: %s", res.code, res.header.Get("Retry-After"), res.body)
+	}
 }
 
 func TestManyViewersSeeTheSame(t *testing.T) {
