@@ -116,14 +116,14 @@ func judge(t *testing.T, s seen) {
 // TestBrowserShow: Chromium publishes its fake camera by our page, hls.js plays
 // it in another tab, a seat in a third.
 func TestBrowserShow(t *testing.T) {
-	g := serve(t)
+	g := serveWith(t, plainBinary) // the browser needs the cores
 	judge(t, browse(t, "show", g.url(""), "camera"))
 }
 
 // TestBrowserWatchesTestSource: the test source has keyframes each second and
 // sends none on request, as OBS.
 func TestBrowserWatchesTestSource(t *testing.T) {
-	g := serve(t)
+	g := serveWith(t, plainBinary) // the browser needs the cores
 	publish(t, g.url("/whip/clip"))
 	judge(t, browse(t, "watch", g.url(""), "clip"))
 }
@@ -131,7 +131,7 @@ func TestBrowserWatchesTestSource(t *testing.T) {
 // TestForeignClient: the npm client whip-whep publishes and plays from another
 // origin: trickle, CORS and DELETE as somebody else wrote them.
 func TestForeignClient(t *testing.T) {
-	g := serve(t)
+	g := serveWith(t, plainBinary) // the browser needs the cores
 	s := browse(t, "foreign", g.url(""), "foreign")
 	if s.Published != "connected" || s.Viewed != "connected" || !s.Moving || !s.Stopped || !s.Unpublished {
 		t.Errorf("published %q, viewed %q, moving %v, stopped %v, unpublished %v", s.Published, s.Viewed, s.Moving, s.Stopped, s.Unpublished)

@@ -19,8 +19,9 @@ import (
 
 const token = "e2e-token-0123456789abcdef"
 
-// gatewayBinary is the gateway's program, built once for all tests.
-var gatewayBinary string
+// raceBinary is the gateway's program with the race detector, plainBinary
+// without it; both are built once for all tests.
+var raceBinary, plainBinary string
 
 func TestMain(m *testing.M) { os.Exit(runAll(m)) }
 
@@ -31,12 +32,14 @@ func runAll(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	gatewayBinary = filepath.Join(dir, "whipcast")
-	build := exec.Command("go", "build", "-race", "-o", gatewayBinary, "../../cmd/whipcast")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build the gateway:", err)
-		return 1
+	raceBinary, plainBinary = filepath.Join(dir, "whipcast-race"), filepath.Join(dir, "whipcast")
+	for _, args := range [][]string{{"-race", "-o", raceBinary}, {"-o", plainBinary}} {
+		build := exec.Command("go", append(append([]string{"build"}, args...), "../../cmd/whipcast")...)
+		build.Stdout, build.Stderr = os.Stderr, os.Stderr
+		if err := build.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "build the gateway:", err)
+			return 1
+		}
 	}
 	return m.Run()
 }
@@ -70,7 +73,7 @@ type program struct {
 
 // launch starts a program; the test's end kills it if it still runs, and shows
 // its output when the test failed.
-func launch(t *testing.T, env []string, name string, args ...string) *program {
+func launch(t testing.TB, env []string, name string, args ...string) *program {
 	t.Helper()
 	p := &program{name: filepath.Base(name) + " " + args[0], cmd: exec.Command(name, args...), out: &output{}, done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), env...)
@@ -104,7 +107,7 @@ func tail(s string, n int) string {
 }
 
 // stop asks the program to end and returns how it ended.
-func (p *program) stop(t *testing.T) error {
+func (p *program) stop(t testing.TB) error {
 	t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatalf("stop %s: %v", p.name, err)
@@ -128,7 +131,13 @@ type gateway struct {
 }
 
 // serve starts a gateway; settings are more WHIPCAST_… variables.
-func serve(t *testing.T, settings ...string) *gateway {
+func serve(t testing.TB, settings ...string) *gateway {
+	t.Helper()
+	return serveWith(t, raceBinary, settings...)
+}
+
+// serveWith starts a gateway from a given binary.
+func serveWith(t testing.TB, path string, settings ...string) *gateway {
 	t.Helper()
 	g := &gateway{address: freePort(t), media: freePort(t), admin: freePort(t), data: t.TempDir()}
 	env := append([]string{
@@ -138,7 +147,7 @@ func serve(t *testing.T, settings ...string) *gateway {
 		"WHIPCAST_DATA_DIR=" + g.data,
 		"WHIPCAST_AUTH_PUBLISH_TOKEN=" + token,
 	}, settings...)
-	g.program = launch(t, env, gatewayBinary, "serve")
+	g.program = launch(t, env, path, "serve")
 	until(t, 20*time.Second, "the gateway is ready", func() bool {
 		select {
 		case <-g.done:
@@ -160,11 +169,11 @@ func (g *gateway) url(path string) string { return "http://" + g.address + path 
 // publish runs the program's own test source against a WHIP URL.
 func publish(t *testing.T, url string) *program {
 	t.Helper()
-	return launch(t, nil, gatewayBinary, "publish", "--url", url, "--token", token)
+	return launch(t, nil, plainBinary, "publish", "--url", url, "--token", token)
 }
 
 // freePort returns a loopback address whose port is free for UDP and TCP.
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	for range 20 {
 		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // immediate
@@ -184,7 +193,7 @@ func freePort(t *testing.T) string {
 }
 
 // until polls a condition; it fails the test with the words when time is up.
-func until(t *testing.T, limit time.Duration, what string, ok func() bool) {
+func until(t testing.TB, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
 	for !ok() {

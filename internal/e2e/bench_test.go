@@ -1,0 +1,84 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// BenchmarkPublishers measures what the gateway's process costs for each
+// publisher of the test source, from the datagram to the stored part: the
+// difference between 2 and 12 publishers over 10 s. The sources run in processes
+// of their own and do not count.
+func BenchmarkPublishers(b *testing.B) {
+	g := serveWith(b, plainBinary)
+	began := 0
+	add := func(until int) {
+		for ; began < until; began++ {
+			launch(b, nil, plainBinary, "publish", "--url", g.url(fmt.Sprintf("/whip/bench%d", began)), "--token", token)
+		}
+		for i := range began {
+			waitLive(b, g.url(fmt.Sprintf("/hls/bench%d/index.m3u8", i)))
+		}
+	}
+	const few, many, window = 2, 12, 10 * time.Second
+	for b.Loop() {
+		add(few)
+		low, _ := cpuOver(b, g, window)
+		add(many)
+		high, rss := cpuOver(b, g, window)
+		b.ReportMetric(100*(high-low)/float64(many-few), "%core/publisher")
+		b.ReportMetric(rss/float64(many)/(1<<20), "MB/publisher")
+	}
+}
+
+func waitLive(b *testing.B, url string) {
+	b.Helper()
+	until(b, 20*time.Second, "the stream is live", func() bool {
+		res, err := http.Get(url) //nolint:noctx // bounded by until
+		if err != nil {
+			return false
+		}
+		_ = res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	})
+}
+
+// cpuOver returns the share of a core that the gateway uses over a time, and its
+// resident memory in bytes.
+func cpuOver(b *testing.B, g *gateway, window time.Duration) (share, rss float64) {
+	b.Helper()
+	before, began := ticks(b, g), time.Now()
+	time.Sleep(window)
+	used := float64(ticks(b, g)-before) / 100 // USER_HZ is 100 on Linux
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", g.cmd.Process.Pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	pages, err := strconv.ParseFloat(strings.Fields(string(status))[1], 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return used / time.Since(began).Seconds(), pages * float64(os.Getpagesize())
+}
+
+// ticks returns the processor time that the gateway's process has used.
+func ticks(b *testing.B, g *gateway) int {
+	b.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.cmd.Process.Pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest) // from state, field 3, on
+	user, err1 := strconv.Atoi(fields[11])
+	system, err2 := strconv.Atoi(fields[12])
+	if err1 != nil || err2 != nil {
+		b.Fatalf("stat: %s", stat)
+	}
+	return user + system
+}
