@@ -86,6 +86,36 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// slow is a ResponseWriter whose connection has deadlines.
+type slow struct {
+	*httptest.ResponseRecorder
+	deadline time.Time
+}
+
+func (s *slow) SetReadDeadline(t time.Time) error { s.deadline = t; return nil }
+
+// TestBodyTime: a body must come within 10 s (X25); what has none, and may be
+// held for long, has no limit.
+func TestBodyTime(t *testing.T) {
+	_, _, public := newServer(t, "open")
+	for _, tt := range []struct {
+		method, path, body string
+		limited            bool
+	}{
+		{"POST", "/whip/a", "v=0", true},
+		{"POST", "/whep/a", "v=0", true},
+		{"PATCH", "/session/a", "v=0", true},
+		{"DELETE", "/session/a", "", false},
+		{"GET", "/hls/a/index.m3u8", "", false},
+	} {
+		w := &slow{ResponseRecorder: httptest.NewRecorder()}
+		public.ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, strings.NewReader(tt.body)))
+		if in := time.Until(w.deadline); tt.limited && (in < 5*time.Second || in > 10*time.Second) || !tt.limited && !w.deadline.IsZero() {
+			t.Errorf("%s %s: read deadline in %v, want one: %v", tt.method, tt.path, in, tt.limited)
+		}
+	}
+}
+
 func TestHealth(t *testing.T) {
 	server, hub, public := newServer(t, "open")
 	metrics, err := api.NewMetrics("v1", hub, nil)

@@ -179,6 +179,10 @@ func (g *gateway) run(ctx context.Context) error {
 	g.log.InfoContext(ctx, "ready", "version", buildVersion(), "http", g.public.listener.Addr().String(),
 		"admin", g.admin.listener.Addr().String(), "media", g.engine.Port())
 
+	if !g.admin.private() {
+		g.log.WarnContext(ctx, "admin.address is not loopback: whoever reaches it sees metrics and profiles", "admin", g.admin.listener.Addr().String())
+	}
+
 	<-ctx.Done()
 	g.api.Ready(false)
 	g.log.InfoContext(ctx, "stopping")

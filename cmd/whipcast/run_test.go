@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -158,14 +159,41 @@ func TestPortInUse(t *testing.T) {
 	}
 }
 
-func TestOtherUselessAddresses(t *testing.T) {
-	for value, want := range map[string]string{
-		"192.0.2.99:0": `http.address = "192.0.2.99:0": this machine has no such address; name one of its own, or none for all`,
+func TestForeignAddress(t *testing.T) {
+	var logs bytes.Buffer
+	err := run(t.Context(), []string{"serve", "--http.address", "192.0.2.99:0"}, stdio{out: &logs, err: &logs}, settings(t))
+	want := `http.address = "192.0.2.99:0": this machine has no such address; name one of its own, or none for all`
+	if err == nil || err.Error() != want {
+		t.Errorf("error:\n got %v\nwant %s", err, want)
+	}
+}
+
+// TestBindErrors: whatever the system says, it is one line with a remedy.
+func TestBindErrors(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("listen: %w", syscall.EACCES), `k = "a": ports below 1024 are for privileged programs; choose a higher port, or give the program CAP_NET_BIND_SERVICE`},
+		{fmt.Errorf("listen: %w", &net.DNSError{Err: "no such host", Name: "x"}), `k = "a": the host's name cannot be resolved; write its IP address, or none for all`},
+		{errors.Join(errors.New("one"), errors.New("two")), `k = "a": one; two; choose another address`},
 	} {
-		var logs bytes.Buffer
-		err := run(t.Context(), []string{"serve", "--http.address", value}, stdio{out: &logs, err: &logs}, settings(t))
-		if err == nil || err.Error() != want {
-			t.Errorf("error:\n got %v\nwant %s", err, want)
+		if got := bindError("k", "a", tt.err); got.Error() != tt.want {
+			t.Errorf("bindError(%v):\n got %v\nwant %s", tt.err, got, tt.want)
+		}
+	}
+}
+
+// TestOpenAdmin: an admin address that others may reach is warned of (X35).
+func TestOpenAdmin(t *testing.T) {
+	for address, want := range map[string]bool{"127.0.0.1:0": false, ":0": true} {
+		e := start(t, append(settings(t), "WHIPCAST_ADMIN_ADDRESS="+address), "serve")
+		e.err.waitFor(t, "msg=ready")
+		if _, err := e.stop(); err != nil {
+			t.Error(err)
+		}
+		if got := strings.Contains(e.err.String(), "level=WARN"); got != want {
+			t.Errorf("admin.address %s: warned %v, want %v", address, got, want)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -43,6 +44,9 @@ func newServer(ctx context.Context, key, address string) (*server, error) {
 }
 
 func (s *server) port() int { return s.listener.Addr().(*net.TCPAddr).Port }
+
+// private says whether only this machine reaches the port.
+func (s *server) private() bool { return s.listener.Addr().(*net.TCPAddr).IP.IsLoopback() }
 
 // configure returns the http.Server: HTTP/1.1 and HTTP/2, the latter by TLS or
 // with prior knowledge (h2c), as proxies use it.
@@ -98,8 +102,12 @@ func shutdown(ctx context.Context, servers ...*server) error {
 
 // bindError says in one line why a port cannot be had.
 func bindError(key, address string, err error) error {
-	e := &configs.Error{Key: key, Value: address, Cause: err.Error(), Remedy: "choose another address"}
+	cause := strings.ReplaceAll(err.Error(), "\n", "; ") // joined errors have a line each
+	e := &configs.Error{Key: key, Value: address, Cause: cause, Remedy: "choose another address"}
+	_, unresolved := errors.AsType[*net.DNSError](err)
 	switch {
+	case unresolved:
+		e.Cause, e.Remedy = "the host's name cannot be resolved", "write its IP address, or none for all"
 	case errors.Is(err, syscall.EADDRINUSE):
 		e.Cause, e.Remedy = "another program uses this port", "stop it, or choose another port with --"+key
 	case errors.Is(err, syscall.EACCES):
