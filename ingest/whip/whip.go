@@ -68,7 +68,7 @@ func (e *endpoint) accept(ctx context.Context, q rtc.Request) (*rtc.Session, err
 		return nil, err
 	}
 	p.session = session
-	session.Start(p.run) //nolint:contextcheck // a Session outlives the request that made it
+	session.Start(p.run)
 	return session, nil
 }
 

@@ -124,9 +124,13 @@ func (g *Registry) prepare(ctx context.Context, o Opening) (*Session, error) {
 		connected: make(chan struct{}),
 		done:      make(chan struct{}),
 	}
+	life, cancel := context.WithCancelCause(context.WithoutCancel(ctx)) // the request ends before
+	x.cancel = cancel
+	x.launch = func(run func(ctx context.Context) error) { go x.serve(life, run) } // Registry.Run waits for it
 	x.listen()
 	x.answer, err = negotiate(ctx, pc, o.Offer, o.Offer.describe(o.Offer.credentials, o.Offer.candidates), x.send)
 	if err != nil {
+		cancel(err)
 		x.log.Info("offer refused", "reason", err.Error())
 		_ = pc.GracefulClose() // the first error counts
 		return nil, refused("the offer cannot be answered: the log has the reason")
@@ -188,16 +192,8 @@ func (g *Registry) lookup(id string) *Session {
 	return x
 }
 
-// start registers x and runs it.
-func (g *Registry) start(x *Session, run func(ctx context.Context) error) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	x.mu.Lock()
-	x.cancel = cancel
-	ended := x.reason
-	x.mu.Unlock()
-	if ended != nil { // it ended before it started
-		cancel(ended)
-	}
+// register makes a Session's URL known.
+func (g *Registry) register(x *Session) {
 	g.mu.Lock()
 	g.sessions[x.id] = x
 	closed := g.closed
@@ -205,7 +201,6 @@ func (g *Registry) start(x *Session, run func(ctx context.Context) error) {
 	if closed {
 		x.End(ErrShutdown)
 	}
-	go x.serve(ctx, run) // Run waits for it
 }
 
 // serve is the life of a started Session.

@@ -29,17 +29,20 @@ type Session struct {
 	patch *resource // the state that PATCHes change
 	gone  bool      // below registry.mu: its place was given back
 
+	cancel context.CancelCauseFunc // of run's context
+	launch func(run func(ctx context.Context) error)
+
 	mu     sync.Mutex
-	cancel context.CancelCauseFunc // below mu: nil before Start
-	reason error                   // below mu: why it ends
-	notes  []slog.Attr             // below mu: for the log line at the end
+	reason error       // below mu: why it ends
+	notes  []slog.Attr // below mu: for the log line at the end
 }
 
 // Start registers the Session's URL and runs run on a goroutine of its own. The
 // Session ends when run returns; run must return soon after its context ends,
 // whose cause is the reason (one of the errors of this package). Call it once.
 func (x *Session) Start(run func(ctx context.Context) error) {
-	x.registry.start(x, run)
+	x.registry.register(x)
+	x.launch(run)
 }
 
 // Discard gives back everything of a Session that was not started.
@@ -61,9 +64,7 @@ func (x *Session) End(reason error) {
 		return
 	}
 	x.reason = reason
-	if x.cancel != nil {
-		x.cancel(reason)
-	}
+	x.cancel(reason)
 }
 
 // Err returns the reason for which the Session ended, nil before.

@@ -1,0 +1,236 @@
+package rtc
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+func addrs(s string) []netip.Addr {
+	var all []netip.Addr
+	for f := range strings.FieldsSeq(s) {
+		all = append(all, netip.MustParseAddr(f))
+	}
+	return all
+}
+
+// TestPlan: X16 which sockets there are, and what they are advertised as.
+func TestPlan(t *testing.T) {
+	const machine = "127.0.0.1 ::1 10.0.0.5 172.17.0.1 fe80::1 fd00::5"
+	for _, tt := range []struct {
+		name, bind, local, public, source string
+		want                              string
+	}{
+		{"everything but loopback and link-local", "", machine, "", "", "10.0.0.5=10.0.0.5 172.17.0.1=172.17.0.1 fd00::5=fd00::5"},
+		{"IPv4 only", "0.0.0.0", machine, "", "", "10.0.0.5=10.0.0.5 172.17.0.1=172.17.0.1"},
+		{"loopback where nothing else exists", "", "127.0.0.1 ::1", "", "", "127.0.0.1=127.0.0.1 ::1=::1"},
+		{"one address", "10.0.0.5", machine, "", "", "10.0.0.5=10.0.0.5"},
+		{"loopback", "127.0.0.1", machine, "", "", "127.0.0.1=127.0.0.1"},
+		{"a public address behind NAT: only the socket that packets leave from", "", machine, "203.0.113.9", "10.0.0.5", "10.0.0.5=203.0.113.9"},
+		{"a public address of our own", "", machine + " 203.0.113.9", "203.0.113.9", "10.0.0.5", "203.0.113.9=203.0.113.9"},
+		{"two families", "", machine, "203.0.113.9 2001:db8::9", "", "10.0.0.5=203.0.113.9 fd00::5=2001:db8::9"},
+		{"two public addresses on one socket", "10.0.0.5", machine, "203.0.113.9 203.0.113.10", "", "10.0.0.5=203.0.113.9,203.0.113.10"},
+		{"no address of that family", "10.0.0.5", machine, "2001:db8::9", "", "error"},
+		{"no address at all", "0.0.0.0", "::1 fd00::5", "", "", "error"},
+	} {
+		var bind netip.Addr
+		if tt.bind != "" {
+			bind = netip.MustParseAddr(tt.bind)
+		}
+		plans, err := plan(bind, addrs(tt.local), addrs(tt.public), func(netip.Addr) netip.Addr {
+			if tt.source == "" {
+				return netip.Addr{}
+			}
+			return netip.MustParseAddr(tt.source)
+		})
+		var got []string
+		for _, b := range plans {
+			got = append(got, fmt.Sprint(b.local, "=", strings.Join(strings.Fields(strings.Trim(fmt.Sprint(b.advertise), "[]")), ",")))
+		}
+		if err != nil {
+			got = []string{"error"}
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%s: got %s (%v), want %s", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+// TestRemoteFilter: X13.
+func TestRemoteFilter(t *testing.T) {
+	for _, tt := range []struct{ name, advertised, allowed, refused string }{
+		{
+			"public", "203.0.114.9",
+			"8.8.8.8 2606:4700::1",
+			"127.0.0.1 ::1 10.0.0.1 192.168.1.1 172.16.0.1 100.64.0.1 169.254.169.254 fe80::1 fd00::1 0.0.0.0 :: 224.0.0.1 ff02::1 255.255.255.255 ::ffff:10.0.0.1 64:ff9b::a00:1 0.1.2.3 240.0.0.1",
+		},
+		{"LAN", "192.168.1.5", "8.8.8.8 10.0.0.1 fd00::1 100.64.0.1", "127.0.0.1 ::1 169.254.169.254 fe80::1 224.0.0.1 0.0.0.0"},
+		{"loopback", "127.0.0.1", "127.0.0.1 ::1 10.0.0.1 8.8.8.8", "169.254.169.254 224.0.0.1"},
+	} {
+		allowed := remoteFilter([]binding{{advertise: addrs(tt.advertised)}})
+		for _, a := range addrs(tt.allowed) {
+			if !allowed(a) {
+				t.Errorf("%s: %s is refused", tt.name, a)
+			}
+		}
+		for _, a := range addrs(tt.refused) {
+			if allowed(a) {
+				t.Errorf("%s: %s is allowed", tt.name, a)
+			}
+		}
+	}
+}
+
+func TestParseAddress(t *testing.T) {
+	for _, tt := range []struct {
+		in, bind string
+		port     int
+		bad      bool
+	}{
+		{in: ":8100", bind: "invalid IP", port: 8100},
+		{in: "", bind: "invalid IP"},
+		{in: "127.0.0.1:8100", bind: "127.0.0.1", port: 8100},
+		{in: "[::1]:8100", bind: "::1", port: 8100},
+		{in: "0.0.0.0:1", bind: "0.0.0.0", port: 1},
+		{in: "8100", bad: true},
+		{in: ":99999", bad: true},
+		{in: "127.0.0.1:x", bad: true},
+	} {
+		bind, port, err := parseAddress(tt.in)
+		if tt.bad {
+			if err == nil || !strings.Contains(err.Error(), "media.address") {
+				t.Errorf("%q: error %v, want one that names media.address", tt.in, err)
+			}
+			continue
+		}
+		if err != nil || bind.String() != tt.bind || port != tt.port {
+			t.Errorf("%q: %v %d %v", tt.in, bind, port, err)
+		}
+	}
+}
+
+// TestEngine: one port for UDP and TCP, a clear error when it is taken, and
+// nothing left after Close.
+func TestEngine(t *testing.T) {
+	e, err := New(Config{Address: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := fmt.Sprintf("127.0.0.1:%d", e.Port())
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatalf("TCP on UDP's port: %v", err)
+	}
+	_ = conn.Close()
+	if second, err := New(Config{Address: address}); err == nil || !strings.Contains(err.Error(), "media.address "+address) {
+		_ = second.Close()
+		t.Errorf("the same port twice: %v", err)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	again, err := New(Config{Address: address, DisableTCP: true})
+	if err != nil {
+		t.Fatalf("the port after Close: %v", err)
+	}
+	if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address); err == nil {
+		_ = conn.Close()
+		t.Error("TCP listens although it is off")
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCertificate: X18, and it lasts longer than the process.
+func TestCertificate(t *testing.T) {
+	cert, err := certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if until := time.Until(cert.Expires()); until < 5*365*24*time.Hour {
+		t.Errorf("the certificate expires in %v", until)
+	}
+}
+
+// TestTCPLimits: X17 connections of one address are limited, and silent ones
+// end.
+func TestTCPLimits(t *testing.T) {
+	inner, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLimitedListener(inner)
+	accepted := make(chan net.Conn)
+	go func() {
+		defer close(accepted)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- c
+		}
+	}()
+	dial := func() net.Conn {
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	var held []net.Conn
+	for range tcpMaxPer {
+		dial()
+		held = append(held, <-accepted)
+	}
+	refused := dial()
+	_ = refused.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := refused.Read(make([]byte, 1)); err == nil {
+		t.Error("one connection too many is open")
+	} else if e, ok := err.(net.Error); ok && e.Timeout() { //nolint:errorlint // net returns the value itself
+		t.Error("one connection too many is neither accepted nor closed")
+	}
+	for _, c := range held {
+		_ = c.Close()
+		_ = c.Close() // counts once
+	}
+	dial()
+	_ = (<-accepted).Close()
+	_ = l.Close()
+	for range accepted {
+	}
+	if l.total != 0 || len(l.from) != 0 {
+		t.Errorf("%d connections of %d addresses are left", l.total, len(l.from))
+	}
+}
+
+func TestBuckets(t *testing.T) {
+	b := newBuckets(1, 3)
+	now := time.Now()
+	one, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	for i := range 5 {
+		if got := b.allow(one, now); got != (i < 3) {
+			t.Errorf("request %d: %v", i, got)
+		}
+	}
+	if !b.allow(other, now) {
+		t.Error("another address is limited, too")
+	}
+	if !b.allow(one, now.Add(time.Second)) {
+		t.Error("limited after the bucket filled again")
+	}
+	for i := range 3 * maxBuckets { // bounded
+		b.allow(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), now)
+	}
+	if len(b.of) > maxBuckets {
+		t.Errorf("%d buckets", len(b.of))
+	}
+	if a, b := addressOf("[2001:db8::1]:5"), addressOf("[2001:db8::ffff]:9"); a != b || !a.IsValid() {
+		t.Errorf("one /64 network is %s and %s", a, b)
+	}
+}

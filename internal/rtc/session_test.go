@@ -1,0 +1,202 @@
+package rtc_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/whipcast/whipcast/internal/rtc"
+	"github.com/whipcast/whipcast/internal/rtc/rtctest"
+)
+
+// house is a registry with an endpoint that accepts everything.
+type house struct {
+	engine   *rtc.Engine
+	registry *rtc.Registry
+	server   *httptest.Server
+	sessions chan *rtc.Session
+}
+
+func open(t *testing.T, media rtc.Config, cfg rtc.RegistryConfig) *house {
+	t.Helper()
+	if media.Address == "" {
+		media.Address = "127.0.0.1:0"
+	}
+	engine, err := rtc.New(media)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{engine: engine, registry: rtc.NewRegistry(engine, cfg), sessions: make(chan *rtc.Session, 10)}
+	mux := http.NewServeMux()
+	mux.Handle("/whip/", h.registry.Endpoint(rtc.EndpointConfig{Direction: rtc.Receive, Prefix: "/whip/", Accept: h.accept}))
+	mux.Handle("/session/", h.registry)
+	h.server = httptest.NewServer(mux)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = h.registry.Run(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+		h.server.Close()
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+		if all, pending := h.registry.Counts(); all != 0 || pending != 0 {
+			t.Errorf("%d sessions, %d pending are left", all, pending)
+		}
+	})
+	return h
+}
+
+func (h *house) accept(ctx context.Context, q rtc.Request) (*rtc.Session, error) {
+	offer, err := rtc.CheckOffer(q.Body, rtc.Rules{Direction: rtc.Receive})
+	if err != nil {
+		return nil, err
+	}
+	x, err := h.registry.Open(ctx, rtc.Opening{Direction: rtc.Receive, Stream: q.Stream, Principal: q.Principal, Offer: offer})
+	if err != nil {
+		return nil, err
+	}
+	switch q.Stream {
+	case "discard":
+		x.Discard()
+		return nil, errors.New("secret reason")
+	case "return":
+		x.Start(func(context.Context) error { return errors.New("done") })
+	default:
+		x.Start(func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) })
+	}
+	h.sessions <- x
+	return x, nil
+}
+
+func remote(t *testing.T, o rtctest.Options) *rtctest.Remote {
+	t.Helper()
+	return rtctest.New(t, o, func(pc *webrtc.PeerConnection) error {
+		track, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2}, "audio", "stream")
+		if err == nil {
+			_, err = pc.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
+		}
+		return err
+	})
+}
+
+// TestLost: W64, R30 the other side is gone without a word.
+func TestLost(t *testing.T) {
+	h := open(t, rtc.Config{}, rtc.RegistryConfig{})
+	h.engine.SetTimeouts(200*time.Millisecond, 300*time.Millisecond, 50*time.Millisecond)
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn})
+	defer func() { _ = mux.Close() }()
+	x := remote(t, rtctest.Options{Setting: func(s *webrtc.SettingEngine) { s.SetICEUDPMux(mux) }})
+	x.Connect(t, h.server.URL+"/whip/live")
+	session := <-h.sessions
+	rtctest.Wait(t, session.Connected(), "connection")
+	_ = conn.Close() // no alert gets through
+	rtctest.Wait(t, session.Done(), "end of the session")
+	if !errors.Is(session.Err(), rtc.ErrLost) {
+		t.Errorf("reason %v, want %v", session.Err(), rtc.ErrLost)
+	}
+}
+
+// TestEnd: W67 every way of ending is the same path, and leaves nothing.
+func TestEnd(t *testing.T) {
+	h := open(t, rtc.Config{}, rtc.RegistryConfig{PendingTimeout: 200 * time.Millisecond})
+	t.Run("run returns", func(t *testing.T) {
+		x := remote(t, rtctest.Options{})
+		x.Post(t, h.server.URL+"/whip/return")
+		session := <-h.sessions
+		rtctest.Wait(t, session.Done(), "end")
+		if session.Err() == nil || session.Err().Error() != "done" {
+			t.Errorf("reason %v", session.Err())
+		}
+	})
+	t.Run("discard, and a reason that is not told", func(t *testing.T) {
+		x := remote(t, rtctest.Options{})
+		if res := x.Post(t, h.server.URL+"/whip/discard"); res.StatusCode != http.StatusInternalServerError || strings.Contains(x.Answer, "secret") {
+			t.Errorf("%s %s", res.Status, x.Answer)
+		}
+	})
+	t.Run("never connected", func(t *testing.T) {
+		x := remote(t, rtctest.Options{Bare: true, Setting: func(s *webrtc.SettingEngine) { s.SetRemoteIPFilter(func(net.IP) bool { return false }) }})
+		x.Post(t, h.server.URL+"/whip/live")
+		session := <-h.sessions
+		rtctest.Wait(t, session.Done(), "end")
+		if !errors.Is(session.Err(), rtc.ErrNeverConnected) {
+			t.Errorf("reason %v", session.Err())
+		}
+	})
+	t.Run("the first reason stays", func(t *testing.T) {
+		x := remote(t, rtctest.Options{})
+		x.Connect(t, h.server.URL+"/whip/live")
+		session := <-h.sessions
+		var wg sync.WaitGroup
+		session.End(rtc.ErrShutdown)
+		for range 10 {
+			wg.Go(func() { session.End(rtc.ErrDeleted) })
+		}
+		wg.Wait()
+		rtctest.Wait(t, session.Done(), "end")
+		if !errors.Is(session.Err(), rtc.ErrShutdown) {
+			t.Errorf("reason %v", session.Err())
+		}
+	})
+	t.Run("many DELETEs at once", func(t *testing.T) {
+		x := remote(t, rtctest.Options{})
+		x.Connect(t, h.server.URL+"/whip/live")
+		<-h.sessions
+		var wg sync.WaitGroup
+		for range 5 {
+			wg.Go(func() {
+				if res, _ := rtctest.Token("").Do(t, http.MethodDelete, x.URL, ""); res.StatusCode != http.StatusOK && res.StatusCode != http.StatusNotFound {
+					t.Errorf("DELETE: %s", res.Status)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// TestPublicIPs: X16 only what is configured is advertised, by UDP and TCP.
+func TestPublicIPs(t *testing.T) {
+	public := netip.MustParseAddr("203.0.113.9")
+	for _, address := range []string{":0", "127.0.0.1:0"} {
+		h := open(t, rtc.Config{Address: address, PublicIPs: []netip.Addr{public}}, rtc.RegistryConfig{})
+		x := remote(t, rtctest.Options{})
+		if res := x.Post(t, h.server.URL+"/whip/live"); res.StatusCode != http.StatusCreated {
+			t.Fatalf("POST: %s %s", res.Status, x.Answer)
+		}
+		var udp, tcp int
+		for line := range strings.SplitSeq(x.Answer, "\r\n") {
+			if !strings.HasPrefix(line, "a=candidate:") {
+				continue
+			}
+			f := strings.Fields(line)
+			if f[4] != public.String() || f[7] != "host" {
+				t.Errorf("%s: candidate %q", address, line)
+			}
+			switch f[2] {
+			case "udp":
+				udp++
+			case "tcp":
+				tcp++
+			}
+		}
+		if udp != 1 || tcp != 1 {
+			t.Errorf("%s: %d UDP and %d TCP candidates, want one of each\n%s", address, udp, tcp, x.Answer)
+		}
+	}
+}
