@@ -16,6 +16,8 @@ type epoch struct {
 	sources [2]*stream.Source // of lead and audio; lead is the audio without video
 	ended   [2]bool
 	over    time.Time // when the State said so
+	keySeen time.Time // when the newest key frame, or nothing, was there
+	keyless bool      // that there is none was said
 	observer
 	arrivals [2]arrivals
 	newest   [2]int64 // newest time of each track
@@ -44,7 +46,7 @@ const (
 // newEpoch chooses what to package of a State: the best video layer and the
 // audio. It returns nil if there is nothing.
 func newEpoch(state stream.State, segment time.Duration) *epoch {
-	e := &epoch{number: state.Epoch}
+	e := &epoch{number: state.Epoch, keySeen: time.Now()}
 	var audio *stream.Source
 	for _, source := range state.Sources {
 		switch kind := source.Layer.ID.Kind; {
@@ -69,7 +71,10 @@ func newEpoch(state stream.State, segment time.Duration) *epoch {
 // again returns an Epoch of the same publisher that begins anew: its clock
 // jumped, or the presentation is replaced.
 func (e *epoch) again() *epoch {
-	n := &epoch{number: e.number, sources: e.sources, ended: e.ended, over: e.over, observer: e.observer}
+	n := &epoch{
+		number: e.number, sources: e.sources, ended: e.ended, over: e.over, observer: e.observer,
+		keySeen: e.keySeen, keyless: e.keyless,
+	}
 	n.keyed, n.elapsed = false, 0
 	return n
 }
@@ -117,6 +122,9 @@ func (e *epoch) finished(now time.Time) bool {
 
 // note remembers a unit's time, for the alignment of the tracks.
 func (e *epoch) note(track int, u *au.Unit) {
+	if track == leading && u.Key {
+		e.keySeen, e.keyless = time.Now(), false
+	}
 	e.newest[track], e.seen[track] = u.DTS, true
 	e.arrivals[track].add(u.DTS, e.rate(track), u.Arrival)
 }

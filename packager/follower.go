@@ -1,5 +1,7 @@
 package packager
 
+import "slices"
+
 // Further verbs, of a follower.
 const (
 	discard     verb = iota + breakOff + 1 // the oldest queued frame belongs to no segment
@@ -114,11 +116,7 @@ func (f *follower) nextOpen() verb {
 // take removes and returns the first frame of the queue, after keep or discard.
 func (f *follower) take(v verb) sound {
 	s := f.queue[0]
-	f.queue[0] = sound{}
-	f.queue = f.queue[1:]
-	if len(f.queue) == 0 {
-		f.queue = nil
-	}
+	f.queue = slices.Delete(f.queue, 0, 1) // there are few, and the memory stays
 	if v == keep {
 		f.end, f.last = s.at+s.ticks, s.ticks
 	}

@@ -76,10 +76,11 @@ type variant struct {
 
 // newPresentation returns a presentation whose playlists are empty. Without
 // video the audio leads.
-func newPresentation(cfg Config, stream string, target time.Duration, has tracks, r *runner) *presentation {
+func newPresentation(r *runner, stream string, target time.Duration, has tracks) *presentation {
+	cfg := r.cfg
 	p := &presentation{
 		cfg: cfg, stream: stream, target: target, out: &r.out, shelf: &r.shelf,
-		id: strconv.FormatInt(time.Now().UnixMilli(), 36),
+		id: strconv.FormatInt(r.lastID, 36),
 	}
 	if has.audio {
 		p.audio = p.rendition("audio", opusRate, "audio/mp4")

@@ -19,9 +19,6 @@ const (
 	patience = 100 * time.Millisecond
 	// askEvery is how far apart a pump's or runner's requests for a key frame are.
 	askEvery = 500 * time.Millisecond
-	// keyPatience is how long without a key frame before that is worth a warning
-	// (specs R21).
-	keyPatience = 10 * time.Second
 )
 
 // event is what a runner hears: from the pumps, and of the Stream's State.
@@ -44,12 +41,8 @@ type pump struct {
 	source *stream.Source
 	asm    *au.Assembler // nil before the first packet and for unknown codecs
 	asked  time.Time
-	since  time.Time // first packet of the source
-	warned warnings
+	warned bool // of B-frames
 }
-
-// warnings are what was already said of a Source.
-type warnings struct{ noKey, disorder bool }
 
 // run reads until the context ends or the Stream is removed. While it has a
 // source, a read ends after some patience, so that the Assembler can give up on
@@ -85,6 +78,7 @@ func (p *pump) readUntil(ctx, patient context.Context, packets []stream.Packet) 
 			clear(packets[:n])
 		case errors.Is(err, stream.ErrLagged):
 			p.metrics.Lagged.Add(1)
+			p.sub.RequestKeyframe() // it goes on at the next one
 			err = nil
 		case errors.Is(err, stream.ErrOffline):
 			err = p.endSource(ctx)
@@ -128,7 +122,7 @@ func (p *pump) take(ctx context.Context, packets []stream.Packet) error {
 // begin makes an Assembler for a new Source (specs R27).
 func (p *pump) begin(source *stream.Source) {
 	layer := source.Layer
-	p.source, p.since, p.warned = source, time.Now(), warnings{}
+	p.source, p.warned = source, false
 	asm, err := au.New(layer.Codec.Name, au.Config{Strict: layer.OnRequest, Fmtp: layer.Codec.Fmtp})
 	if err != nil {
 		p.log.Warn("layer cannot be packaged", "layer", layer.ID, "error", err)
@@ -179,25 +173,13 @@ func (p *pump) send(ctx context.Context, e event) error {
 // check asks for a key frame where the Assembler needs one, and says once what a
 // person should know of the Source.
 func (p *pump) check() {
-	now := time.Now()
-	needs := p.asm.NeedKeyframe()
-	if needs && now.Sub(p.asked) >= askEvery {
+	if now := time.Now(); p.asm.NeedKeyframe() && now.Sub(p.asked) >= askEvery {
 		p.asked = now
 		p.metrics.KeyframeRequests.Add(1)
 		p.sub.RequestKeyframe()
 	}
-	stats := p.asm.Stats()
-	if !p.warned.disorder && stats.Disordered > 0 {
-		p.warned.disorder = true
+	if !p.warned && p.asm.Stats().Disordered > 0 { // specs R13
+		p.warned = true
 		p.log.Warn("publisher stamps B-frames in decoding order: set B-frames to 0 in the encoder", "layer", p.source.Layer.ID)
-	}
-	if late := now.Sub(p.since) >= keyPatience && stats.Keyframes == 0 && needs; late && !p.warned.noKey {
-		p.warned.noKey = true
-		if stats.IntraRefresh() {
-			p.log.Warn("publisher uses intra refresh and sends no key frames: turn it off and set the key frame interval to 1-2 s",
-				"layer", p.source.Layer.ID)
-			return
-		}
-		p.log.Warn("no key frame for 10 s: set the key frame interval to 1-2 s", "layer", p.source.Layer.ID)
 	}
 }

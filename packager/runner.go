@@ -19,8 +19,13 @@ const (
 	holdBytes = 48 << 20
 	// lingerFor is how long units are waited for of a track whose Epoch is over.
 	lingerFor = 500 * time.Millisecond
-	// tick is how often a runner looks at the clock.
-	tick = 100 * time.Millisecond
+	// keyPatience is how long without a key frame is worth a warning (specs R21,
+	// R38).
+	keyPatience = 10 * time.Second
+	// tick is how often a runner looks at the clock; idleTick is how often while
+	// nobody publishes.
+	tick     = 100 * time.Millisecond
+	idleTick = time.Second
 	// stopWithin is how long the last words may take when the context has ended.
 	stopWithin = 3 * time.Second
 	// distrust is how far sender reports and arrival times may contradict each
@@ -45,6 +50,7 @@ type runner struct {
 	lived   bool // there was a publisher
 	present *presentation
 	begun   time.Time // when the presentation began
+	lastID  int64     // of the newest presentation
 	live    *epoch    // what the presentation takes units of
 	next    *epoch    // what is held until live is over and enough is known
 	asked   time.Time // when a key frame was last asked for
@@ -72,9 +78,14 @@ func (r *runner) watch(ctx context.Context) error {
 // run handles events until the context ends, or until all is done: the
 // presentation has ended and its files are deleted.
 func (r *runner) run(ctx context.Context) error {
-	timer := time.NewTicker(tick)
+	pace := tick
+	timer := time.NewTicker(pace)
 	defer timer.Stop()
 	for {
+		if next := r.pace(); next != pace {
+			pace = next
+			timer.Reset(pace)
+		}
 		var err error
 		select {
 		case e := <-r.events:
@@ -91,6 +102,14 @@ func (r *runner) run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// pace is how often the clock is looked at.
+func (r *runner) pace() time.Duration {
+	if r.live == nil && r.next == nil {
+		return idleTick
+	}
+	return tick
 }
 
 // done reports whether nothing is left to do.
@@ -338,8 +357,9 @@ func (r *runner) replay(ctx context.Context, e *epoch, h *held) error {
 
 // begin makes a new presentation.
 func (r *runner) begin(e *epoch, target time.Duration) {
-	r.present = newPresentation(r.cfg, r.stream.Name(), target, e.tracks(), r)
 	r.begun = time.Now()
+	r.lastID = max(r.lastID+1, r.begun.UnixMilli()) // one never comes twice
+	r.present = newPresentation(r, r.stream.Name(), target, e.tracks())
 	r.metrics.Presentations.Add(1)
 	if audio := r.present.audio; audio != nil {
 		params := &au.Params{Codec: "Opus", SampleRate: opusRate, Channels: 2}
@@ -452,35 +472,51 @@ func (r *runner) look(ctx context.Context, now time.Time) error {
 		if target := r.offset(r.live, r.present.offset); r.present.trail != nil && r.live.seen[second] {
 			r.present.sound.aim(target)
 		}
-		r.ask(now)
-		return nil
 	}
-	if r.present != nil && r.next == nil && (r.gone || !r.state.Live && now.Sub(r.state.Since) >= r.cfg.Grace) {
+	r.ask(now)
+	if r.live == nil && r.present != nil && r.next == nil && (r.gone || !r.state.Live && now.Sub(r.state.Since) >= r.cfg.Grace) {
 		return r.end(ctx, "publisher left")
 	}
 	return nil
 }
 
-// ask asks for a key frame when the segment is due (specs R33). Publishers that
-// do not heed it are asked when the segment is overdue.
+// ask asks for a key frame when the segment is due (specs R33), and while there
+// is none to begin with (R21). Publishers that do not heed it are asked when the
+// segment is overdue.
 func (r *runner) ask(now time.Time) {
-	p := r.present
-	if p.lead == p.audio || now.Sub(r.asked) < askEvery {
+	e := r.live
+	if r.next != nil {
+		e = r.next
+	}
+	if e == nil || !e.over.IsZero() || !e.tracks().video {
 		return
 	}
-	at := p.at + toTicks(now.Sub(p.arrival), p.lead.rate)
-	lead := toTicks(askAhead, p.lead.rate)
-	if !r.live.onRequest {
-		lead = p.cut.want - p.cut.stop
+	if now.Sub(e.keySeen) > keyPatience && !e.keyless {
+		e.keyless = true
+		r.log.Warn("no key frame for 10 s: set the key frame interval to 1-2 s and turn intra refresh off",
+			"layer", e.sources[leading].Layer.ID)
 	}
-	if !p.cut.wants(at, lead) {
+	if now.Sub(r.asked) < askEvery || !r.needsKey(e, now) {
 		return
 	}
 	r.asked = now
 	r.metrics.KeyframeRequests.Add(1)
-	if pump, ok := r.pumps[r.live.sources[leading].Layer.ID]; ok {
+	if pump, ok := r.pumps[e.sources[leading].Layer.ID]; ok {
 		pump.sub.RequestKeyframe()
 	}
+}
+
+// needsKey reports whether a key frame of the Epoch should come soon.
+func (r *runner) needsKey(e *epoch, now time.Time) bool {
+	if e == r.next {
+		return e.since.IsZero()
+	}
+	p := r.present
+	lead := toTicks(askAhead, p.lead.rate)
+	if !e.onRequest {
+		lead = p.cut.want - p.cut.stop
+	}
+	return p.cut.wants(p.at+toTicks(now.Sub(p.arrival), p.lead.rate), lead)
 }
 
 // stop ends the presentation when the context has ended or something broke: the

@@ -23,20 +23,22 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// picture is a VP9 picture in one packet, as far as a packager looks into it
-// (RFC 9628 §4.2, VP9 bitstream §6.2).
-func picture(key bool, width, height, size int) []byte {
-	b := make([]byte, max(size, 16))
-	if !key {
-		b[0], b[1] = 0x40|0x08|0x04, 0x86
-		return b
-	}
-	b[0] = 0x08 | 0x04
+// keyPicture is a VP9 key frame in one packet, as far as a packager looks into
+// it (RFC 9628 §4.2, VP9 bitstream §6.2).
+func keyPicture(width, height int) []byte {
+	b := make([]byte, 8000)
 	bits := uint64(1)<<37 | uint64(width-1)<<20 | uint64(height-1)<<4 // colour space 1, limited range
-	copy(b[1:], []byte{0x82, 0x49, 0x83, 0x42})
+	copy(b, []byte{0x08 | 0x04, 0x82, 0x49, 0x83, 0x42})
 	for i := range 5 {
 		b[5+i] = byte(bits >> (32 - 8*i))
 	}
+	return b
+}
+
+// interPicture is one that is predicted from others.
+func interPicture() []byte {
+	b := make([]byte, 2000)
+	b[0], b[1] = 0x40|0x08|0x04, 0x86
 	return b
 }
 
@@ -109,14 +111,14 @@ func (c *camera) run(from, length time.Duration) {
 				key = key || c.gop == 0
 			default:
 			}
-			size := 2000
+			payload := interPicture()
 			if key {
-				size = 8000
+				payload = keyPicture(c.width, c.height)
 			}
 			c.seq++
 			c.x.Write(stream.LayerID{Kind: stream.Video}, stream.Packet{
 				Arrival: time.Now(), Timestamp: c.videoBase + uint32(toTicks(video, 90000)), Sequence: c.seq,
-				Marker: true, Payload: stamp(picture(key, c.width, c.height, size), 12, video),
+				Marker: true, Payload: stamp(payload, 12, video),
 			})
 			frames++
 			video += c.every()
@@ -316,10 +318,10 @@ func TestFixedRate(t *testing.T) {
 	}
 	o, _ := b.sink.last(storage.Multivariant, "")
 	for _, want := range []string{ // L74, L75, L76, L78
-		`CODECS="vp09.00.31.08,Opus"`, "RESOLUTION=1280x720", "FRAME-RATE=30.000", "VIDEO-RANGE=SDR", `AUDIO="audio"`, `CHANNELS="2"`,
+		`CODECS="vp09.00.40.08,Opus"`, "RESOLUTION=1280x720", "FRAME-RATE=30.000", "VIDEO-RANGE=SDR", `AUDIO="audio"`, `CHANNELS="2"`,
 	} {
 		if !strings.Contains(string(o.Body.Bytes()), want) {
-			t.Errorf("the multivariant playlist has no %s", want)
+			t.Errorf("the multivariant playlist has no %s:\n%s", want, o.Body.Bytes())
 		}
 	}
 	for name, hole := range map[string]int64{"video": 0, "audio": 0} {
@@ -661,7 +663,6 @@ func TestSync(t *testing.T) {
 	}
 }
 
-
 // TestStall: packets stop for a while, the session stays (R30, R31, L38).
 func TestStall(t *testing.T) {
 	for _, tt := range []struct {
@@ -823,4 +824,90 @@ func TestWindow(t *testing.T) {
 		c.x.Close(nil)
 		b.stop(t)
 	})
+}
+
+// TestNoKeyframe: a publisher that begins in the middle is asked for a key frame
+// until one comes, and a person is told (R21, R33).
+func TestNoKeyframe(t *testing.T) {
+	b := scenario(t, Config{}, func(t *testing.T, b *bench) {
+		x := b.publish(t, onRequest(video("VP9")))
+		asked := 0
+		go func() {
+			for {
+				if _, err := x.KeyframeRequest(t.Context()); err != nil {
+					return
+				}
+				asked++
+			}
+		}()
+		for i := range 12 * 30 {
+			x.Write(stream.LayerID{Kind: stream.Video}, stream.Packet{
+				Arrival: time.Now(), Timestamp: uint32(i * 3000), Sequence: uint16(i), Marker: true, Payload: interPicture(),
+			})
+			time.Sleep(time.Second / 30)
+		}
+		if asked < 10 || asked > 25 {
+			t.Errorf("asked %d times in 12 s", asked)
+		}
+		c := newCamera(x)
+		c.audio, c.videoBase, c.seq = false, 12*30*3000, 12*30
+		c.run(0, 4*time.Second)
+		x.Close(nil)
+		b.stop(t)
+	})
+	if !strings.Contains(b.logs.String(), "no key frame for 10 s") {
+		t.Errorf("no warning: %s", b.logs)
+	}
+	if n := b.tags(t, "video", "#EXTINF"); n != 2 {
+		t.Errorf("%d segments, want 2", n)
+	}
+}
+
+// TestCodecChange: a recorded OBS follows a VP9 camera: one discontinuity, a new
+// init segment, and the multivariant playlist says so (L21, L22, R20).
+func TestCodecChange(t *testing.T) {
+	packets := recording(t, "obs-h264")
+	b := scenario(t, Config{}, func(t *testing.T, b *bench) {
+		c := newCamera(b.publish(t, video("VP9"), audio()))
+		c.run(0, 4*time.Second)
+		c.x.Close(nil)
+		time.Sleep(time.Second)
+		x := b.publish(t, video("H264"), audio())
+		send(x, packets)
+		x.Close(nil)
+		time.Sleep(time.Second)
+		b.stop(t)
+	})
+	b.both(t)
+	if n := b.tags(t, "audio", "#EXT-X-DISCONTINUITY\n"); n != 1 {
+		t.Errorf("%d discontinuities, want 1", n)
+	}
+	runs := b.sink.content(t, "video")
+	runs[len(runs)-1].decode(t)
+	if o, _ := b.sink.last(storage.Multivariant, ""); !strings.Contains(string(o.Body.Bytes()), "avc1.") {
+		t.Errorf("the multivariant playlist is that of the old codec:\n%s", o.Body.Bytes())
+	}
+}
+
+// TestClockJump: the publisher's clock jumps by an hour (R11).
+func TestClockJump(t *testing.T) {
+	b := scenario(t, Config{}, func(t *testing.T, b *bench) {
+		c := newCamera(b.publish(t, video("VP9"), audio()))
+		c.run(0, 4*time.Second)
+		c.run(time.Hour, 4*time.Second)
+		c.x.Close(nil)
+		b.stop(t)
+	})
+	b.both(t)
+	for _, name := range []string{"video", "audio"} {
+		runs := b.sink.content(t, name)
+		if len(runs) != 2 {
+			t.Fatalf("%d runs of %s, want 2", len(runs), name)
+		}
+		rate := map[string]int64{"video": 90000, "audio": 48000}[name]
+		first, second := runs[0].continuity(t, 0), runs[1].continuity(t, 0)
+		if gap := fromTicks(second.from-first.to, rate); gap < 0 || gap > time.Second {
+			t.Errorf("L5: %s goes on %v after its end, want at once", name, gap)
+		}
+	}
 }

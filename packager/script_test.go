@@ -24,7 +24,7 @@ func script(t *testing.T, file string, run func(t *testing.T, commands []string)
 		t.Fatal(err)
 	}
 	var out []string
-	for _, block := range strings.Split(strings.TrimSpace(string(content)), "\n\n") {
+	for block := range strings.SplitSeq(strings.TrimSpace(string(content)), "\n\n") {
 		head, want, _ := strings.Cut(block, "\n----")
 		want = strings.TrimSpace(want)
 		var commands []string
@@ -205,7 +205,7 @@ func TestSoundtrack(t *testing.T) {
 		var out folded
 		ticks := func(d time.Duration) int64 { return toTicks(d, opusRate) }
 		pts, last := int64(0), int64(0)
-		print := func(sounds []sound) {
+		list := func(sounds []sound) {
 			for _, sound := range sounds {
 				if sound.at > last+fillTicks {
 					out.add("hole")
@@ -233,7 +233,7 @@ func TestSoundtrack(t *testing.T) {
 				each := ticks(a.duration(t, "each", 20*time.Millisecond))
 				for end := pts + ticks(a.duration(t, "for", 0)); pts < end; pts += each {
 					late := s.late
-					print(s.add(pts, each, []byte("some opus"), nil))
+					list(s.add(pts, each, []byte("some opus"), nil))
 					if s.late > late {
 						out.add("late")
 					}
@@ -241,7 +241,7 @@ func TestSoundtrack(t *testing.T) {
 			case "aim":
 				s.aim(ticks(a.duration(t, "offset", 0)))
 			case "fill":
-				print(s.fill(ticks(a.duration(t, "until", 0)), nil))
+				list(s.fill(ticks(a.duration(t, "until", 0)), nil))
 			default:
 				t.Fatalf("no command %q", verb)
 			}
