@@ -45,7 +45,11 @@ deps: ## install the programs that the tests use (Debian, apt)
 	fi
 
 .PHONY: test
-test: deps build vet lint unit e2e ## everything CI runs
+test: deps build vet lint pages unit e2e ## everything CI runs
+
+.PHONY: pages
+pages: $(PAGES) ## tests of the pages' scripts
+	cd web && npm --silent test
 
 .PHONY: vet
 vet:
@@ -78,4 +82,5 @@ bench: ## all benchmarks, with allocations; COUNT=6 for benchstat
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin web/dist web/node_modules bench.out
+	find web/dist -mindepth 1 ! -name .gitkeep -delete
+	rm -rf bin web/node_modules internal/e2e/browser/node_modules bench.out

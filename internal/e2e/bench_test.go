@@ -39,7 +39,7 @@ func BenchmarkPublishers(b *testing.B) {
 func waitLive(b *testing.B, url string) {
 	b.Helper()
 	until(b, 20*time.Second, "the stream is live", func() bool {
-		res, err := http.Get(url) //nolint:noctx // bounded by until
+		res, err := http.Get(url)
 		if err != nil {
 			return false
 		}

@@ -154,7 +154,7 @@ func serveWith(t testing.TB, path string, settings ...string) *gateway {
 			t.Fatalf("the gateway ended: %v\n%s", g.err, g.out)
 		default:
 		}
-		res, err := http.Get(g.url("/readyz")) //nolint:noctx // bounded by until
+		res, err := http.Get(g.url("/readyz"))
 		if err != nil {
 			return false
 		}
@@ -176,12 +176,12 @@ func publish(t *testing.T, url string) *program {
 func freePort(t testing.TB) string {
 	t.Helper()
 	for range 20 {
-		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // immediate
+		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		address := l.Addr().String()
-		u, err := net.ListenPacket("udp", address) //nolint:noctx // immediate
+		u, err := net.ListenPacket("udp", address)
 		_ = l.Close()
 		if err == nil {
 			_ = u.Close()
@@ -204,17 +204,24 @@ func until(t testing.TB, limit time.Duration, what string, ok func() bool) {
 	}
 }
 
-// get fetches a URL within the context and returns status, headers and body.
-func get(ctx context.Context, url string) (int, http.Header, []byte, error) {
+// reply is a whole HTTP answer.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// get fetches a URL within the context.
+func get(ctx context.Context, url string) (reply, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return 0, nil, nil, err
+		return reply{}, err
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, nil, nil, err
+		return reply{}, err
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(res.Body)
-	return res.StatusCode, res.Header, body, err
+	return reply{res.StatusCode, res.Header, body}, err
 }

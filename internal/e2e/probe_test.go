@@ -43,11 +43,11 @@ func (p *probe) start(ctx context.Context, t *testing.T, stream string) []string
 	t.Helper()
 	var found []string
 	until(t, 15*time.Second, "the stream has a multivariant playlist", func() bool {
-		status, _, body, err := get(ctx, p.base+"/"+stream+"/index.m3u8")
-		if err != nil || status != http.StatusOK {
+		got, err := get(ctx, p.base+"/"+stream+"/index.m3u8")
+		if err != nil || got.status != http.StatusOK {
 			return false
 		}
-		found = p.checker.Multivariant(stream+"/index.m3u8", body)
+		found = p.checker.Multivariant(stream+"/index.m3u8", got.body)
 		return true
 	})
 	return found
@@ -74,7 +74,8 @@ func (p *probe) fail(format string, args ...any) {
 func (p *probe) follow(ctx context.Context, uri string) {
 	query := ""
 	for round := 0; ctx.Err() == nil; round++ {
-		status, _, body, err := get(ctx, p.base+"/"+uri+query)
+		got, err := get(ctx, p.base+"/"+uri+query)
+		status, body := got.status, got.body
 		if ctx.Err() != nil {
 			return
 		}
@@ -108,7 +109,8 @@ func (p *probe) delta(ctx context.Context, uri, query string, full []byte) {
 	if query != "" {
 		separator = "&"
 	}
-	status, _, body, err := get(ctx, p.base+"/"+uri+query+separator+"_HLS_skip=YES")
+	got, err := get(ctx, p.base+"/"+uri+query+separator+"_HLS_skip=YES")
+	status, body := got.status, got.body
 	if err != nil || status != http.StatusOK {
 		if ctx.Err() == nil {
 			p.fail("delta of %s: %d %v", uri, status, err)
@@ -188,7 +190,8 @@ func (p *probe) file(ctx context.Context, uri, file string) {
 	if have {
 		return
 	}
-	status, header, body, err := get(ctx, p.base+"/"+file)
+	got, err := get(ctx, p.base+"/"+file)
+	status, header, body := got.status, got.header, got.body
 	if ctx.Err() != nil {
 		return
 	}

@@ -36,7 +36,7 @@ type relay struct {
 func newRelay(t *testing.T, g *gateway, w weather) *relay {
 	t.Helper()
 	r := &relay{}
-	front, err := net.ListenPacket("udp", "127.0.0.1:0") //nolint:noctx // immediate
+	front, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func (r *relay) forward(front net.PacketConn, gateway string, w weather) {
 		}
 		back, ok := backs[from.String()]
 		if !ok {
-			if back, err = net.Dial("udp", gateway); err != nil { //nolint:noctx // immediate
+			if back, err = net.Dial("udp", gateway); err != nil {
 				return
 			}
 			backs[from.String()] = back
