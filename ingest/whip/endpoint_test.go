@@ -43,6 +43,7 @@ func TestEndpoint(t *testing.T) {
 		{name: "W12 malformed", kind: sdpType, body: "v=0\r\nhello", want: 400},
 		{name: "W12 no SDP", kind: sdpType, body: `{"sdp":"v=0"}`, want: 400},
 		{name: "W33 byte order mark", kind: sdpType, body: "\ufeff" + offer, want: 400},
+		{name: "W12 lone CR: a line within a line", kind: sdpType, body: edit("a=mid:0", "a=mid:0\ra=recvonly"), want: 400},
 		{name: "W13 empty", kind: sdpType, want: 400},
 		{name: "W13 longer than 64 KiB", kind: sdpType, body: offer + strings.Repeat("a=x\r\n", 20_000), want: 413},
 		{name: "W13 10 MB", kind: sdpType, body: strings.Repeat("v=0\r\n", 2<<20), want: 413},

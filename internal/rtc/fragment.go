@@ -1,11 +1,9 @@
 package rtc
 
 import (
-	"bytes"
 	"net/http"
 	"net/netip"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/whipcast/whipcast/internal/problem"
 )
@@ -35,8 +33,8 @@ func parseFragment(body []byte) (fragment, error) {
 	if len(body) == 0 || len(body) > maxBody {
 		return f, badFragment("the body must hold 1 byte to 64 KiB")
 	}
-	if !utf8.Valid(body) || bytes.IndexByte(body, 0) >= 0 {
-		return f, badFragment("the body is not text")
+	if !lines(body) {
+		return f, badFragment("the body is not text of lines that end in CRLF or LF")
 	}
 	p := fragmentParser{fragment: &f}
 	for line := range strings.SplitSeq(string(body), "\n") {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/pion/sdp/v3"
 
@@ -56,7 +57,7 @@ func CheckOffer(body []byte, rules Rules) (*Offer, error) {
 		return nil, malformed("the offer is longer than 64 KiB")
 	}
 	var desc sdp.SessionDescription
-	if err := desc.Unmarshal(body); err != nil {
+	if !lines(body) || desc.Unmarshal(body) != nil {
 		return nil, malformed("the body is not a session description (RFC 8866): it must begin with v=0 and hold one field a line")
 	}
 	if rules.Codecs == nil {
@@ -96,6 +97,22 @@ func CheckOffer(body []byte, rules Rules) (*Offer, error) {
 	}
 	offer.candidates = offer.candidates[:min(len(offer.candidates), maxCandidates)]
 	return offer, nil
+}
+
+// lines reports whether body is UTF-8 text of lines. The parser takes a lone CR
+// as part of a value, and whoever reads that value after us as the end of a line.
+func lines(body []byte) bool {
+	for i, c := range body {
+		if c == '\r' && (i+1 == len(body) || body[i+1] != '\n') || c < ' ' && c != '\r' && c != '\n' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return utf8.Valid(body)
+}
+
+// ascii reports whether s has no characters but those of ASCII.
+func ascii(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r > 0x7e })
 }
 
 // String names the kind as in SDP.
@@ -237,7 +254,7 @@ func (n *normal) transport(desc *sdp.SessionDescription, media *sdp.MediaDescrip
 		return refused("the %s section has no valid a=ice-ufrag and a=ice-pwd (RFC 8839 §5.4)", n.section.Kind)
 	}
 	n.print = value("fingerprint")
-	if len(strings.Fields(n.print)) != 2 {
+	if len(strings.Fields(n.print)) != 2 || !ascii(n.print) {
 		return refused("the %s section has no a=fingerprint: DTLS-SRTP is the only key exchange", n.section.Kind)
 	}
 	switch n.setup = value(sdp.AttrKeyConnectionSetup); n.setup {
@@ -323,7 +340,7 @@ func codecs(media *sdp.MediaDescription) []Codec {
 	for _, format := range media.MediaName.Formats {
 		pt, err := strconv.ParseUint(format, 10, 7)
 		parts := strings.Split(maps[format], "/")
-		if err != nil || len(parts) < 2 {
+		if err != nil || len(parts) < 2 || !ascii(params[format]) {
 			continue
 		}
 		rate, err := strconv.ParseUint(parts[1], 10, 32)

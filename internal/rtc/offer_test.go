@@ -370,8 +370,11 @@ func FuzzCheckOffer(f *testing.F) {
 			t.Fatalf("described as\n%s\n%v", described, err)
 		}
 		again, err := CheckOffer([]byte(described), rules)
-		if err != nil || again.describe(again.credentials, again.candidates) != described {
-			t.Fatalf("described as\n%s\nwhich is %v", described, err)
+		if err != nil {
+			t.Fatalf("described as\n%q\nwhich is %v", described, err)
+		}
+		if twice := again.describe(again.credentials, again.candidates); twice != described {
+			t.Fatalf("described as\n%q\nthen as\n%q", described, twice)
 		}
 		if _, err := mediaEngine(o); err != nil {
 			t.Fatal(err)
