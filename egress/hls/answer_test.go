@@ -97,7 +97,7 @@ func TestS29(t *testing.T) {
 			for _, row := range []struct {
 				path, contentType, cache, priority string
 			}{
-				{"/hls/show/index.m3u8", mpegURL, "max-age=10", "u=1"},
+				{"/hls/show/index.m3u8", mpegURL, "max-age=2", "u=1"},
 				{"/hls/show/m1abc/plain/index.m3u8", mpegURL, "max-age=3", "u=1"},
 				{live, mpegURL, "max-age=3", "u=1"},
 				{live + "?_HLS_skip=YES", mpegURL, "max-age=3", "u=1"},

@@ -164,8 +164,8 @@ func (c *pages) prepare(o storage.Object) *page {
 // L98).
 func lifetimes(o storage.Object) (plain, answered int) {
 	switch {
-	case o.Kind == storage.Multivariant:
-		return 10, 10
+	case o.Kind == storage.Multivariant: // its key is the stream's stable address (specs S28)
+		return 2, 2
 	case o.Position.Ended:
 		return 3600, 3600
 	}
