@@ -53,7 +53,7 @@ async function run(): Promise<void> {
 
 /**
  * Asks until the stream has a presentation other than the one that has ended,
- * every 1 to 3 seconds.
+ * at first quickly, then every two to three seconds.
  */
 async function whenLive(ended: Presentation): Promise<void> {
   for (let n = 0; ; n++) {
@@ -77,7 +77,7 @@ async function whenLive(ended: Presentation): Promise<void> {
         cover('The gateway does not answer', `${wordsOf(error)} This page keeps asking.`)
       }
     }
-    await pauseUnlessBack(backoff(n, 1, 2.5), never)
+    await pauseUnlessBack(backoff(n, 0.3, 2.5), never)
   }
 }
 
