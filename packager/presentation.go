@@ -285,10 +285,7 @@ func (p *presentation) do(ctx context.Context, steps []step) error {
 			return err
 		}
 	}
-	if err := p.lead.publish(ctx); err != nil {
-		return err
-	}
-	return p.announce(ctx)
+	return p.publish(ctx)
 }
 
 // follow brings the audio up to the video.
@@ -341,10 +338,7 @@ func (p *presentation) drain(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := p.audio.publish(ctx); err != nil {
-		return err
-	}
-	return p.announce(ctx)
+	return p.publish(ctx)
 }
 
 // idle is the watchdog: it closes what a frame that does not come keeps open
@@ -409,15 +403,25 @@ func (p *presentation) end(ctx context.Context) error {
 // index is the key of the multivariant playlist.
 func (p *presentation) index() string { return p.stream + "/" + playlist }
 
-// announce writes the multivariant playlist: first when each rendition has a
-// part (specs L82), again when more is known of the bit rates or the codec has
-// changed.
-func (p *presentation) announce(ctx context.Context) error {
+// publish writes the playlists that have changed, once each rendition has a
+// part: they report on one another (specs L58, L82).
+func (p *presentation) publish(ctx context.Context) error {
 	for _, r := range p.renditions() {
-		if r.end == 0 && r.counter == 0 {
+		if r.counter == 0 {
 			return nil
 		}
 	}
+	for _, r := range p.renditions() {
+		if err := r.publish(ctx); err != nil {
+			return err
+		}
+	}
+	return p.announce(ctx)
+}
+
+// announce writes the multivariant playlist: at first, and again when more is
+// known of the bit rates or the codec has changed.
+func (p *presentation) announce(ctx context.Context) error {
 	peak, average := 0.0, 0.0
 	for _, r := range p.renditions() {
 		peak += r.rates.highest()

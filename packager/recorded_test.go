@@ -22,6 +22,7 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 
+	"github.com/whipcast/whipcast/internal/hlscheck"
 	"github.com/whipcast/whipcast/storage"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -277,8 +278,46 @@ func (b *bench) check(t testing.TB) {
 		t.Errorf("L15, L42: the constants changed: %v", seen)
 	}
 	b.checkParts(t)
+	b.conform(t)
 	if strings.Contains(b.logs.String(), "level=ERROR") {
 		t.Error(b.logs.String())
+	}
+}
+
+// conform gives everything that was ever put to the project's conformance suite.
+func (b *bench) conform(t testing.TB) {
+	t.Helper()
+	checkers := map[string]*hlscheck.Checker{}
+	checker := func(key, kind string, static bool) *hlscheck.Checker {
+		key = strings.Split(key, "/")[1] + kind
+		if checkers[key] == nil {
+			checkers[key] = &hlscheck.Checker{Static: static}
+		}
+		return checkers[key]
+	}
+	for _, o := range b.sink.history {
+		body := o.Body.Bytes()
+		switch o.Kind {
+		case storage.Multivariant:
+			checker(o.Key, "", false).Multivariant("/"+o.Key, body)
+		case storage.Playlist:
+			checker(o.Key, " plain", true).Media("/"+o.Key, o.Modified, body)
+		case storage.LowLatency:
+			checker(o.Key, "", false).Media("/"+o.Key, o.Modified, body)
+			if len(o.Delta) > 0 {
+				checker(o.Key, "", false).Delta("/"+o.Key, body, o.Delta.Bytes())
+			}
+		default:
+			checker(o.Key, "", false).File("/"+o.Key, body)
+		}
+	}
+	for key, c := range checkers {
+		c.CheckFiles()
+		for i, v := range c.Violations() {
+			if i < 10 {
+				t.Errorf("%s: %s", key, v)
+			}
+		}
 	}
 }
 

@@ -267,8 +267,8 @@ func (r *runner) hold(e *epoch, h held) {
 // holdFrames bounds the audio that is held while there is no video yet.
 const holdFrames = 250
 
-// turn ends the live Epoch when it is over, and lets the next one go live when
-// enough is known of it.
+// turn ends the live Epoch when it is over, lets the next one go live when enough
+// is known of it, and ends the presentation when none comes.
 func (r *runner) turn(ctx context.Context, now time.Time) error {
 	if r.live != nil && r.live.finished(now) {
 		r.live = nil
@@ -276,22 +276,31 @@ func (r *runner) turn(ctx context.Context, now time.Time) error {
 			return err
 		}
 	}
-	if r.next == nil || r.live != nil {
+	switch {
+	case r.live != nil:
 		return nil
+	case r.next != nil:
+		return r.decide(ctx, now)
+	case r.present != nil && (r.gone || !r.state.Live && now.Sub(r.state.Since) >= r.cfg.Grace):
+		return r.end(ctx, "publisher left")
 	}
-	over := r.next.finished(now)
-	if r.next.since.IsZero() {
+	return nil
+}
+
+// decide lets the next Epoch go live, or gives it up when it was over before it
+// had anything to show.
+func (r *runner) decide(ctx context.Context, now time.Time) error {
+	e := r.next
+	over := e.finished(now)
+	if e.since.IsZero() {
 		if over {
-			r.abandon(r.next)
+			r.abandon(e)
 			r.next = nil
 		}
 		return nil
 	}
-	target, ok := r.target(r.next)
-	if over || r.next.bytes > holdBytes {
-		ok = true
-	}
-	if !ok || !over && !r.next.aligned(now) {
+	target, known := r.target(e)
+	if !over && (!known && e.bytes <= holdBytes || !e.aligned(now)) {
 		return nil
 	}
 	return r.activate(ctx, target)
@@ -474,9 +483,6 @@ func (r *runner) look(ctx context.Context, now time.Time) error {
 		}
 	}
 	r.ask(now)
-	if r.live == nil && r.present != nil && r.next == nil && (r.gone || !r.state.Live && now.Sub(r.state.Since) >= r.cfg.Grace) {
-		return r.end(ctx, "publisher left")
-	}
 	return nil
 }
 

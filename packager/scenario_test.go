@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -401,6 +402,7 @@ func TestGrace(t *testing.T) {
 				t.Errorf("L32: %s does not end as it should", name)
 			}
 		}
+		synctest.Wait()
 		if _, ok := b.sink.deleted[hint.Position.Hint]; !ok {
 			t.Errorf("L32: who waits for %s is not released", hint.Position.Hint)
 		}
@@ -814,6 +816,7 @@ func TestWindow(t *testing.T) {
 	scenario(t, Config{Window: 12 * time.Second}, func(t *testing.T, b *bench) {
 		c := newCamera(b.publish(t, video("VP9"), audio()))
 		c.run(0, 2*time.Minute)
+		synctest.Wait()
 		objects := map[storage.Kind]int{}
 		for _, o := range b.sink.now {
 			objects[o.Kind]++
@@ -831,13 +834,13 @@ func TestWindow(t *testing.T) {
 func TestNoKeyframe(t *testing.T) {
 	b := scenario(t, Config{}, func(t *testing.T, b *bench) {
 		x := b.publish(t, onRequest(video("VP9")))
-		asked := 0
+		var asked atomic.Int64
 		go func() {
 			for {
 				if _, err := x.KeyframeRequest(t.Context()); err != nil {
 					return
 				}
-				asked++
+				asked.Add(1)
 			}
 		}()
 		for i := range 12 * 30 {
@@ -846,8 +849,8 @@ func TestNoKeyframe(t *testing.T) {
 			})
 			time.Sleep(time.Second / 30)
 		}
-		if asked < 10 || asked > 25 {
-			t.Errorf("asked %d times in 12 s", asked)
+		if n := asked.Load(); n < 10 || n > 25 {
+			t.Errorf("asked %d times in 12 s", n)
 		}
 		c := newCamera(x)
 		c.audio, c.videoBase, c.seq = false, 12*30*3000, 12*30
