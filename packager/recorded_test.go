@@ -96,6 +96,25 @@ func (r *recorder) last(kind storage.Kind, part string) (storage.Object, bool) {
 	return storage.Object{}, false
 }
 
+// gone returns when an object was deleted.
+func (r *recorder) gone(key string) (time.Time, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at, ok := r.deleted[key]
+	return at, ok
+}
+
+// kept counts what is there by kind.
+func (r *recorder) kept() map[storage.Kind]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	kinds := map[storage.Kind]int{}
+	for _, o := range r.now {
+		kinds[o.Kind]++
+	}
+	return kinds
+}
+
 // named returns the URIs that a playlist names and that must be there: all but
 // gaps and hints.
 func named(text string) []string {

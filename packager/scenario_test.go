@@ -402,19 +402,18 @@ func TestGrace(t *testing.T) {
 				t.Errorf("L32: %s does not end as it should", name)
 			}
 		}
-		synctest.Wait()
-		if _, ok := b.sink.deleted[hint.Position.Hint]; !ok {
+		if _, ok := b.sink.gone(hint.Position.Hint); !ok {
 			t.Errorf("L32: who waits for %s is not released", hint.Position.Hint)
 		}
 		if err := <-b.done; err != nil {
 			t.Fatal(err)
 		}
-		if len(b.sink.now) > 0 {
-			t.Errorf("%d objects were left over", len(b.sink.now))
+		if kept := b.sink.kept(); len(kept) > 0 {
+			t.Errorf("objects were left over: %v", kept)
 		}
 		for _, o := range b.sink.history {
-			gone := b.sink.deleted[o.Key].Sub(left)
-			if o.Kind == storage.Segment && gone < 40*time.Second {
+			at, _ := b.sink.gone(o.Key)
+			if gone := at.Sub(left); o.Kind == storage.Segment && gone < 40*time.Second {
 				t.Errorf("L40: %s was deleted after %v", o.Key, gone)
 			}
 		}
@@ -816,11 +815,7 @@ func TestWindow(t *testing.T) {
 	scenario(t, Config{Window: 12 * time.Second}, func(t *testing.T, b *bench) {
 		c := newCamera(b.publish(t, video("VP9"), audio()))
 		c.run(0, 2*time.Minute)
-		synctest.Wait()
-		objects := map[storage.Kind]int{}
-		for _, o := range b.sink.now {
-			objects[o.Kind]++
-		}
+		objects := b.sink.kept()
 		if objects[storage.Segment] > 20 || objects[storage.Part] > 130 {
 			t.Errorf("%v objects are kept for a window of 12 s", objects)
 		}
