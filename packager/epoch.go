@@ -107,6 +107,19 @@ func (e *epoch) passes(state stream.State) {
 	}
 }
 
+// reads reports whether a Layer is one of the Epoch's.
+func (e *epoch) reads(id stream.LayerID) bool {
+	if e == nil {
+		return false
+	}
+	for _, source := range e.sources {
+		if source != nil && source.Layer.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
 // finished reports whether no unit of the Epoch comes any more.
 func (e *epoch) finished(now time.Time) bool {
 	if e.over.IsZero() {

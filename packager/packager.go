@@ -111,12 +111,15 @@ func (p *Packager) Run(ctx context.Context, s *stream.Stream) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	r.start = func(run func(context.Context) error) {
+	r.start = func(run func(context.Context) error) context.CancelFunc {
+		own, stop := context.WithCancel(inner)
 		wg.Go(func() {
-			if err := run(inner); err != nil && inner.Err() == nil {
+			defer stop()
+			if err := run(own); err != nil && own.Err() == nil {
 				log.Debug("reader ended", "error", err)
 			}
 		})
+		return stop
 	}
 	r.start(r.watch)
 	err := r.run(ctx)

@@ -34,6 +34,7 @@ type event struct {
 // goroutine; it outlives publishers.
 type pump struct {
 	sub     *stream.Subscription
+	stop    context.CancelFunc
 	events  chan<- event
 	log     *slog.Logger
 	metrics *Metrics

@@ -42,8 +42,9 @@ type runner struct {
 	out     outlet
 	shelf   shelf
 	events  chan event
-	start   func(run func(context.Context) error) // starts a goroutine that Run waits for
-	pumps   map[stream.LayerID]*pump
+	// start starts a goroutine that Run waits for, and returns what stops it.
+	start func(run func(context.Context) error) context.CancelFunc
+	pumps map[stream.LayerID]*pump
 
 	state   stream.State
 	gone    bool // the Stream was removed
@@ -177,8 +178,18 @@ func (r *runner) subscribe(source *stream.Source) error {
 	}
 	p := &pump{sub: sub, events: r.events, log: r.log, metrics: r.metrics}
 	r.pumps[id] = p
-	r.start(p.run)
+	p.stop = r.start(p.run)
 	return nil
+}
+
+// unsubscribe stops the pumps of Layers that nothing is taken of any more.
+func (r *runner) unsubscribe() {
+	for id, p := range r.pumps {
+		if !r.live.reads(id) && !r.next.reads(id) {
+			p.stop()
+			delete(r.pumps, id)
+		}
+	}
 }
 
 // receive takes units, or the end, of a Source.
@@ -330,6 +341,7 @@ func (r *runner) activate(ctx context.Context, target time.Duration) error {
 		r.begin(e, target)
 	}
 	r.next, r.live = nil, e
+	r.unsubscribe()
 	var first au.Unit
 	for _, h := range e.held {
 		if h.track == leading {
