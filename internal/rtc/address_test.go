@@ -145,6 +145,26 @@ func TestEngine(t *testing.T) {
 	}
 }
 
+// TestReceiveBuffer: R57 the kernel is asked, and what it gives is known.
+func TestReceiveBuffer(t *testing.T) {
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	small, err := receiveBufferOf(conn, 64<<10)
+	if err != nil || small < 64<<10 {
+		t.Errorf("asked for 64 KiB, got %d, %v", small, err)
+	}
+	if big, err := receiveBufferOf(conn, receiveBuffer); err != nil || big <= small {
+		t.Errorf("asked for %d, got %d, %v", receiveBuffer, big, err)
+	}
+	_ = conn.Close()
+	if _, err := receiveBufferOf(conn, receiveBuffer); err == nil {
+		t.Error("no error for a closed socket")
+	}
+}
+
 // TestCertificate: X18, and it lasts longer than the process.
 func TestCertificate(t *testing.T) {
 	cert, err := certificate()

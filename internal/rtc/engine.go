@@ -93,12 +93,7 @@ func New(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open media.address %s: %w", cfg.Address, err)
 	}
-	for _, conn := range sockets.udp {
-		// The kernel gives at most net.core.rmem_max: the README says how to raise it.
-		if err := conn.SetReadBuffer(cfg.ReceiveBuffer); err != nil {
-			cfg.Logger.Warn("set UDP receive buffer", "error", err)
-		}
-	}
+	buffers(sockets.udp, cfg)
 	e.port = sockets.udp[0].LocalAddr().(*net.UDPAddr).Port
 	e.mux(sockets, cfg)
 	if err := e.settings(cfg); err != nil {
@@ -106,6 +101,22 @@ func New(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+// buffers asks for big receive buffers: a keyframe of each of twenty publishers
+// at once must fit (specs R57).
+func buffers(conns []*net.UDPConn, cfg Config) {
+	least := cfg.ReceiveBuffer
+	for _, conn := range conns {
+		got, err := receiveBufferOf(conn, cfg.ReceiveBuffer)
+		if err != nil {
+			cfg.Logger.Warn("ask for UDP receive buffer", "error", err)
+		}
+		least = min(least, got)
+	}
+	if least < cfg.ReceiveBuffer/2 {
+		cfg.Logger.Warn("UDP receive buffer is small, many publishers may lose packets: raise net.core.rmem_max", "bytes", least, "wanted", cfg.ReceiveBuffer)
+	}
 }
 
 // Port returns the port of UDP and TCP.

@@ -42,6 +42,7 @@ func Resource(t *testing.T, start func(t *testing.T, strict bool) Target) {
 		t.Run("restart", func(t *testing.T) { restart(t, g) })
 		t.Run("restarts in flight", func(t *testing.T) { restarts(t, g) })
 		t.Run("delete", func(t *testing.T) { ends(t, g) })
+		t.Run("rate", func(t *testing.T) { rate(t, g) })
 		t.Run("credentials", func(t *testing.T) { credentials(t, g) })
 	})
 	t.Run("strict", func(t *testing.T) {
@@ -258,6 +259,30 @@ func selected(t *testing.T, x *Remote) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	t.Fatalf("ICE is %v after the restart", x.PC.ICEConnectionState())
+}
+
+// rate: X15 a session takes about ten PATCHes a second, others are not affected.
+func rate(t *testing.T, g Target) {
+	other, x := g.open(t, Options{}), g.open(t, Options{})
+	limited := false
+	for range 100 {
+		res, _ := g.patch(t, x, x.ETag, Credentials(x.Offer))
+		if res.StatusCode == http.StatusTooManyRequests {
+			limited = true
+			status(t, "X15 rate", res, http.StatusTooManyRequests)
+			if res.Header.Get("Retry-After") == "" {
+				t.Error("no Retry-After")
+			}
+			break
+		}
+	}
+	if !limited {
+		t.Error("100 PATCHes at once are not limited")
+	}
+	if g.Direction == rtc.Send { // a publisher's second session takes over the first one
+		res, _ := g.patch(t, other, other.ETag, Credentials(other.Offer))
+		status(t, "X15 another session", res, http.StatusNoContent)
+	}
 }
 
 // restarts sends two restarts at once: each gets its own generation, the
