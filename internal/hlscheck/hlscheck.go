@@ -12,10 +12,8 @@
 package hlscheck
 
 import (
-	"bytes"
 	"fmt"
 	"math"
-	"path"
 	"slices"
 	"sync"
 	"time"
@@ -48,6 +46,7 @@ type Checker struct {
 	mu         sync.Mutex
 	media      map[string]*history // below mu, by URI
 	files      map[string][]byte   // below mu
+	audio      map[string]bool     // below mu; media playlists that are audio renditions
 	violations []Violation         // below mu
 }
 
@@ -64,6 +63,7 @@ type history struct {
 	hintCount int               // parts of the open segment then
 	discs     map[uint64]uint64 // MSN → discontinuity sequence number
 	segments  map[uint64]segment
+	reports   []reported
 }
 
 // Violations returns all that was found so far.
@@ -110,6 +110,9 @@ func (c *Checker) Media(uri string, at time.Time, body []byte) {
 	}
 	checkSegments(p, fault)
 	checkParts(p, fault)
+	if c.audio[uri] {
+		checkAudio(p, fault)
+	}
 	checkEdge(p, fault)
 	if h.count > 1 {
 		checkMutation(h, p, fault)
@@ -131,57 +134,6 @@ func (c *Checker) Delta(uri string, full, delta []byte) {
 		return // nothing was to be skipped
 	}
 	checkDelta(p, d, fault)
-}
-
-// File takes a media file (init segment, part or segment) by its path, to
-// compare segments with the parts they were listed with (L3).
-func (c *Checker) File(uri string, body []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.files == nil {
-		c.files = make(map[string][]byte)
-	}
-	if old, ok := c.files[uri]; ok && !bytes.Equal(old, body) {
-		c.fault(uri, 0)("L41", "the file changed: %d bytes, before %d", len(body), len(old))
-	}
-	c.files[uri] = body
-}
-
-// CheckFiles compares all complete segments with their parts, as far as both
-// were given to File, and returns how many segments that were.
-func (c *Checker) CheckFiles() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	compared := 0
-	for uri, h := range c.media {
-		fault := c.fault(uri, h.count)
-		for msn, name := range h.uris {
-			parts := h.parts[msn]
-			whole, ok := c.files[path.Join(path.Dir(uri), name)]
-			if !ok || len(parts) == 0 {
-				continue
-			}
-			if joined, ok := c.join(path.Dir(uri), parts); ok {
-				compared++
-				if !bytes.Equal(joined, whole) {
-					fault("L3", "segment %d is %d bytes, its parts are %d", msn, len(whole), len(joined))
-				}
-			}
-		}
-	}
-	return compared
-}
-
-func (c *Checker) join(dir string, parts []part) ([]byte, bool) {
-	var joined []byte
-	for _, p := range parts {
-		b, ok := c.files[path.Join(dir, p.uri)]
-		if !ok {
-			return nil, false
-		}
-		joined = append(joined, b...)
-	}
-	return joined, true
 }
 
 func (c *Checker) history(uri string) *history {

@@ -17,6 +17,12 @@ func (c *Checker) Multivariant(uri string, body []byte) []string {
 		m.line(line)
 	}
 	m.finish()
+	if c.audio == nil {
+		c.audio = make(map[string]bool)
+	}
+	for _, u := range m.media {
+		c.audio[path.Join(path.Dir(uri), u)] = true
+	}
 	var found []string
 	for _, u := range m.uris {
 		if full := path.Join(path.Dir(uri), u); !slices.Contains(found, full) {

@@ -4,10 +4,15 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 )
 
+// boundary is how far the same segment's begin may differ between renditions: an
+// audio frame, and the rounding of dates.
+const boundary = 30 * time.Millisecond
+
 // checkRenditions checks what must be the same in all media playlists: L15,
-// L24, L25, L50, L58 and L90.
+// L24, L25, L50, L58, L90 and L94.
 func (c *Checker) checkRenditions(uri string, h *history, fault faultFunc) {
 	for otherURI, other := range c.media {
 		if otherURI == uri || other.count == 0 || path.Dir(path.Dir(otherURI)) != path.Dir(path.Dir(uri)) {
@@ -28,6 +33,9 @@ func (c *Checker) checkRenditions(uri string, h *history, fault faultFunc) {
 			if ok && same.time.IsZero() != s.time.IsZero() {
 				fault("L25", "segment %d is dated here or in %s only", s.msn, otherURI)
 			}
+			if off := s.time.Sub(same.time); ok && !same.time.IsZero() && !s.time.IsZero() && off.Abs() > boundary {
+				fault("L94", "segment %d begins %v off the same one in %s", s.msn, off, otherURI)
+			}
 		}
 		c.checkReport(uri, otherURI, h, fault)
 	}
@@ -42,9 +50,13 @@ func (c *Checker) checkReport(uri, other string, h *history, fault faultFunc) {
 		if path.Join(path.Dir(uri), strings.SplitN(r["URI"], "?", 2)[0]) != other {
 			continue
 		}
-		if _, err := strconv.ParseUint(r["LAST-MSN"], 10, 64); err != nil {
-			fault("L58", "LAST-MSN=%s", r["LAST-MSN"])
+		msn, err1 := strconv.ParseUint(r["LAST-MSN"], 10, 64)
+		part, err2 := strconv.ParseUint(r["LAST-PART"], 10, 64)
+		if err1 != nil || err2 != nil {
+			fault("L58", "LAST-MSN=%s,LAST-PART=%s", r["LAST-MSN"], r["LAST-PART"])
+			return
 		}
+		h.reports = append(h.reports, reported{other, msn, part})
 		return
 	}
 	fault("L58", "no EXT-X-RENDITION-REPORT for %s", other)

@@ -154,6 +154,17 @@ func checkPart(p playlist, s segment, j int, fault faultFunc) {
 	}
 }
 
+// checkAudio checks L47: every part of an audio rendition is independent.
+func checkAudio(p playlist, fault faultFunc) {
+	for _, s := range append(slices.Clone(p.segments), p.open) {
+		for _, part := range s.parts {
+			if !part.independent && !part.gap {
+				fault("L47", "audio part %s is not INDEPENDENT", part.uri)
+			}
+		}
+	}
+}
+
 // checkEdge checks what must stand at the end: L27, L32, L55 and L58.
 func checkEdge(p playlist, fault faultFunc) {
 	kinds := make(map[string]int)
