@@ -246,5 +246,7 @@ func bounded(t *testing.T, b *bench) {
 	}
 }
 
-var _ = binary.BigEndian
-var _ = fmt.Sprint
+var (
+	_ = binary.BigEndian
+	_ = fmt.Sprint
+)

@@ -31,6 +31,7 @@ type follower struct {
 	partAt    int64
 	end       int64
 	last      int64 // length of the last frame
+	cutAt     int64 // where the leading segment of the one that was closed last ended
 }
 
 // cut is a boundary of the leading rendition.
@@ -93,7 +94,7 @@ func (f *follower) nextOpen() verb {
 				return closePart
 			}
 			f.cuts = f.cuts[1:]
-			f.open = false
+			f.open, f.cutAt = false, limit
 			return closeSegment
 		}
 	}

@@ -2,6 +2,7 @@ package packager
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -332,6 +333,7 @@ func (p *presentation) drain(ctx context.Context) error {
 		case closePart:
 			err = p.audio.closePart(ctx)
 		case closeSegment:
+			p.audio.cover(p.trail.cutAt)
 			err = p.audio.closeSegment(ctx)
 		}
 		if err != nil {
@@ -382,22 +384,18 @@ func (p *presentation) finish(ctx context.Context) error {
 }
 
 // end closes everything and ends the playlists (specs L32). What exists is put
-// on the shelf.
+// on the shelf, also when something fails.
 func (p *presentation) end(ctx context.Context) error {
-	if err := p.finish(ctx); err != nil {
-		return err
-	}
+	err := p.finish(ctx)
 	now := time.Now()
 	for _, r := range p.renditions() {
-		if err := r.finish(ctx); err != nil {
-			return err
-		}
+		err = errors.Join(err, r.finish(ctx))
 		r.retire(now, p.cfg.Window, max(p.cfg.Window, 3*p.target))
 	}
 	if p.variant.bandwidth > 0 {
 		p.shelf.put(p.index(), now.Add(p.cfg.Window))
 	}
-	return nil
+	return err
 }
 
 // index is the key of the multivariant playlist.

@@ -186,6 +186,13 @@ func (r *rendition) printed(from, to int64) time.Duration {
 	return fromTicks(to, r.rate).Round(grain) - fromTicks(from, r.rate).Round(grain)
 }
 
+// cover gives a segment that has no media the length of the leading one.
+func (r *rendition) cover(until int64) {
+	if len(r.body) == 0 {
+		r.end = max(until, r.start+r.rate/1000)
+	}
+}
+
 // closeSegment completes the open segment.
 func (r *rendition) closeSegment(ctx context.Context) error {
 	name := fmt.Sprintf("s%08d.m4s", r.media.Position().MSN)
@@ -269,6 +276,9 @@ func (r *rendition) report() hls.Report {
 
 // finish ends the playlist (specs L32). The open segment must be closed.
 func (r *rendition) finish(ctx context.Context) error {
+	if r.counter == 0 { // nobody has seen it
+		return nil
+	}
 	if err := r.media.End(); err != nil {
 		return fmt.Errorf("end %s: %w", r.name, err)
 	}

@@ -97,11 +97,24 @@ func (r *runner) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if err != nil {
-			return err
+			r.fail(ctx, err)
 		}
 		if r.done() {
 			return nil
 		}
+	}
+}
+
+// fail gives up what is packaged: its publisher sends what cannot be. The next
+// publisher begins a new presentation.
+func (r *runner) fail(ctx context.Context, err error) {
+	r.log.Error("stream cannot be packaged until it is published anew", "error", err)
+	r.live, r.next = nil, nil
+	if r.present == nil {
+		return
+	}
+	if err := r.end(ctx, "failure"); err != nil {
+		r.log.Debug("presentation was not ended well", "error", err)
 	}
 }
 
@@ -438,13 +451,11 @@ func (r *runner) replace(ctx context.Context, e *epoch, gop time.Duration, u au.
 func (r *runner) end(ctx context.Context, reason string) error {
 	p := r.present
 	r.present = nil
-	if err := p.end(ctx); err != nil {
-		return err
-	}
+	err := p.end(ctx)
 	r.log.Info("presentation ends", "presentation", p.id, "reason", reason,
 		"duration", time.Since(r.begun).Round(time.Millisecond),
 		"segments", p.lead.media.Position().MSN, "parts", p.lead.counter)
-	return nil
+	return err
 }
 
 func (r *runner) abandon(e *epoch) {

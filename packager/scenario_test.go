@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"github.com/Eyevinn/mp4ff/mp4"
 	"go.uber.org/goleak"
 
+	"github.com/whipcast/whipcast/packager/au"
 	"github.com/whipcast/whipcast/storage"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -979,5 +981,36 @@ func TestOtherLayers(t *testing.T) {
 	}
 	if o, _ := b.sink.last(storage.Multivariant, ""); !strings.Contains(string(o.Body.Bytes()), "1280x720") {
 		t.Errorf("not the best layer:\n%s", o.Body.Bytes())
+	}
+}
+
+// TestFail: what cannot be packaged is given up, and its files go.
+func TestFail(t *testing.T) {
+	ctx := t.Context()
+	sink := newRecorder()
+	r := &runner{cfg: Config{}.withDefaults(), log: slog.New(slog.DiscardHandler), metrics: &Metrics{}}
+	r.out = outlet{sink: sink, log: r.log, metrics: r.metrics}
+	r.present = newPresentation(r, "show", 2*time.Second, tracks{audio: true})
+	r.present.voice = &au.Params{Codec: "Opus", SampleRate: opusRate, Channels: 2}
+	for i := range 300 {
+		u := &au.Unit{PTS: int64(i) * 960, DTS: int64(i) * 960, Duration: 960, Arrival: time.Now(), Key: true, Data: []byte{0xfc}}
+		if i == 0 {
+			if err := r.present.begin(ctx, *u, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.pass(ctx, leading, u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.fail(ctx, errors.New("unreadable"))
+	if o, _ := sink.last(storage.LowLatency, "/audio/"); !o.Position.Ended {
+		t.Errorf("the playlist does not end")
+	}
+	for _, key := range r.shelf.due(time.Now().Add(time.Hour)) {
+		r.out.remove(ctx, key)
+	}
+	if kept := sink.kept(); len(kept) > 0 {
+		t.Errorf("objects were left over: %v", kept)
 	}
 }

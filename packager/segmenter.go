@@ -49,7 +49,7 @@ func newLimits(timescale int64, least, segment, part, target time.Duration) limi
 		want:  ticks(segment),
 		stop:  ticks(target),
 		limit: ticks(target + time.Second/2 - slack),
-		brief: max(timescale/1000, 1),
+		brief: 1,
 		usual: timescale / 30,
 	}
 }
@@ -116,7 +116,7 @@ func (s *segmenter) begin(at int64) {
 // reach brings the open segment up to the start of f, and closes it if f begins
 // the next one.
 func (s *segmenter) reach(f frame, out []step) []step {
-	if f.at-s.segmentAt >= s.limit {
+	if max(f.at, s.end)-s.segmentAt >= s.limit {
 		return s.abandon(f.at, out)
 	}
 	closing := f.fresh || f.key && s.due(f.at)

@@ -538,8 +538,8 @@ func TestLaggingLaneSkipsToAKeyframe(t *testing.T) {
 		if err := other.ended(); err != nil {
 			t.Errorf("the other viewer was ended: %v", err)
 		}
-		if err := slow.ended(); !errors.Is(err, errSlow) {
-			t.Errorf("the blocked viewer ended with %v, want errSlow", err)
+		if err := slow.ended(); err != nil {
+			t.Errorf("the viewer that was blocked once was ended: %v", err)
 		}
 		if m.Lags.Load() != 1 {
 			t.Errorf("%d lags, want 1", m.Lags.Load())
@@ -558,6 +558,37 @@ func TestLaggingLaneSkipsToAKeyframe(t *testing.T) {
 		}
 		if jumps != 1 {
 			t.Errorf("%d jumps, want 1", jumps)
+		}
+	})
+}
+
+func TestBlockedViewerIsEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStream(t)
+		cam := newCamera(t, s, video)
+		th := newTheatre(t, s, Config{Workers: 1})
+		defer th.close()
+		cam.film(200 * time.Millisecond)
+		blocked, slow, l := th.seat(rtc.Video)
+		_, good, _ := th.seat(rtc.Video)
+		slow.mu.Lock()
+		slow.block = maxBlocked
+		slow.mu.Unlock()
+		begin := time.Now()
+		for slow.ended() == nil && time.Since(begin) < time.Hour {
+			cam.film(time.Second)
+		}
+		th.leave(l, blocked) // as its session does
+		if err := slow.ended(); !errors.Is(err, errSlow) {
+			t.Errorf("ended with %v, want errSlow", err)
+		}
+		cam.film(5 * time.Minute) // the lane catches up
+		synctest.Wait()
+		if packets := good.seen(); count(packets[len(packets)-1].Payload) != cam.count-1 {
+			t.Errorf("the other viewer of the lane got %d of %d, after %v", count(packets[len(packets)-1].Payload), cam.count, time.Since(begin))
+		}
+		if err := good.ended(); err != nil {
+			t.Errorf("the other viewer was ended: %v", err)
 		}
 	})
 }

@@ -17,9 +17,11 @@ import (
 )
 
 const (
-	trainSize    = 64              // packets read and sent in one go
-	maxFailures  = 100             // trains that failed in a row before the viewer is given up
-	maxBlocked   = 2 * time.Second // that sending a train may hold everybody else up
+	trainSize    = 64          // packets read and sent in one go
+	mergePolls   = 8           // trains that a joining viewer may take while its lane waits
+	maxFailures  = 100         // trains that failed in a row before the viewer is given up
+	maxBlocked   = time.Second // that sending a train may hold everybody else up
+	blockedTimes = 3           // so many trains in a row: one may be a busy machine's fault
 	reportEvery  = time.Second
 	reportsFirst = 2 // so many come faster: players need two to bring audio and video in step
 	reportFast   = 250 * time.Millisecond
@@ -52,7 +54,9 @@ type track struct {
 
 	// Only the goroutine that feeds the track touches these.
 	out      *wire
-	failures int
+	failures int                  // trains in a row that failed
+	blocked  int                  // trains in a row that took too long
+	dead     bool                 // the viewer is ended
 	joining  *stream.Subscription // where a joining viewer reads; nil once it goes with its lane
 	layer    stream.LayerID       // of joining
 	sent     mark                 // the last packet that it read there
@@ -152,9 +156,12 @@ func (t *track) feed(b batch) {
 	if b.lagged {
 		t.skip = false
 	}
+	if t.dead {
+		return
+	}
 	n, err := t.rewrite(b)
 	if err != nil {
-		t.session.End(err)
+		t.end(err)
 		return
 	}
 	if n == 0 {
@@ -162,7 +169,9 @@ func (t *track) feed(b batch) {
 	}
 	begin := time.Now()
 	sent, err := t.out.send(b.train[:n])
-	if err == nil && time.Since(begin) > maxBlocked {
+	if time.Since(begin) < maxBlocked {
+		t.blocked = 0
+	} else if t.blocked++; err == nil && t.blocked == blockedTimes {
 		err = errSlow
 	}
 	if err != nil {
@@ -179,8 +188,14 @@ func (t *track) fail(err error) {
 	t.failures++
 	t.metrics.WriteErrors.Add(1)
 	if t.failures >= maxFailures || errors.Is(err, errSlow) || errors.Is(err, io.ErrClosedPipe) {
-		t.session.End(fmt.Errorf("send %s: %w", t.ID(), err))
+		t.end(fmt.Errorf("send %s: %w", t.ID(), err))
 	}
+}
+
+// end ends the viewer. Nothing more is sent on this track.
+func (t *track) end(reason error) {
+	t.dead = true
+	t.session.End(reason)
 }
 
 // rewrite fills the batch's train and returns its length.
@@ -322,16 +337,20 @@ func (t *track) poll(ended context.Context, s *scratch) int {
 
 // merge lets a joining viewer go with its lane, which has just read the packet
 // last, once it has all that its own Subscription has to give. That one is never
-// behind the lane: it is read after it, to the end.
+// behind the lane: it is read after it, to the end. A viewer that does not get
+// there in a few turns tries again after the next batch.
 func (t *track) merge(ended context.Context, last mark, s *scratch) {
-	for t.poll(ended, s) > 0 { // a new packet between two reads is one more turn
+	for range mergePolls { // a new packet between two reads is one more turn
+		if t.poll(ended, s) > 0 {
+			continue
+		}
+		if t.sent.source != nil { // else there is no keyframe yet
+			t.joining.Close()
+			t.joining = nil
+			t.skip = t.sent != last
+		}
+		return
 	}
-	if t.sent.source == nil {
-		return // no keyframe yet
-	}
-	t.joining.Close()
-	t.joining = nil
-	t.skip = t.sent != last
 }
 
 // wire returns another way to send, for another goroutine. Call it after Bind.

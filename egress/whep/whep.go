@@ -176,7 +176,7 @@ func (s *Server) accept(ctx context.Context, q rtc.Request) (*rtc.Session, error
 		t.session = v.session
 	}
 	s.cfg.Metrics.Sessions.Add(1)
-	v.session.Start(v.run) //nolint:contextcheck // a session outlives its request
+	v.session.Start(v.run)
 	return v.session, nil
 }
 

@@ -24,20 +24,25 @@ func (c *Checker) checkRenditions(uri string, h *history, fault faultFunc) {
 		if other.last.controlLine != h.last.controlLine {
 			fault("L50", "EXT-X-SERVER-CONTROL differs from %s", otherURI)
 		}
-		for _, s := range h.last.segments {
-			disc, ok := other.discs[s.msn]
-			if ok && disc != h.discs[s.msn] {
-				fault("L24", "segment %d has discontinuity number %d, in %s it is %d", s.msn, h.discs[s.msn], otherURI, disc)
-			}
-			same, ok := other.segments[s.msn]
-			if ok && same.time.IsZero() != s.time.IsZero() {
-				fault("L25", "segment %d is dated here or in %s only", s.msn, otherURI)
-			}
-			if off := s.time.Sub(same.time); ok && !same.time.IsZero() && !s.time.IsZero() && off.Abs() > boundary {
-				fault("L94", "segment %d begins %v off the same one in %s", s.msn, off, otherURI)
-			}
-		}
+		checkTogether(h, other, otherURI, fault)
 		c.checkReport(uri, otherURI, h, fault)
+	}
+}
+
+// checkTogether checks that the segments of two playlists are cut together.
+func checkTogether(h, other *history, otherURI string, fault faultFunc) {
+	for _, s := range h.last.segments {
+		disc, ok := other.discs[s.msn]
+		if ok && disc != h.discs[s.msn] {
+			fault("L24", "segment %d has discontinuity number %d, in %s it is %d", s.msn, h.discs[s.msn], otherURI, disc)
+		}
+		same, ok := other.segments[s.msn]
+		if ok && same.time.IsZero() != s.time.IsZero() {
+			fault("L25", "segment %d is dated here or in %s only", s.msn, otherURI)
+		}
+		if off := s.time.Sub(same.time); ok && !same.time.IsZero() && !s.time.IsZero() && off.Abs() > boundary {
+			fault("L94", "segment %d begins %v off the same one in %s", s.msn, off, otherURI)
+		}
 	}
 }
 
