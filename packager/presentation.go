@@ -270,6 +270,8 @@ func (p *presentation) do(ctx context.Context, steps []step) error {
 			p.framesIn += s.ticks
 		case stretch:
 			p.lead.stretch(s.ticks)
+		case extend:
+			p.lead.extend(s.ticks)
 		case closePart:
 			err = p.lead.closePart(ctx)
 		case skip:

@@ -135,6 +135,12 @@ func (r *rendition) stretch(ticks int64) {
 	r.length += ticks
 }
 
+// extend makes the last sample of the open part last beyond the part's end, where
+// it is known that parts without media follow.
+func (r *rendition) extend(ticks int64) {
+	r.samples[len(r.samples)-1].Duration += uint32(ticks) //nolint:gosec // less than a segment
+}
+
 func (r *rendition) nextPart() string { return fmt.Sprintf("p%010d.m4s", r.counter) }
 
 // closePart writes the open part.

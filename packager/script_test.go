@@ -139,6 +139,8 @@ func TestSegmenter(t *testing.T) {
 				case stretch:
 					length += step.ticks
 					out.add("  stretch %.1fms", ms(step.ticks))
+				case extend:
+					out.add("  extend %.1fms", ms(step.ticks))
 				case closePart:
 					out.add("  part %.1fms of %d frames", ms(length), frames)
 					segment += length

@@ -8,6 +8,7 @@ type verb uint8
 const (
 	keep         verb = iota + 1 // the waiting frame joins the open part and lasts so many ticks
 	stretch                      // the last frame of the open part lasts so many ticks longer
+	extend                       // that frame lasts so many ticks beyond its part: parts without media follow
 	closePart                    // the open part is complete
 	skip                         // a part without media of so many ticks, GAP=YES (specs L108)
 	closeSegment                 // the open segment is complete; its last part was closed before
@@ -17,7 +18,7 @@ const (
 // step is one thing to do. Steps are done in order.
 type step struct {
 	verb  verb
-	ticks int64 // with keep, stretch and skip
+	ticks int64 // with keep, stretch, extend and skip
 }
 
 // limits are the durations that a segmenter keeps to, in ticks of the leading
@@ -176,7 +177,11 @@ func (s *segmenter) settle(d int64, out []step) []step {
 	}
 	if room := s.partAt + s.part - s.end; d > room {
 		until := s.end + d
-		return s.hole(until, s.endPart(s.keepWaiting(room, out)))
+		out = s.keepWaiting(room, out)
+		if rest := s.uncovered(until - s.end); rest > 0 {
+			out = append(out, step{extend, rest})
+		}
+		return s.hole(until, s.endPart(out))
 	}
 	out = s.keepWaiting(d, out)
 	length = s.end - s.partAt
@@ -214,6 +219,14 @@ func (s *segmenter) hole(until int64, out []step) []step {
 		s.partAt = s.end
 	}
 	return out
+}
+
+// uncovered returns how much of so many ticks hole covers.
+func (s *segmenter) uncovered(ticks int64) int64 {
+	if rest := ticks % s.part; rest <= s.part-s.floor {
+		return ticks - rest
+	}
+	return ticks
 }
 
 // idle is told that no frame starts before the given tick. It ends the open part

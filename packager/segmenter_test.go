@@ -159,7 +159,7 @@ func TestRetimingIsBounded(t *testing.T) {
 
 func (v verb) String() string {
 	names := map[verb]string{
-		keep: "keep", stretch: "stretch", closePart: "part", skip: "gap", closeSegment: "segment", breakOff: "break",
+		keep: "keep", stretch: "stretch", extend: "extend", closePart: "part", skip: "gap", closeSegment: "segment", breakOff: "break",
 	}
 	return names[v]
 }
