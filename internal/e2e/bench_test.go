@@ -55,15 +55,21 @@ func cpuOver(b *testing.B, g *gateway, window time.Duration) (share, rss float64
 	before, began := ticks(b, g), time.Now()
 	time.Sleep(window)
 	used := float64(ticks(b, g)-before) / 100 // USER_HZ is 100 on Linux
+	return used / time.Since(began).Seconds(), float64(resident(b, g))
+}
+
+// resident returns the resident memory of the gateway's process in bytes.
+func resident(t testing.TB, g *gateway) int {
+	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", g.cmd.Process.Pid))
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	pages, err := strconv.ParseFloat(strings.Fields(string(status))[1], 64)
+	pages, err := strconv.Atoi(strings.Fields(string(status))[1])
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	return used / time.Since(began).Seconds(), pages * float64(os.Getpagesize())
+	return pages * os.Getpagesize()
 }
 
 // ticks returns the processor time that the gateway's process has used.

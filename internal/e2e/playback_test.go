@@ -320,51 +320,77 @@ func TestBadInput(t *testing.T) {
 		defer close(played)
 		p.play(follow, playlists)
 	}()
-	candidates := strings.Repeat("a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n", 100_000)
-	for _, tt := range []struct {
-		name, method, path, kind, body string
-		want                           []int
-	}{
-		{"malformed SDP", "POST", "/whip/x", "application/sdp", "v=0 nonsense", []int{400}},
-		{"empty SDP", "POST", "/whip/x", "application/sdp", "", []int{400}},
-		{"10 MB of SDP", "POST", "/whip/x", "application/sdp", strings.Repeat("a", 10<<20), []int{413}},
-		{"wrong type", "POST", "/whip/x", "text/plain", "v=0", []int{415}},
-		{"unknown session", "PATCH", "/session/nobody", "application/trickle-ice-sdpfrag", "a=ice-ufrag:x", []int{401, 404}},
-		{"100,000 candidates", "PATCH", "/session/nobody", "application/trickle-ice-sdpfrag", candidates, []int{401, 404, 413}},
-		{"delete of nothing", "DELETE", "/session/nobody", "", "", []int{401, 404}},
-		{"whep of nothing", "POST", "/whep/never", "application/sdp", "v=0", []int{400, 404}},
-		{"huge MSN", "GET", "/hls/" + playlists[0] + "?_HLS_msn=18446744073709551616", "", "", []int{400}},
-		{"far MSN", "GET", "/hls/" + playlists[0] + "?_HLS_msn=18446744073709551615", "", "", []int{400}},
-		{"part alone", "GET", "/hls/" + playlists[0] + "?_HLS_part=1", "", "", []int{400}},
-		{"name with dots", "POST", "/whip/..%2f..%2fetc", "application/sdp", "v=0", []int{400, 404, 422}},
-		{"name with a quote", "POST", "/whip/a%22b", "application/sdp", "v=0", []int{400, 404, 422}},
-		{"name with a newline", "POST", "/whip/a%0ab", "application/sdp", "v=0", []int{400, 404, 422}},
-		{"file outside", "GET", "/hls/show/..%2f..%2fpublish_token", "", "", []int{400, 404}},
-		{"unknown part", "GET", "/hls/" + strings.TrimSuffix(playlists[0], "index.m3u8") + "p9999999999.m4s", "", "", []int{404}},
-	} {
-		req, err := http.NewRequestWithContext(ctx, tt.method, g.url(tt.path), strings.NewReader(tt.body))
-		if err != nil {
-			t.Fatal(err)
+	requests := badRequests(playlists[0])
+	for _, r := range requests {
+		r.send(ctx, t, g)
+	}
+	before := resident(t, g)
+	for range 20 {
+		for _, r := range requests {
+			r.send(ctx, t, g)
 		}
-		req.Header.Set("Authorization", "Bearer "+token)
-		if tt.kind != "" {
-			req.Header.Set("Content-Type", tt.kind)
-		}
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Errorf("%s: %v", tt.name, err)
-			continue
-		}
-		_ = res.Body.Close()
-		if !slices.Contains(tt.want, res.StatusCode) {
-			t.Errorf("%s: status %d, want one of %v", tt.name, res.StatusCode, tt.want)
-		}
-		if kind := res.Header.Get("Content-Type"); kind != "application/problem+json" {
-			t.Errorf("%s: status %d with Content-Type %q, want a problem document", tt.name, res.StatusCode, kind)
-		}
+	}
+	after := resident(t, g)
+	t.Logf("resident memory after %d bad requests: %d MiB, before: %d MiB", 20*len(requests), after>>20, before>>20)
+	if after > before+64<<20 { // 20 bodies of 10 MB, and a few seconds of media under the race detector
+		t.Errorf("memory grew from %d MiB to %d MiB", before>>20, after>>20)
 	}
 	time.Sleep(3 * time.Second)
 	stop()
 	<-played
 	p.verdict(t)
+}
+
+// badRequest is one request that must be refused with a problem document.
+type badRequest struct {
+	name, method, path, kind, body string
+	want                           []int
+}
+
+func badRequests(playlist string) []badRequest {
+	const sdp, fragment = "application/sdp", "application/trickle-ice-sdpfrag"
+	candidates := strings.Repeat("a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n", 100_000)
+	return []badRequest{
+		{"malformed SDP", "POST", "/whip/x", sdp, "v=0 nonsense", []int{400}},
+		{"empty SDP", "POST", "/whip/x", sdp, "", []int{400}},
+		{"10 MB of SDP", "POST", "/whip/x", sdp, strings.Repeat("a", 10<<20), []int{413}},
+		{"wrong type", "POST", "/whip/x", "text/plain", "v=0", []int{415}},
+		{"unknown session", "PATCH", "/session/nobody", fragment, "a=ice-ufrag:x", []int{401, 404}},
+		{"100,000 candidates", "PATCH", "/session/nobody", fragment, candidates, []int{401, 404, 413}},
+		{"delete of nothing", "DELETE", "/session/nobody", "", "", []int{401, 404}},
+		{"whep of nothing", "POST", "/whep/never", sdp, "v=0", []int{400, 404}},
+		{"huge MSN", "GET", "/hls/" + playlist + "?_HLS_msn=18446744073709551616", "", "", []int{400}},
+		{"far MSN", "GET", "/hls/" + playlist + "?_HLS_msn=18446744073709551615", "", "", []int{400}},
+		{"part alone", "GET", "/hls/" + playlist + "?_HLS_part=1", "", "", []int{400}},
+		{"name with dots", "POST", "/whip/..%2f..%2fetc", sdp, "v=0", []int{400, 404, 422}},
+		{"name with a quote", "POST", "/whip/a%22b", sdp, "v=0", []int{400, 404, 422}},
+		{"name with a newline", "POST", "/whip/a%0ab", sdp, "v=0", []int{400, 404, 422}},
+		{"file outside", "GET", "/hls/show/..%2f..%2fpublish_token", "", "", []int{400, 404}},
+		{"unknown part", "GET", "/hls/" + strings.TrimSuffix(playlist, "index.m3u8") + "p9999999999.m4s", "", "", []int{404}},
+	}
+}
+
+// send checks the answer. 429 is right too once a limit is reached (X23).
+func (r badRequest) send(ctx context.Context, t *testing.T, g *gateway) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, r.method, g.url(r.path), strings.NewReader(r.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	if r.kind != "" {
+		req.Header.Set("Content-Type", r.kind)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Errorf("%s: %v", r.name, err)
+		return
+	}
+	_ = res.Body.Close()
+	if !slices.Contains(r.want, res.StatusCode) && res.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("%s: status %d, want one of %v", r.name, res.StatusCode, r.want)
+	}
+	if kind := res.Header.Get("Content-Type"); kind != "application/problem+json" {
+		t.Errorf("%s: status %d with Content-Type %q, want a problem document", r.name, res.StatusCode, kind)
+	}
 }
