@@ -741,6 +741,54 @@ func TestNACK(t *testing.T) {
 	})
 }
 
+func TestNACKAfterAnotherSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStream(t)
+		cam := newCamera(t, s, video)
+		th := newTheatre(t, s, Config{})
+		defer th.close()
+		cam.film(200 * time.Millisecond)
+		track, screen, l := th.seat(rtc.Video)
+		ask := func(p rtp.Packet) []rtp.Packet {
+			before := len(screen.seen())
+			track.answer([]rtcp.NackPair{{PacketID: p.SequenceNumber}}, time.Now(), track.wire())
+			return screen.seen()[before:]
+		}
+		cam.film(time.Second)
+		old := screen.seen()
+		again := newCamera(t, s, video)
+		again.seq, again.count = cam.seq-40, cam.count // some of its numbers were used before
+		again.film(time.Second)
+		synctest.Wait()
+		packets := screen.seen()
+		if got := ask(packets[len(packets)-5]); len(got) != 1 || count(got[0].Payload) != count(packets[len(packets)-5].Payload) {
+			t.Errorf("a packet of the new source: got %d", len(got))
+		}
+		if got := ask(old[len(old)-5]); len(got) != 0 {
+			t.Errorf("a packet of the old source: got number %d again", got[0].SequenceNumber)
+		}
+		// The reader is ahead of the track: what it finds is another source's.
+		th.leave(l, track)
+		ahead, err := s.Subscribe(video.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ahead.Close()
+		third := newCamera(t, s, video)
+		third.seq = again.seq - 40
+		for range 20 {
+			third.picture(idr)
+		}
+		if _, err := ahead.Read(t.Context(), make([]stream.Packet, 64)); err != nil {
+			t.Fatal(err)
+		}
+		track.ring = ahead
+		if got := ask(packets[len(packets)-6]); len(got) != 0 {
+			t.Errorf("answered with another source's packet %d", count(got[0].Payload))
+		}
+	})
+}
+
 func TestKeyframeRequests(t *testing.T) { // E16
 	synctest.Test(t, func(t *testing.T) {
 		onRequest := video
