@@ -5,13 +5,19 @@ import (
 	"testing"
 )
 
-// packets reads the Opus packets of a file in testdata (RFC 3533, RFC 7845).
-func packets(t testing.TB, name string) [][]byte {
+func file(t testing.TB, name string) []byte {
 	t.Helper()
-	file, err := os.ReadFile("testdata/" + name + ".opus")
+	content, err := os.ReadFile("testdata/" + name + ".opus")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return content
+}
+
+// packets reads the Opus packets of a file in testdata (RFC 3533, RFC 7845).
+func packets(t testing.TB, name string) [][]byte {
+	t.Helper()
+	file := file(t, name)
 	var all [][]byte
 	var packet []byte
 	for len(file) > 27 {

@@ -13,8 +13,12 @@ const (
 	// holdTicks is how long made-up sound keeps its level, fadeTicks when it ends.
 	holdTicks = Rate / 100
 	fadeTicks = Rate * 60 / 1000
-	// joinTicks is the cross-fade from made-up to real sound.
-	joinTicks = Rate / 200
+	// seamTicks is how long a step at the start of a hole is drawn out.
+	seamTicks = Rate / 400
+	// After a hole, made-up sound goes on for staleTicks, which is how far the decoder
+	// overlaps with what it never got, and then fades into real sound for joinTicks.
+	staleTicks = Rate / 400
+	joinTicks  = Rate / 200
 )
 
 // memory is the newest sound, oldest sample first.
@@ -25,8 +29,9 @@ type memory [pastTicks]stereo
 type patch struct {
 	past  memory
 	cycle [mostPeriod]stereo
-	size  int // of the cycle; 0 while there is no hole
-	made  int // samples since the hole began
+	size  int    // of the cycle; 0 while there is no hole
+	made  int    // samples since the hole began
+	step  stereo // between the last sample and the one before the cycle
 }
 
 // learn remembers sound that was heard.
@@ -47,6 +52,8 @@ func (p *patch) begin() {
 	sound := p.past[:]
 	p.size = -likeliest(sound, pastTicks-likeTicks, -mostPeriod, -leastPeriod)
 	p.made = 0
+	last, before := sound[pastTicks-1], sound[pastTicks-1-p.size]
+	p.step = stereo{last[0] - before[0], last[1] - before[1]}
 	copy(p.cycle[:], sound[pastTicks-p.size:])
 	// The cycle's end runs into what was before its start, so that it closes.
 	q := p.size / 4
@@ -60,6 +67,11 @@ func (p *patch) begin() {
 func (p *patch) next() stereo {
 	s := p.cycle[p.made%p.size]
 	gain := min(max(float32(fadeTicks-p.made)/(fadeTicks-holdTicks), 0), 1)
+	if p.made < seamTicks {
+		rest := float32(seamTicks-p.made) / seamTicks
+		s[0] += p.step[0] * rest
+		s[1] += p.step[1] * rest
+	}
 	if p.made < fadeTicks+p.size {
 		p.made++
 	}
@@ -82,9 +94,10 @@ func (p *patch) join(pcm []stereo) {
 	if p.size == 0 {
 		return
 	}
-	n := min(joinTicks, len(pcm))
+	n := min(staleTicks+joinTicks, len(pcm))
+	stale := min(staleTicks, n/2)
 	for i := range n {
-		pcm[i] = mix(p.next(), pcm[i], float32(i+1)/float32(n+1))
+		pcm[i] = mix(p.next(), pcm[i], float32(max(i+1-stale, 0))/float32(n+1-stale))
 	}
 	p.size = 0
 }
