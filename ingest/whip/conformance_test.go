@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/rtp"
+
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/internal/rtc/rtctest"
 	"github.com/whipcast/whipcast/stream"
@@ -131,4 +133,37 @@ func TestOfferSpellings(t *testing.T) {
 			rtctest.Token("secret").Do(t, http.MethodDelete, g.server.URL+res.Header.Get("Location"), "")
 		})
 	}
+}
+
+// FuzzParse: X26 whatever comes as RTP, the payload lies within the packet, and
+// what Pion reads otherwise is not taken.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []rtp.Packet{
+		{Header: rtp.Header{Version: 2, PayloadType: 96}, Payload: []byte{1, 2, 3}},
+		{Header: rtp.Header{Version: 2, Padding: true, CSRC: []uint32{1}}, Payload: []byte{1}, PaddingSize: 4},
+		{Header: rtp.Header{Version: 2, Extension: true, ExtensionProfile: rtp.ExtensionProfileTwoByte}},
+	} {
+		data, err := seed.Marshal()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var header rtp.Header
+		got, ok := parse(&header, data)
+		if !ok {
+			return
+		}
+		if len(got.Payload) > len(data) || cap(got.Payload) != len(got.Payload) {
+			t.Fatalf("payload of %d bytes, capacity %d, in %d", len(got.Payload), cap(got.Payload), len(data))
+		}
+		var want rtp.Packet
+		if err := want.Unmarshal(data); err != nil {
+			t.Fatalf("taken although %v", err)
+		}
+		if string(want.Payload) != string(got.Payload) || want.SequenceNumber != got.Sequence || want.Timestamp != got.Timestamp || want.Marker != got.Marker {
+			t.Fatalf("got %+v, Pion reads %+v", got, want)
+		}
+	})
 }
