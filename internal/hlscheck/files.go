@@ -3,7 +3,6 @@ package hlscheck
 import (
 	"bytes"
 	"maps"
-	"math"
 	"path"
 	"slices"
 
@@ -73,7 +72,7 @@ func (c *Checker) join(dir string, parts []part) ([]byte, bool) {
 func (c *Checker) checkMedia(uri string, h *history, fault faultFunc) {
 	dir := path.Dir(uri)
 	next, timescale := uint64(0), uint32(0) // of the segment before; timescale 0: unknown
-	before := uint64(0)
+	before, missing := uint64(0), int64(0)  // of the segment before: its number, ticks of its parts without media
 	for _, msn := range slices.Sorted(maps.Keys(h.segments)) {
 		s := h.segments[msn]
 		body, ok := c.files[path.Join(dir, s.uri)]
@@ -91,15 +90,18 @@ func (c *Checker) checkMedia(uri string, h *history, fault faultFunc) {
 			fault("L6", "segment %d does not begin with a sync sample", msn)
 		}
 		late := int64(m.decode - next) //nolint:gosec // a difference, which may be negative
-		if timescale == m.timescale && (late < -1 || late > 1 && before+1 == msn && !s.disc) {
+		hole := timescale == m.timescale && before+1 == msn && !s.disc && late > 1+missing
+		if timescale == m.timescale && late < -1 || hole {
 			fault("L5", "segment %d begins at %d, the one before ends at %d", msn, m.decode, next)
 		}
-		missing := gaps(h.parts[msn])
-		lasts := float64(m.duration)/float64(m.timescale) + missing
-		if math.Abs(lasts-s.duration) > 0.05 {
+		// A frame may last over parts that have no media, or end before them.
+		gap := gaps(h.parts[msn])
+		lasts := float64(m.duration) / float64(m.timescale)
+		if lasts > s.duration+0.05 || lasts+gap < s.duration-0.05 {
 			fault("L17", "segment %d is listed with %s s and lasts %.5f s", msn, s.printed, lasts)
 		}
-		next, timescale, before = m.decode+m.duration+uint64(math.Round(missing*float64(m.timescale))), m.timescale, msn
+		next, timescale, before = m.decode+m.duration, m.timescale, msn
+		missing = int64(gap * float64(m.timescale))
 	}
 }
 

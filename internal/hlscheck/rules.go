@@ -251,7 +251,7 @@ func checkWindow(p playlist, fault faultFunc) {
 	for _, s := range p.segments {
 		total += s.duration
 	}
-	if total < 3*float64(p.target) {
+	if total < 3*float64(p.target)-1e-6 {
 		fault("L39", "%.3f s are listed, less than 3 × %d, though segments were removed", total, p.target)
 	}
 }
