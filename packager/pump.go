@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/whipcast/whipcast/packager/au"
@@ -42,7 +43,8 @@ type pump struct {
 	source *stream.Source
 	asm    *au.Assembler // nil before the first packet and for unknown codecs
 	asked  time.Time
-	warned bool // of B-frames
+	warned bool // of B-frames with wrong timestamps
+	told   bool // of B-frames
 }
 
 // run reads until the context ends or the Stream is removed. While it has a
@@ -123,7 +125,7 @@ func (p *pump) take(ctx context.Context, packets []stream.Packet) error {
 // begin makes an Assembler for a new Source (specs R27).
 func (p *pump) begin(source *stream.Source) {
 	layer := source.Layer
-	p.source, p.warned = source, false
+	p.source, p.warned, p.told = source, false, false
 	asm, err := au.New(layer.Codec.Name, au.Config{Strict: layer.OnRequest, Fmtp: layer.Codec.Fmtp})
 	if err != nil {
 		p.log.Warn("layer cannot be packaged", "layer", layer.ID, "error", err)
@@ -156,6 +158,11 @@ func (p *pump) endSource(ctx context.Context) error {
 func (p *pump) deliver(ctx context.Context, units []au.Unit) error {
 	if len(units) == 0 {
 		return nil
+	}
+	if !p.told && slices.ContainsFunc(units, func(u au.Unit) bool { return u.PTS != u.DTS }) { // specs E23, R13
+		p.told = true
+		p.log.Warn("publisher sends B-frames: HLS players show them, WebRTC viewers may see them stutter: set B-frames to 0 in the encoder",
+			"layer", p.source.Layer.ID)
 	}
 	return p.send(ctx, event{source: p.source, units: units})
 }
