@@ -29,6 +29,7 @@ type epoch struct {
 	since   time.Time // when the first unit that can lead was there
 	warned  bool
 	distant bool // reports and arrivals contradict each other
+	jumped  bool // the clock jumps in what is held: the rest is not of this time line
 }
 
 // held is a unit of a track.

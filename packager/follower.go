@@ -40,8 +40,24 @@ type cut struct {
 	breaks bool // of a segment's begin: there is a discontinuity
 }
 
-// push queues a frame.
-func (f *follower) push(s sound) { f.queue = append(f.queue, s) }
+// queueTicks is how much may wait for the leading rendition: more than that comes
+// together only when its media has stopped.
+const queueTicks = 15 * opusRate
+
+// push queues a frame. It returns false if a frame was dropped for it: the oldest
+// while no segment is open, since it will belong to none, else this one.
+func (f *follower) push(s sound) bool {
+	f.queue = append(f.queue, s)
+	if s.at-f.queue[0].at <= queueTicks {
+		return true
+	}
+	if f.open {
+		f.queue = f.queue[:len(f.queue)-1]
+	} else {
+		f.take(discard)
+	}
+	return false
+}
 
 // ends says that the leading rendition's segment ends here.
 func (f *follower) ends(at int64) {

@@ -192,9 +192,7 @@ func (p *presentation) sounding(ctx context.Context, u *au.Unit) error {
 		p.out.metrics.Dropped.Add(1)
 	}
 	if p.trail != nil {
-		for _, s := range p.sounds {
-			p.trail.push(s)
-		}
+		p.queue(p.sounds)
 		return p.follow(ctx)
 	}
 	p.arrival = u.Arrival
@@ -234,6 +232,7 @@ func (p *presentation) advance(ctx context.Context, f frame, s fmp4.Sample, para
 
 // open begins a segment of the leading rendition.
 func (p *presentation) open(ctx context.Context, breaks bool, params *au.Params) error { //nolint:revive // a fact, not a mode
+	hole := p.breaks
 	p.breaks = false
 	if err := p.lead.setParams(ctx, params); err != nil {
 		return err
@@ -241,6 +240,8 @@ func (p *presentation) open(ctx context.Context, breaks bool, params *au.Params)
 	if breaks {
 		p.lead.media.Discontinuity()
 		p.out.metrics.Discontinuities.Add(1)
+	}
+	if hole { // new parameters alone are none: the sound goes on over them
 		p.sound.skip(p.onAudio(p.cut.segmentAt))
 	}
 	p.lead.begin(p.cut.segmentAt, p.date(p.cut.segmentAt, p.lead.rate))
@@ -311,10 +312,17 @@ func (p *presentation) follow(ctx context.Context) error {
 
 func (p *presentation) silence(until int64) {
 	p.sounds = p.sound.fill(until, p.sounds[:0])
-	for _, s := range p.sounds {
-		p.trail.push(s)
-	}
+	p.queue(p.sounds)
 	p.out.metrics.Silence.Add(uint64(len(p.sounds)))
+}
+
+// queue gives frames to the follower.
+func (p *presentation) queue(sounds []sound) {
+	for _, s := range sounds {
+		if !p.trail.push(s) {
+			p.out.metrics.Dropped.Add(1)
+		}
+	}
 }
 
 // drain does what the follower says, and publishes the result.
@@ -335,8 +343,9 @@ func (p *presentation) drain(ctx context.Context) error {
 		case closePart:
 			err = p.audio.closePart(ctx)
 		case closeSegment:
-			p.audio.cover(p.trail.cutAt)
-			err = p.audio.closeSegment(ctx)
+			if err = p.audio.cover(ctx, p.trail.cutAt); err == nil {
+				err = p.audio.closeSegment(ctx)
+			}
 		}
 		if err != nil {
 			return err

@@ -192,11 +192,18 @@ func (r *rendition) printed(from, to int64) time.Duration {
 	return fromTicks(to, r.rate).Round(grain) - fromTicks(from, r.rate).Round(grain)
 }
 
-// cover gives a segment that has no media the length of the leading one.
-func (r *rendition) cover(until int64) {
-	if len(r.body) == 0 {
-		r.end = max(until, r.start+r.rate/1000)
+// cover lists parts without media in a segment that got none, for as long as the
+// leading one lasts: a sound frame may not fit in (specs L24, L27, L58).
+func (r *rendition) cover(ctx context.Context, until int64) error {
+	if len(r.body) > 0 {
+		return nil
 	}
+	for left := max(until-r.at, r.rate/1000); left > 0; left = until - r.at {
+		if err := r.skipPart(ctx, min(left, toTicks(r.part, r.rate))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // closeSegment completes the open segment.

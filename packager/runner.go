@@ -283,7 +283,10 @@ func (r *runner) hold(e *epoch, h held) {
 		e.held = e.held[1:]
 		r.metrics.Dropped.Add(1)
 	}
-	e.note(h.track, &h.unit)
+	e.jumped = e.jumped || h.track == leading && h.unit.Restart
+	if !e.jumped {
+		e.note(h.track, &h.unit)
+	}
 	e.held = append(e.held, h)
 	e.bytes += len(h.unit.Data)
 }
