@@ -33,8 +33,6 @@ const (
 	mostBitrate    = 512000
 	// mostHole is the longest hole that is filled. A longer one starts a new grid.
 	mostHole = 10 * Rate
-	// mostTicks is more than any packet lasts, even when it is slewed.
-	mostTicks = 3 * maxPacket
 )
 
 var (
@@ -251,7 +249,7 @@ func (t *Transcoder) play(pcm []stereo, out []Frame) []Frame {
 func (t *Transcoder) encode(pcm []stereo, out []Frame) []Frame {
 	t.pace.made += int64(len(pcm))
 	for _, s := range pcm {
-		t.left[t.filled], t.right[t.filled] = s[0], s[1]
+		t.left[t.filled], t.right[t.filled] = min(max(s[0], -1), 1), min(max(s[1], -1), 1)
 		if t.filled++; t.filled == FrameTicks {
 			t.filled = 0
 			out = t.encodeFrame(out)

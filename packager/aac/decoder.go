@@ -16,7 +16,7 @@ const (
 
 var errLoud = errors.New("decoded sound is out of range")
 
-// stereo is one sample: left and right, in -1 to 1.
+// stereo is one sample: left and right; full scale is -1 to 1.
 type stereo [2]float32
 
 // decoder decodes Opus to 48 kHz stereo. Mono becomes both channels.
@@ -53,7 +53,7 @@ func (d *decoder) decode(packet []byte) ([]stereo, error) {
 			d.reset()
 			return nil, errLoud
 		}
-		pcm[i] = stereo{min(max(l, -1), 1), min(max(r, -1), 1)}
+		pcm[i] = stereo{l, r}
 	}
 	return pcm, nil
 }
