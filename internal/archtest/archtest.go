@@ -25,6 +25,7 @@ func Rules() []Rule {
 		{"packager/au", nil},
 		{"packager/fmp4", []string{"packager/au"}},
 		{"packager/hls", []string{"packager/au"}},
+		{"packager/aac", nil},
 		{"packager", []string{"stream", "storage", "packager/*"}},
 		{"internal/watch", nil},
 		{"internal/problem", nil},
@@ -58,6 +59,8 @@ func Borders() []Border {
 			"internal/rtc", "internal/rtc/*", "ingest/whip", "egress/whep", "internal/testsource", "internal/e2e",
 		}},
 		{"github.com/bluenviron/gortsplib", []string{"ingest/rtsp", "egress/rtsp", "packager/au", "internal/e2e"}},
+		{"github.com/tphakala", []string{"packager/aac"}}, // LGPL, behind the build tag noaac
+		{"github.com/pion/opus", []string{"packager/aac"}},
 		{"github.com/aws", []string{"storage/s3", "internal/e2e"}},
 		{"github.com/prometheus", []string{"api", "cmd/*"}},
 	}
