@@ -101,9 +101,9 @@ func sourceOf(to netip.Addr) netip.Addr {
 	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
 }
 
-// remoteFilter decides to which addresses connectivity checks may go (specs
-// X13): to public ones, and where we advertise private or loopback addresses
-// ourselves also to such.
+// remoteFilter decides which addresses that the other side names are checked
+// (specs X13): public ones, and where we advertise private or loopback addresses
+// ourselves also such.
 func remoteFilter(plans []binding) func(netip.Addr) bool {
 	private, loopback := false, false
 	for _, b := range plans {
@@ -114,17 +114,25 @@ func remoteFilter(plans []binding) func(netip.Addr) bool {
 	}
 	return func(a netip.Addr) bool {
 		a = a.Unmap()
-		switch {
-		case !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-			return false // 169.254.0.0/16 holds cloud metadata services
-		case a.IsLoopback():
-			return loopback
-		case inside(a):
-			return private
-		default:
-			return true
-		}
+		return inhabited(a) && (loopback || !a.IsLoopback()) && (private || !inside(a))
 	}
+}
+
+// sourceFilter decides from which addresses connectivity checks are answered.
+// Those carry the session's credentials, and their sender really is there: a
+// private one may be a container's proxy or a router that stands for everybody.
+func sourceFilter(plans []binding) func(netip.Addr) bool {
+	loopback := slices.ContainsFunc(plans, func(b binding) bool { return b.local.IsLoopback() })
+	return func(a netip.Addr) bool {
+		a = a.Unmap()
+		return inhabited(a) && (loopback || !a.IsLoopback())
+	}
+}
+
+// inhabited reports whether one host can have this address. 169.254.0.0/16 holds
+// cloud metadata services.
+func inhabited(a netip.Addr) bool {
+	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLinkLocalUnicast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 // inside reports whether an address is of a private network: RFC 1918, RFC

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,37 @@ func TestPlan(t *testing.T) {
 		if strings.Join(got, " ") != tt.want {
 			t.Errorf("%s: got %s (%v), want %s", tt.name, got, err, tt.want)
 		}
+	}
+}
+
+// TestSourceFilter: whoever has the credentials is answered also at a private
+// address, unless nobody can be there.
+func TestSourceFilter(t *testing.T) {
+	const nobody = "169.254.169.254 fe80::1 224.0.0.1 ff02::1 0.0.0.0 :: 255.255.255.255"
+	for _, tt := range []struct{ local, allowed, refused string }{
+		{"172.17.0.2", "8.8.8.8 172.17.0.1 10.0.2.2 ::ffff:10.0.2.2 fd00::1", nobody + " 127.0.0.1 ::1"},
+		{"127.0.0.1", "127.0.0.1 ::1 8.8.8.8", nobody},
+	} {
+		allowed := sourceFilter([]binding{{netip.MustParseAddr(tt.local), addrs("203.0.114.9")}})
+		for _, a := range addrs(tt.allowed) {
+			if !allowed(a) {
+				t.Errorf("at %s: %s is refused", tt.local, a)
+			}
+		}
+		for _, a := range addrs(tt.refused) {
+			if allowed(a) {
+				t.Errorf("at %s: %s is allowed", tt.local, a)
+			}
+		}
+	}
+}
+
+// TestChecked: X13 no check goes to a private address that the other side names.
+func TestChecked(t *testing.T) {
+	e := &Engine{bindings: []binding{{netip.MustParseAddr("172.17.0.2"), addrs("203.0.114.9")}}}
+	const private, public = "1 1 udp 1 10.0.0.1 5000 typ host", "2 1 udp 1 8.8.8.8 5000 typ srflx"
+	if got := e.checked([]string{private, public}); !slices.Equal(got, []string{public}) {
+		t.Errorf("checked %q", got)
 	}
 }
 

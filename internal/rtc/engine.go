@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -56,6 +57,16 @@ type Engine struct {
 	setting  webrtc.SettingEngine
 	receive  *interceptor.Registry
 	cert     webrtc.Certificate
+}
+
+// checked returns those of the other side's usable candidates that we send
+// connectivity checks to (specs X13).
+func (e *Engine) checked(candidates []string) []string {
+	allowed := remoteFilter(e.bindings)
+	return slices.DeleteFunc(slices.Clone(candidates), func(line string) bool {
+		a, err := netip.ParseAddr(strings.Fields(line)[4])
+		return err != nil || !allowed(a)
+	})
 }
 
 // New opens the sockets. Close them by Close, after all Sessions have ended.
@@ -233,10 +244,10 @@ func (e *Engine) settings(cfg Config) error {
 		a, ok := netip.AddrFromSlice(ip)
 		return ok && slices.ContainsFunc(e.bindings, func(b binding) bool { return b.local == a.Unmap() })
 	})
-	allowed := remoteFilter(e.bindings)
-	s.SetRemoteIPFilter(func(ip net.IP) bool {
+	source := sourceFilter(e.bindings)
+	s.SetRemoteIPFilter(func(ip net.IP) bool { // also for candidates, which Engine.checked filters before
 		a, ok := netip.AddrFromSlice(ip)
-		return ok && allowed(a)
+		return ok && source(a)
 	})
 	if len(cfg.PublicIPs) > 0 {
 		if err := s.SetICEAddressRewriteRules(rewrites(e.bindings)...); err != nil {

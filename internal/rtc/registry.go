@@ -128,7 +128,7 @@ func (g *Registry) prepare(ctx context.Context, o Opening) (*Session, error) {
 	x.cancel = cancel
 	x.launch = func(run func(ctx context.Context) error) { go x.serve(life, run) } // Registry.Run waits for it
 	x.listen()
-	x.answer, err = negotiate(ctx, pc, o.Offer, o.Offer.describe(o.Offer.credentials, o.Offer.candidates), x.send)
+	x.answer, err = negotiate(ctx, pc, o.Offer, o.Offer.describe(o.Offer.credentials, g.engine.checked(o.Offer.candidates)), x.send)
 	if err != nil {
 		cancel(err)
 		x.log.Info("offer refused", "reason", err.Error())

@@ -247,7 +247,7 @@ func matches(match []string, tag string) bool {
 // a word (specs W49, W51–W53).
 func (x *Session) trickle(f fragment) {
 	ice := &x.patch.ice
-	for _, line := range x.patch.add(f) {
+	for _, line := range x.registry.engine.checked(x.patch.add(f)) {
 		err := x.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: "candidate:" + line})
 		if err != nil {
 			x.log.Debug("candidate ignored", "error", err)
@@ -280,7 +280,7 @@ func (p *resource) add(f fragment) []string {
 func (x *Session) restart(ctx context.Context, f fragment) (string, error) {
 	p := x.patch
 	p.ice = remote{creds: f.creds, taken: min(p.ice.taken, maxCandidates/2)} // W55: the old ones are replaced
-	candidates := p.add(f)
+	candidates := x.registry.engine.checked(p.add(f))
 	p.ice.ended = f.end
 	answer, err := negotiate(ctx, x.pc, p.offer, p.offer.describe(f.creds, candidates), func() error { return nil })
 	if err == nil {

@@ -3,6 +3,7 @@ package rtc_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -199,4 +200,19 @@ func TestPublicIPs(t *testing.T) {
 			t.Errorf("%s: %d UDP and %d TCP candidates, want one of each\n%s", address, udp, tcp, x.Answer)
 		}
 	}
+}
+
+// TestClientsBehindAProxy: a container's proxy, or a router, gives all clients a
+// private address of its own while only a public one of ours is advertised.
+func TestClientsBehindAProxy(t *testing.T) {
+	h := open(t, rtc.Config{PublicIPs: []netip.Addr{netip.MustParseAddr("203.0.114.9")}}, rtc.RegistryConfig{})
+	x := remote(t, rtctest.Options{Setting: func(s *webrtc.SettingEngine) { // nothing goes to the public address
+		s.SetRemoteIPFilter(func(ip net.IP) bool { return ip.IsLoopback() })
+	}})
+	x.Post(t, h.server.URL+"/whip/live")
+	line := fmt.Sprintf("candidate:1 1 udp 1 127.0.0.1 %d typ host", h.engine.Port()) // what the proxy does
+	if err := x.PC.AddICECandidate(webrtc.ICECandidateInit{Candidate: line, SDPMLineIndex: new(uint16)}); err != nil {
+		t.Fatal(err)
+	}
+	rtctest.Wait(t, x.Connected(), "connection")
 }
