@@ -53,17 +53,15 @@ func (s *Server) Ready(is bool) { s.ready.Store(is) }
 // Public returns the handler of the public address.
 func (s *Server) Public(to Routes) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		limitBody(w, r)
 		switch path := r.URL.Path; {
 		case strings.HasPrefix(path, "/hls/"):
 			to.HLS.ServeHTTP(w, r)
 		case strings.HasPrefix(path, "/session/"):
-			limitBody(w, r)
 			to.Session.ServeHTTP(w, r)
 		case strings.HasPrefix(path, "/whep/"):
-			limitBody(w, r)
 			to.WHEP.ServeHTTP(w, r)
 		case strings.HasPrefix(path, "/whip/"):
-			limitBody(w, r)
 			to.WHIP.ServeHTTP(w, r)
 		case strings.HasPrefix(path, "/v1/"):
 			s.control(w, r)
@@ -76,8 +74,9 @@ func (s *Server) Public(to Routes) http.Handler {
 }
 
 // bodyTime is how long a request may take to send its body, which is an SDP of
-// some kilobytes (specs X25). There is no such limit on requests without body:
-// to net/http a read deadline is the end of a held request, too.
+// some kilobytes (specs X25). net/http waits for it even where no handler reads
+// it. There is no such limit on requests without body: to net/http a read
+// deadline is the end of a held request, too.
 const bodyTime = 10 * time.Second
 
 func limitBody(w http.ResponseWriter, r *http.Request) {
@@ -92,6 +91,7 @@ func limitBody(w http.ResponseWriter, r *http.Request) {
 func (s *Server) Admin(metrics *prometheus.Registry) http.Handler {
 	scrape := promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		limitBody(w, r)
 		switch path := r.URL.Path; path {
 		case "/metrics":
 			scrape.ServeHTTP(w, r)

@@ -94,8 +94,8 @@ type slow struct {
 
 func (s *slow) SetReadDeadline(t time.Time) error { s.deadline = t; return nil }
 
-// TestBodyTime: a body must come within 10 s (X25); what has none, and may be
-// held for long, has no limit.
+// TestBodyTime: a body must come within 10 s (X25), also one that nobody reads;
+// what has none, and may be held for long, has no limit.
 func TestBodyTime(t *testing.T) {
 	_, _, public := newServer(t, "open")
 	for _, tt := range []struct {
@@ -107,6 +107,9 @@ func TestBodyTime(t *testing.T) {
 		{"PATCH", "/session/a", "v=0", true},
 		{"DELETE", "/session/a", "", false},
 		{"GET", "/hls/a/index.m3u8", "", false},
+		{"GET", "/hls/a/index.m3u8", "a body that nobody reads", true},
+		{"GET", "/v1/streams", "another", true},
+		{"POST", "/", "another", true},
 	} {
 		w := &slow{ResponseRecorder: httptest.NewRecorder()}
 		public.ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, strings.NewReader(tt.body)))
