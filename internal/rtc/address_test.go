@@ -1,11 +1,13 @@
 package rtc
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -258,6 +260,41 @@ func TestTCPLimits(t *testing.T) {
 	}
 	if l.total != 0 || len(l.from) != 0 {
 		t.Errorf("%d connections of %d addresses are left", l.total, len(l.from))
+	}
+}
+
+// exhausted fails once, as a listener does in a process without free file
+// descriptors, and is closed then.
+type exhausted struct {
+	net.Listener
+	errs []error
+}
+
+func (e *exhausted) Accept() (net.Conn, error) {
+	err := e.errs[0]
+	e.errs = e.errs[1:]
+	if err != nil {
+		return nil, err
+	}
+	conn, _ := net.Pipe()
+	return addressed{conn}, nil
+}
+
+// addressed is a connection from somewhere.
+type addressed struct{ net.Conn }
+
+func (addressed) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }
+
+// TestAcceptGoesOn: ICE-TCP outlives a time without file descriptors.
+func TestAcceptGoesOn(t *testing.T) {
+	l := newLimitedListener(&exhausted{errs: []error{syscall.EMFILE, nil, net.ErrClosed}})
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatalf("Accept: %v", err)
+	}
+	_ = conn.Close()
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept of a closed listener: %v", err)
 	}
 }
 

@@ -1,9 +1,11 @@
 package rtc
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 )
 
 // limitedListener refuses TCP connections beyond tcpMax in all and tcpMaxPer of
@@ -20,13 +22,21 @@ func newLimitedListener(l net.Listener) *limitedListener {
 	return &limitedListener{Listener: l, from: make(map[netip.Addr]int)}
 }
 
+// acceptPause is how long to wait when no connection can be accepted now.
+const acceptPause = 50 * time.Millisecond
+
 // Accept waits for the next connection that is within the limits and closes
-// the others.
+// the others. It fails only when the listener is closed: Pion never calls it
+// again after an error, and running out of file descriptors passes.
 func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return nil, err
+		}
+		if err != nil {
+			time.Sleep(acceptPause)
+			continue
 		}
 		addr := addressOf(conn.RemoteAddr().String())
 		if l.take(addr) {
