@@ -217,30 +217,36 @@ func (x *Session) serve(ctx context.Context, run func(ctx context.Context) error
 		err = errors.New("finished")
 	}
 	x.End(err)
-	x.finish()
+	x.close()
 	x.mu.Lock()
 	notes := append([]slog.Attr{slog.Duration("duration", time.Since(begun).Round(time.Millisecond)), slog.String("reason", x.reason.Error())}, x.notes...)
 	x.mu.Unlock()
 	x.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "session ended", notes...)
+	x.release()
 }
 
-// finish frees everything. Closing sends the DTLS alert and stops all sending
-// at once (RFC 7675 §5.2), and lets the goroutines of Go return.
-func (x *Session) finish() {
-	g := x.registry
+// close sends the DTLS alert, stops all sending at once (RFC 7675 §5.2), and
+// waits for the goroutines of Go.
+func (x *Session) close() {
 	if err := x.pc.GracefulClose(); err != nil {
 		x.log.Debug("close PeerConnection", "error", err)
 	}
 	x.wg.Wait()
+}
+
+// release gives the Session's place back. It is the last that a Session does:
+// Registry.Run may return then.
+func (x *Session) release() {
+	g := x.registry
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	delete(g.sessions, x.id)
 	x.gone = true
 	if errors.Is(x.lost(), ErrNeverConnected) {
 		g.pending--
 	}
 	close(x.done)
-	g.give() // Run may return from here on
-	g.mu.Unlock()
+	g.give()
 }
 
 // newID returns 128 random bits after a letter for the direction, which lets

@@ -48,7 +48,8 @@ func (x *Session) Start(run func(ctx context.Context) error) {
 // Discard gives back everything of a Session that was not started.
 func (x *Session) Discard() {
 	x.End(ErrDeleted)
-	x.finish()
+	x.close()
+	x.release()
 }
 
 // Go runs f on a goroutine that the Session waits for at its end, after it

@@ -1,15 +1,18 @@
 package rtc_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -215,4 +218,28 @@ func TestClientsBehindAProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	rtctest.Wait(t, x.Connected(), "connection")
+}
+
+// TestLogBeforeTheEnd: the line of a Session's end is written when its place is
+// given back, so nothing is logged after Registry.Run has returned.
+func TestLogBeforeTheEnd(t *testing.T) {
+	lines := &slowLog{}
+	h := open(t, rtc.Config{}, rtc.RegistryConfig{Logger: slog.New(slog.NewTextHandler(lines, nil))})
+	x := remote(t, rtctest.Options{})
+	x.Post(t, h.server.URL+"/whip/return")
+	rtctest.Wait(t, (<-h.sessions).Done(), "end")
+	if !lines.ended.Load() {
+		t.Error("the session is done and its end not logged")
+	}
+}
+
+// slowLog takes its time to write.
+type slowLog struct{ ended atomic.Bool }
+
+func (l *slowLog) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("session ended")) {
+		time.Sleep(100 * time.Millisecond)
+		l.ended.Store(true)
+	}
+	return len(b), nil
 }
