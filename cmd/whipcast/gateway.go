@@ -85,6 +85,12 @@ func (g *gateway) listen(ctx context.Context) error {
 		return err
 	}
 	g.engine, err = rtc.New(rtc.Config{Address: g.config.Media.Address, PublicIPs: g.config.Media.PublicIPs, Logger: g.log})
+	if errors.Is(err, rtc.ErrPublicIPs) {
+		return &configs.Error{
+			Key: "media.public_ips", Value: fmt.Sprint(g.config.Media.PublicIPs), Cause: err.Error(),
+			Remedy: "remove the address, or bind one of its family by media.address",
+		}
+	}
 	if err != nil {
 		return bindError("media.address", g.config.Media.Address, err)
 	}

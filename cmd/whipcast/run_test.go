@@ -168,6 +168,15 @@ func TestForeignAddress(t *testing.T) {
 	}
 }
 
+func TestPublicIPOfAnotherFamily(t *testing.T) {
+	var logs bytes.Buffer
+	err := run(t.Context(), []string{"serve", "--media.public_ips", "2001:db8::9"}, stdio{out: &logs, err: &logs}, settings(t))
+	want := `media.public_ips = "[2001:db8::9]": 2001:db8::9 cannot be advertised: no local address of that family is bound; remove the address, or bind one of its family by media.address`
+	if err == nil || err.Error() != want {
+		t.Errorf("error:\n got %v\nwant %s", err, want)
+	}
+}
+
 // TestBindErrors: whatever the system says, it is one line with a remedy.
 func TestBindErrors(t *testing.T) {
 	for _, tt := range []struct {

@@ -37,7 +37,7 @@ func plan(bind netip.Addr, local, public []netip.Addr, source func(netip.Addr) n
 		if !slices.Contains(usable, at) {
 			i := slices.IndexFunc(usable, func(a netip.Addr) bool { return a.Is4() == p.Is4() })
 			if i < 0 {
-				return nil, fmt.Errorf("media.public_ips has %s, but no local address of that family is bound", p)
+				return nil, fmt.Errorf("%s %w: no local address of that family is bound", p, ErrPublicIPs)
 			}
 			at = usable[i]
 		}

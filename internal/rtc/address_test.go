@@ -55,6 +55,9 @@ func TestPlan(t *testing.T) {
 		}
 		if err != nil {
 			got = []string{"error"}
+			if errors.Is(err, ErrPublicIPs) != (tt.public != "") {
+				t.Errorf("%s: %v", tt.name, err)
+			}
 		}
 		if strings.Join(got, " ") != tt.want {
 			t.Errorf("%s: got %s (%v), want %s", tt.name, got, err, tt.want)

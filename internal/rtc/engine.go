@@ -70,7 +70,7 @@ func (e *Engine) checked(candidates []string) []string {
 }
 
 // New opens the sockets. Close them by Close, after all Sessions have ended.
-// The error names media.address or media.public_ips.
+// The error is ErrPublicIPs, or one of Config.Address.
 func New(cfg Config) (*Engine, error) {
 	if cfg.ReceiveBuffer <= 0 {
 		cfg.ReceiveBuffer = receiveBuffer
@@ -251,7 +251,7 @@ func (e *Engine) settings(cfg Config) error {
 	})
 	if len(cfg.PublicIPs) > 0 {
 		if err := s.SetICEAddressRewriteRules(rewrites(e.bindings)...); err != nil {
-			return fmt.Errorf("advertise media.public_ips: %w", err)
+			return fmt.Errorf("%w: %w", ErrPublicIPs, err)
 		}
 	}
 	s.SetICETimeouts(iceDisconnected, iceFailed, iceKeepalive)

@@ -28,6 +28,9 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
+// ErrPublicIPs says that Config.PublicIPs does not fit this machine.
+var ErrPublicIPs = errors.New("cannot be advertised")
+
 // Reasons for which a Session ends. What run returned is one, too.
 var (
 	// ErrDeleted says that the other side asked for the end by DELETE.
