@@ -1,10 +1,13 @@
 package rtc
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 )
 
 // binding is a local address with a socket, and what it is advertised as.
@@ -88,6 +91,22 @@ func localAddresses() ([]netip.Addr, error) {
 		}
 	}
 	return found, nil
+}
+
+// bindable leaves out the addresses that cannot be bound now: an interface has
+// its IPv6 addresses before the network said that they are free (RFC 4862 §5.4).
+func bindable(local []netip.Addr, log *slog.Logger) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(local), func(a netip.Addr) bool {
+		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
+		if err == nil {
+			_ = conn.Close() // never used
+		}
+		unusable := errors.Is(err, syscall.EADDRNOTAVAIL)
+		if unusable {
+			log.Warn("address is not usable yet and left out until the next start", "address", a)
+		}
+		return unusable
+	})
 }
 
 // sourceOf returns the local address from which packets to an address leave.

@@ -3,6 +3,7 @@ package rtc
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -93,6 +94,14 @@ func TestChecked(t *testing.T) {
 	const private, public = "1 1 udp 1 10.0.0.1 5000 typ host", "2 1 udp 1 8.8.8.8 5000 typ srflx"
 	if got := e.checked([]string{private, public}); !slices.Equal(got, []string{public}) {
 		t.Errorf("checked %q", got)
+	}
+}
+
+// TestBindable: an address that cannot be bound yet does not end the start.
+func TestBindable(t *testing.T) {
+	got := bindable(addrs("192.0.2.99 127.0.0.1"), slog.New(slog.DiscardHandler))
+	if want := addrs("127.0.0.1"); !slices.Equal(got, want) {
+		t.Errorf("bindable %v, want %v", got, want)
 	}
 }
 

@@ -86,6 +86,9 @@ func New(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !bind.IsValid() || bind.IsUnspecified() {
+		local = bindable(local, cfg.Logger)
+	}
 	e := &Engine{}
 	if e.bindings, err = plan(bind, local, cfg.PublicIPs, sourceOf); err != nil {
 		return nil, err
