@@ -1,9 +1,11 @@
 package testsource
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/pion/rtp"
@@ -43,6 +45,7 @@ type player struct {
 	out    outlet
 	h264   codecs.H264Payloader
 	packet rtp.Packet
+	padTo  int // bytes of a picture at least
 	// RTP numbers begin anywhere (RFC 3550 §5.1).
 	sequence [kinds]uint16
 	base     [kinds]uint32
@@ -97,7 +100,7 @@ func (p *player) run(ctx context.Context) error {
 func (p *player) send(u testclip.Unit) error {
 	k, payloads := audio, [][]byte{u.Data}
 	if u.Video {
-		k, payloads = video, p.h264.Payload(maxPayload, u.Data)
+		k, payloads = video, p.h264.Payload(maxPayload, p.pad(u.Data))
 	}
 	for i, payload := range payloads {
 		p.packet = rtp.Packet{
@@ -115,6 +118,14 @@ func (p *player) send(u testclip.Unit) error {
 		}
 	}
 	return nil
+}
+
+// pad lengthens a picture's last slice.
+func (p *player) pad(picture []byte) []byte {
+	if missing := p.padTo - len(picture); missing > 0 {
+		return append(slices.Clip(picture), bytes.Repeat([]byte{0x55}, missing)...)
+	}
+	return picture
 }
 
 // reports tells both tracks' clocks at one instant of one clock (RFC 3550

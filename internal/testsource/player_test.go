@@ -141,3 +141,18 @@ func TestNTPTime(t *testing.T) {
 		t.Errorf("ntpTime = %#x, want %#x", got, want)
 	}
 }
+
+func TestPicturesArePadded(t *testing.T) {
+	var out recorder
+	p := newPlayer(newLoop(t), &out)
+	p.padTo = 10_000
+	u := p.loop.Next()
+	before := len(u.Data)
+	if got := len(p.pad(u.Data)); got != max(before, 10_000) || len(u.Data) != before {
+		t.Errorf("a picture of %d bytes became %d", before, got)
+	}
+	p.padTo = 0
+	if got := len(p.pad(u.Data)); got != before {
+		t.Errorf("without padding a picture of %d bytes became %d", before, got)
+	}
+}

@@ -27,6 +27,9 @@ type Config struct {
 	// Certificate is the one (DER) that an https server must show, for servers
 	// whose certificate has another name. nil: the usual checks.
 	Certificate []byte
+	// PictureBytes, for load tests: pictures are padded to so many bytes at least.
+	// What is padded cannot be decoded any more, but is packaged and sent.
+	PictureBytes int
 }
 
 const (
@@ -114,7 +117,9 @@ func (p *publisher) once(ctx context.Context) error {
 		return err
 	}
 	p.config.Say(fmt.Sprintf("publishing %dx%d H264 and Opus to %s", testclip.Width, testclip.Height, p.target.Redacted()))
-	return newPlayer(p.clip.Loop(), l).run(ctx)
+	source := newPlayer(p.clip.Loop(), l)
+	source.padTo = p.config.PictureBytes
+	return source.run(ctx)
 }
 
 // sleep waits for d or the end of ctx.
