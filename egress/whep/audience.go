@@ -15,7 +15,7 @@ type audience struct {
 	stream  *stream.Stream
 	cfg     *Config
 	metrics *Metrics
-	start   func(ctx context.Context, run func(ctx context.Context)) error
+	start   func(run func(ctx context.Context)) error
 
 	mu      sync.Mutex
 	viewers []session // below mu, as all that follows
@@ -26,7 +26,7 @@ type audience struct {
 	empty   bool               // the last viewer has left
 }
 
-func newAudience(s *stream.Stream, cfg *Config, start func(context.Context, func(context.Context)) error) *audience {
+func newAudience(s *stream.Stream, cfg *Config, start func(func(context.Context)) error) *audience {
 	a := &audience{
 		stream:  s,
 		cfg:     cfg,
@@ -124,7 +124,7 @@ func (a *audience) end(reason error) {
 }
 
 // join puts a track on the lane that has room, or starts one.
-func (a *audience) join(ctx context.Context, t *track) (*lane, error) {
+func (a *audience) join(t *track) (*lane, error) {
 	a.mu.Lock()
 	l := a.room(t.kind)
 	fresh := l == nil
@@ -135,7 +135,7 @@ func (a *audience) join(ctx context.Context, t *track) (*lane, error) {
 	l.add(t)
 	a.mu.Unlock()
 	if fresh {
-		if err := a.start(ctx, l.run); err != nil {
+		if err := a.start(l.run); err != nil {
 			a.leave(l, t)
 			return nil, err
 		}

@@ -155,7 +155,7 @@ func newTheatre(t testing.TB, s *stream.Stream, cfg Config) *theatre {
 	th := &theatre{t: t}
 	ctx, cancel := context.WithCancel(context.Background())
 	th.cancel = cancel
-	th.audience = newAudience(s, &cfg, func(_ context.Context, run func(context.Context)) error {
+	th.audience = newAudience(s, &cfg, func(run func(context.Context)) error {
 		th.wg.Go(func() { run(ctx) })
 		return nil
 	})
@@ -166,6 +166,37 @@ func newTheatre(t testing.TB, s *stream.Stream, cfg Config) *theatre {
 func (th *theatre) close() {
 	th.cancel()
 	th.wg.Wait()
+}
+
+// TestStart: what is to run waits for Run and runs in it; after Run it fails.
+// No viewer's context can keep a lane that others are on from running.
+func TestStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{starts: make(chan func(context.Context)), stopped: make(chan struct{})}
+		ran := make(chan context.Context, 1)
+		started := make(chan error, 1)
+		go func() { started <- s.start(func(ctx context.Context) { ran <- ctx; <-ctx.Done() }) }()
+		synctest.Wait()
+		if len(started) != 0 || len(ran) != 0 {
+			t.Fatal("started before Run")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		if err := <-started; err != nil {
+			t.Fatal(err)
+		}
+		if life := <-ran; life.Err() != nil || len(ended) != 0 {
+			t.Error("the lane's context is not Run's")
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if err := s.start(func(context.Context) { t.Error("run after Run") }); !errors.Is(err, errStopped) {
+			t.Errorf("start after Run: %v", err)
+		}
+	})
 }
 
 // seat makes a viewer of one kind, and lets it join.
@@ -182,7 +213,7 @@ func (th *theatre) seat(kind rtc.Kind) (*track, *screen, *lane) {
 		t.place(sub, layer)
 		t.burst(th.t.Context())
 	}
-	l, err := th.join(th.t.Context(), t)
+	l, err := th.join(t)
 	if err != nil {
 		th.t.Fatal(err)
 	}

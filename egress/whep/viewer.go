@@ -42,7 +42,7 @@ func (v *viewer) run(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	a, err := v.server.enter(ctx, v)
+	a, err := v.server.enter(v)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (v *viewer) run(ctx context.Context) error {
 			t.place(sub, layer)
 			t.burst(ctx)
 		}
-		l, err := a.join(ctx, t)
+		l, err := a.join(t)
 		if err != nil {
 			return err
 		}

@@ -126,15 +126,14 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// start lets Run run a goroutine. ctx bounds the wait only.
-func (s *Server) start(ctx context.Context, run func(ctx context.Context)) error {
+// start lets Run run a goroutine. It fails only when Run has returned: what one
+// viewer starts serves others, too, also when that viewer leaves meanwhile.
+func (s *Server) start(run func(ctx context.Context)) error {
 	select {
 	case s.starts <- run:
 		return nil
 	case <-s.stopped:
 		return errStopped
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 
@@ -194,10 +193,10 @@ func tracks(o *rtc.Offer, sources []*stream.Source, streamID string, m *Metrics)
 }
 
 // enter puts a connected viewer into the audience of its Stream.
-func (s *Server) enter(ctx context.Context, v *viewer) (*audience, error) {
+func (s *Server) enter(v *viewer) (*audience, error) {
 	a, fresh := s.admit(v)
 	if fresh {
-		if err := s.start(ctx, a.run); err != nil {
+		if err := s.start(a.run); err != nil {
 			s.exit(a, v)
 			return nil, err
 		}
