@@ -94,7 +94,7 @@ func (g *Registry) Counts() (all, pending int) {
 // be started or discarded. The error is a problem.Problem: 503 over the limits,
 // 422 if Pion does not take the offer. It leaves nothing behind when it fails.
 func (g *Registry) Open(ctx context.Context, o Opening) (*Session, error) {
-	if err := g.take(); err != nil {
+	if err := g.take(o.Direction); err != nil {
 		return nil, err
 	}
 	x, err := g.prepare(ctx, o)
@@ -139,17 +139,23 @@ func (g *Registry) prepare(ctx context.Context, o Opening) (*Session, error) {
 	return x, nil
 }
 
-// take reserves a place for a Session.
-func (g *Registry) take() error {
+// take reserves a place for a Session. A tenth of all places is not for viewers:
+// a publisher who reconnects must not find the house full of his own audience.
+func (g *Registry) take(d Direction) error {
+	sessions, pending := g.cfg.MaxSessions, g.cfg.MaxPending
+	if d == Send {
+		sessions -= sessions / 10
+		pending -= pending / 10
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	busy := problem.Problem{Status: http.StatusServiceUnavailable, RetryAfter: 5 * time.Second}
 	switch {
 	case g.closed:
 		busy.Title, busy.Detail = "Gateway stops", "the gateway is shutting down: try again when it is back"
-	case g.open >= g.cfg.MaxSessions:
+	case g.open >= sessions:
 		busy.Title, busy.Detail = "Too many sessions", "the gateway has as many sessions as it may: try again later"
-	case g.pending >= g.cfg.MaxPending:
+	case g.pending >= pending:
 		busy.Title, busy.Detail = "Too many pending sessions", "too many sessions are being set up: try again in a few seconds"
 	default:
 		g.open++

@@ -87,8 +87,8 @@ type ICEServer struct {
 // RegistryConfig of a Registry. The zero value works and lets everybody in.
 type RegistryConfig struct {
 	Publish, Watch Authorize     // nil: everybody may, as principal ""
-	MaxSessions    int           // default 4,000
-	MaxPending     int           // sessions not connected yet, default 500
+	MaxSessions    int           // default 4,000; a tenth of it is not for viewers
+	MaxPending     int           // sessions not connected yet, default 500; as MaxSessions
 	PendingTimeout time.Duration // from POST to connected, default 15 s
 	PostRate       float64       // POSTs a second from one address, default 10
 	PostBurst      int           // POSTs at once from one address, default 100
