@@ -279,6 +279,7 @@ func (p *resource) add(f fragment) []string {
 // W54–W61).
 func (x *Session) restart(ctx context.Context, f fragment) (string, error) {
 	p := x.patch
+	former := p.ice
 	p.ice = remote{creds: f.creds, taken: min(p.ice.taken, maxCandidates/2)} // W55: the old ones are replaced
 	candidates := x.registry.engine.checked(p.add(f))
 	p.ice.ended = f.end
@@ -287,6 +288,7 @@ func (x *Session) restart(ctx context.Context, f fragment) (string, error) {
 		answer, err = restartFragment(answer)
 	}
 	if err != nil {
+		p.ice = former // W58: it goes on
 		x.log.Warn("restart ICE", "error", err)
 		return "", problem.Problem{
 			Status: http.StatusInternalServerError, Title: "ICE restart failed",
