@@ -7,19 +7,30 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // version is set by the build: -ldflags "-X main.version=v1.2.3".
 var version string
 
 func main() {
-	// The first signal ends the gateway in good order; from then on a second one
-	// kills the process, as it does by default.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	ctx, stop := untilSignal(context.Background())
 	err := run(ctx, os.Args[1:], stdio{out: os.Stdout, err: os.Stderr}, os.Environ())
 	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "whipcast:", err)
 	}
+	stop()
 	os.Exit(exitCode(err))
+}
+
+// sameSignal is how long after the first signal others mean the same: timeout(1)
+// and some shells send one to the process and one to its group.
+const sameSignal = 500 * time.Millisecond
+
+// untilSignal returns a context that the first signal ends, for a stop in good
+// order. A later signal kills the process, as it does by default.
+func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, func() { time.AfterFunc(sameSignal, stop) })
+	return ctx, stop
 }

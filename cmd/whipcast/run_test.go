@@ -138,6 +138,24 @@ func TestCommandLine(t *testing.T) {
 
 // TestPortInUse: each of the three ports, when taken, ends the start with one
 // line that names key, value and remedy.
+// TestSignalsThatComeTwice: the second half of a pair does not kill what the
+// first one ends in good order.
+func TestSignalsThatComeTwice(t *testing.T) {
+	ctx, stop := untilSignal(t.Context())
+	defer stop()
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := self.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		<-ctx.Done()
+		time.Sleep(20 * time.Millisecond) // a signal that kills does so now
+	}
+}
+
 func TestPortInUse(t *testing.T) {
 	for _, key := range []string{"http.address", "admin.address", "media.address"} {
 		t.Run(key, func(t *testing.T) {
