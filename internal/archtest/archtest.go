@@ -1,6 +1,6 @@
 // Package archtest holds the project to its import table: who may import whom.
 //
-// The table is the design of ARCHITECTURE.md as code. A package that is not in
+// The table is that of ARCHITECTURE.md as code; a test keeps them equal. A package that is not in
 // it fails the test, so that a new one gets its place on purpose.
 package archtest
 
@@ -19,12 +19,11 @@ type Rule struct {
 func Rules() []Rule {
 	return []Rule{
 		{"stream", []string{"internal/watch"}},
-		{"storage/memory", []string{"storage", "internal/watch"}},
 		{"storage/*", []string{"storage"}},
 		{"storage", nil},
 		{"packager/au", nil},
 		{"packager/fmp4", []string{"packager/au"}},
-		{"packager/hls", []string{"packager/au"}},
+		{"packager/hls", nil},
 		{"packager/aac", nil},
 		{"packager", []string{"stream", "storage", "packager/*"}},
 		{"internal/watch", nil},
@@ -34,12 +33,12 @@ func Rules() []Rule {
 		{"internal/testclip", nil},
 		{"internal/testsource", []string{"internal/testclip"}},
 		{"internal/rtc", []string{"internal/problem"}},
-		{"internal/rtc/rtctest", []string{"internal/rtc", "internal/problem"}},
+		{"internal/rtc/rtctest", []string{"internal/rtc"}},
 		{"ingest/whip", []string{"stream", "internal/rtc", "internal/problem"}},
 		{"egress/whep", []string{"stream", "internal/rtc", "internal/problem"}},
 		{"egress/hls", []string{"storage", "internal/problem"}},
 		{"web", []string{"internal/problem"}},
-		{"api", []string{"stream", "stage", "web", "internal/problem"}},
+		{"api", []string{"stream", "internal/problem"}},
 		{"configs", nil},
 		{"cmd/*", []string{"*"}},
 		{"internal/e2e", []string{"*"}},

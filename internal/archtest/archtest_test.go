@@ -1,10 +1,13 @@
 package archtest_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -73,6 +76,53 @@ func TestImportTable(t *testing.T) {
 				t.Errorf("%s imports %s; the table allows %v", name, other, archtest.Rules()[i].May)
 			}
 		}
+	}
+}
+
+// TestDocument: the code map of ARCHITECTURE.md names every package, with what it
+// may import.
+func TestDocument(t *testing.T) {
+	text, err := os.ReadFile("../../ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ = bytes.Cut(text, []byte("## Code map"))
+	text, _, _ = bytes.Cut(text, []byte("\n## "))
+	quoted := regexp.MustCompile("`([^`]+)`")
+	words := func(cell string) []string {
+		var all []string
+		for _, m := range quoted.FindAllStringSubmatch(cell, -1) {
+			all = append(all, m[1])
+		}
+		slices.Sort(all)
+		return all
+	}
+	documented := map[string][]string{}
+	for line := range strings.SplitSeq(string(text), "\n") {
+		if cells := strings.Split(line, "|"); len(cells) == 5 {
+			may := words(cells[3])
+			if strings.TrimSpace(cells[3]) == "everything" {
+				may = []string{"*"}
+			}
+			for _, name := range words(cells[1]) {
+				documented[name] = may
+			}
+		}
+	}
+	for _, p := range packages(t) {
+		name, ours := relative(p.ImportPath)
+		i := slices.IndexFunc(archtest.Rules(), func(r archtest.Rule) bool { return archtest.Match(r.Package, name) })
+		if !ours || i < 0 {
+			continue // TestImportTable says so
+		}
+		may, known := documented[name]
+		delete(documented, name)
+		if want := slices.Sorted(slices.Values(archtest.Rules()[i].May)); !known || !slices.Equal(may, want) {
+			t.Errorf("ARCHITECTURE.md: %s in the code map: %v, may import %v; the table allows %v", name, known, may, want)
+		}
+	}
+	for name := range documented {
+		t.Errorf("ARCHITECTURE.md: there is no package %s", name)
 	}
 }
 
