@@ -44,7 +44,16 @@ expose(() => ({ ...figures }))
 window.addEventListener('pagehide', () => stop?.abort())
 window.setInterval(() => void measure(), 1000)
 bind()
+preset(new URLSearchParams(location.search))
 void begin()
+
+/** A link may choose: ?size=640x360&bitrate=1500000. What is not on offer is ignored. */
+function preset(wanted: URLSearchParams): void {
+  for (const select of [find('size', HTMLSelectElement), bitrate]) {
+    const value = wanted.get(select.id)
+    if (value && [...select.options].some((option) => option.value === value)) select.value = value
+  }
+}
 
 async function begin(): Promise<void> {
   if (!window.isSecureContext || !navigator.mediaDevices) {

@@ -84,7 +84,7 @@ async function open(context, path) {
 const report = { errors: [], external: [] }
 
 async function show(context) {
-  const publisher = await open(context, `/publish/${stream}?autostart=1`)
+  const publisher = await open(context, `/publish/${stream}?autostart=1&size=640x360&bitrate=1500000`)
   const connected = await until('the publisher is connected', 20_000, async () => (await observed(publisher)).connected)
   await watchAndSit(context, connected)
   await shot(publisher, 'publish')
