@@ -29,6 +29,23 @@ func TestClockBelievesOnlyPlausibleReports(t *testing.T) { // R1, R4, R5
 			{NTP: ntp(time.Hour + time.Second), RTP: 2 * rate},
 			{NTP: ntp(time.Hour + 2*time.Second), RTP: 3 * rate},
 		}, []bool{true, false, false, true}},
+		{"jumps that contradict one another are no truth", 0, []Report{
+			{NTP: ntp(0), RTP: 0},
+			{NTP: ntp(time.Hour), RTP: rate},
+			{NTP: ntp(2 * time.Hour), RTP: 2 * rate},
+			{NTP: ntp(3 * time.Hour), RTP: 3 * rate},
+			{NTP: ntp(4 * time.Second), RTP: 4 * rate},
+		}, []bool{true, false, false, false, true}},
+		{"doubts end with a good report", 0, []Report{
+			{NTP: ntp(0), RTP: 0},
+			{NTP: ntp(time.Hour), RTP: rate},
+			{NTP: ntp(time.Hour + time.Second), RTP: 2 * rate},
+			{NTP: ntp(3 * time.Second), RTP: 3 * rate},
+			{NTP: ntp(time.Hour + 3*time.Second), RTP: 4 * rate},
+		}, []bool{true, false, false, true, false}},
+		{"50 ms of jitter in the first second", 0, []Report{
+			{NTP: ntp(0), RTP: 0}, {NTP: ntp(1050 * time.Millisecond), RTP: rate},
+		}, []bool{true, true}},
 		{"rate off by 2 % over 10 s", 0, []Report{
 			{NTP: ntp(0), RTP: 0}, {NTP: ntp(10 * time.Second), RTP: rate * 10 * 98 / 100},
 		}, []bool{true, false}},
@@ -58,5 +75,20 @@ func TestReportTime(t *testing.T) { // R1: signed difference, survives the wrap
 		if got := r.Time(rtp, 90000); got != want {
 			t.Errorf("Time(%d) = %v, want %v", rtp, got, want)
 		}
+	}
+}
+
+// TestClockFollowsThePacketsOverTheWrap: R5 what is near is judged by the newest
+// packet, also when its timestamp wrapped.
+func TestClockFollowsThePacketsOverTheWrap(t *testing.T) {
+	c := clock{rate: 90000}
+	c.saw(0xFFFFFF00)
+	c.saw(100 * 90000)
+	c.saw(99 * 90000) // late
+	if !c.accept(Report{NTP: 1 << 40, RTP: 129*90000 + 1}) || c.newest != 100*90000 {
+		t.Errorf("newest is %d", c.newest)
+	}
+	if (&clock{}).accept(Report{NTP: 1 << 40}) {
+		t.Error("a report without a clock rate")
 	}
 }
