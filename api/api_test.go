@@ -189,6 +189,9 @@ func TestAuth(t *testing.T) {
 				if p, ok := err.(problem.Problem); err != nil && (!ok || p.Status != 401 || strings.Contains(p.Detail, token)) { //nolint:errorlint // the contract says so
 					t.Errorf("%s: error %#v, want a problem with status 401", what, err)
 				}
+				if p, ok := err.(problem.Problem); ok && p.Title == "wrong token" && !strings.Contains(p.Detail, "auth.publish_token") { //nolint:errorlint // as above
+					t.Errorf("%s: %q does not say that the token may be configured", what, p.Detail)
+				}
 				// X1: the answer is the same for a stream that does not exist.
 				_, other := check.ask(r, "other")
 				if diff := cmp.Diff(err, other); diff != "" {

@@ -58,7 +58,7 @@ func (a *Auth) owner(r *http.Request) (string, error) {
 	if subtle.ConstantTimeCompare(sum[:], a.token[:]) != 1 {
 		return "", problem.Problem{
 			Status: http.StatusUnauthorized, Title: "wrong token",
-			Detail: "the publish token is in the file publish_token of the data directory",
+			Detail: "the publish token is auth.publish_token, or where that is empty in the file publish_token of the data directory",
 		}
 	}
 	return principalOwner, nil
