@@ -127,6 +127,7 @@ func TestErrors(t *testing.T) {
 		{"two documents", "data_dir: a\n---\ndata_dir: b\n", nil, `FILE:2: a second document; keep one, without ---`},
 		{"not YAML", "log:\n\tlevel: info\n", nil, `FILE:2: not YAML: found character that cannot start any token; indent by spaces and quote values that have special characters`},
 		{"not YAML at its end", "log: [\n", nil, `FILE:2: not YAML: did not find expected node content; indent by spaces and quote values that have special characters`},
+		{"unknown variable of a group", "", []string{"WHIPCAST_HTTP_PORT=1"}, `environment: unknown variable "WHIPCAST_HTTP_PORT"; http holds http.address, http.tls.certificate, http.tls.key`},
 		{"unknown variable", "", []string{"WHIPCAST_HTTP_ADDR=:1"}, `environment: unknown variable "WHIPCAST_HTTP_ADDR"; did you mean "http.address"?`},
 		{"variable", "", []string{"WHIPCAST_HTTP_ADDRESS=8080"}, `WHIPCAST_HTTP_ADDRESS: http.address = "8080": not an address; write host:port, such as :8080 or 127.0.0.1:8080`},
 		{"empty folder", "data_dir: ''\n", nil, `FILE:1: data_dir = "": empty; name a folder, such as ./data`},

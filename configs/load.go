@@ -257,9 +257,10 @@ func syntaxError(path string, err error) error {
 // suggest returns a remedy for an unknown key: the nearest one, or the group's.
 func suggest(name string) string {
 	var group []string
-	best, least := "", len(name)/2+1
+	best, least := "", len(name)/3+1
+	first, _, _ := strings.Cut(strings.ReplaceAll(name, "_", "."), ".")
 	for _, k := range Keys() {
-		if strings.HasPrefix(k, name) {
+		if strings.HasPrefix(k, first+".") {
 			group = append(group, k)
 		}
 		for _, form := range []string{k, strings.ReplaceAll(k, ".", "_"), k[strings.LastIndex(k, ".")+1:]} {
@@ -273,6 +274,8 @@ func suggest(name string) string {
 		return "it holds " + strings.Join(group, ", ")
 	case best != "":
 		return fmt.Sprintf("did you mean %q?", best)
+	case len(group) > 0:
+		return first + " holds " + strings.Join(group, ", ")
 	default:
 		return "see whipcast.yaml for all keys"
 	}
