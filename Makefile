@@ -72,7 +72,9 @@ fuzz: ## every fuzz target for FUZZTIME (default 5s)
 	@for pkg in $$($(GO) list ./...); do
 		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do
 			echo "$$pkg $$target"
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg
+			# The fuzzing engine itself may miss its deadline at the end of the time; that is no finding.
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg 2>&1 | tee fuzz.out ||
+				{ grep -q 'context deadline exceeded' fuzz.out && ! grep -q 'Failing input' fuzz.out; }
 		done
 	done
 
@@ -83,4 +85,4 @@ bench: ## all benchmarks, with allocations; COUNT=6 for benchstat
 .PHONY: clean
 clean: ## remove what was built
 	find web/dist -mindepth 1 ! -name .gitkeep -delete
-	rm -rf bin web/node_modules internal/e2e/browser/node_modules bench.out
+	rm -rf bin web/node_modules internal/e2e/browser/node_modules bench.out fuzz.out
