@@ -44,9 +44,9 @@ type Part struct {
 
 // Segment is one complete media segment.
 type Segment struct {
-	URI      string
-	Duration time.Duration
-	Gap      bool // its media was lost (specs L27)
+	URI      string        `json:"uri,omitempty"`
+	Duration time.Duration `json:"duration,omitempty"`
+	Gap      bool          `json:"gap,omitempty"` // its media was lost (specs L27)
 }
 
 // Removed is what a playlist no longer names. The files must stay for a while:
@@ -81,11 +81,26 @@ func (p Position) Last() (msn uint64, part int) {
 	return p.MSN - 1, p.LastParts - 1
 }
 
+// moment is when a segment begins.
+type moment struct {
+	at    time.Time // program date-time; zero if nothing is known of it
+	dated bool      // the text has it; else it follows from the segment before
+}
+
+// printed returns the time that the text has, if any.
+func (m moment) printed() time.Time {
+	if m.dated {
+		return printedTime(m.at)
+	}
+	return time.Time{}
+}
+
 // record is one listed, complete segment.
 type record struct {
 	Segment
+	moment
 	init          string
-	end           time.Duration // since the first segment ever
+	end           time.Duration // since the first segment that this Media had
 	discontinuity bool
 	ownMap        bool // its text has an EXT-X-MAP
 	place         place
@@ -97,6 +112,7 @@ type record struct {
 
 // opened is the segment that parts are added to.
 type opened struct {
+	moment
 	head          []byte // DISCONTINUITY, MAP, PROGRAM-DATE-TIME: before the first part (specs L23)
 	parts         []byte
 	partURIs      []string
@@ -124,6 +140,7 @@ type Media struct {
 
 	open      opened
 	lastParts int
+	lost      int // parts that the open segment had before a restart
 	// What the next segment to open begins with.
 	nextBreak bool
 	nextTime  time.Time
@@ -174,6 +191,9 @@ func (m *Media) AddPart(p Part) error {
 	if d := grains(p.Duration); d <= 0 || d > grainsUp(m.cfg.Part) {
 		return fmt.Errorf("add part %s of %v: %w", p.URI, p.Duration, ErrDuration)
 	}
+	if m.lost > 0 {
+		return fmt.Errorf("add part %s: %w", p.URI, ErrLost)
+	}
 	if err := m.start(); err != nil {
 		return fmt.Errorf("add part %s: %w", p.URI, err)
 	}
@@ -206,7 +226,7 @@ func (m *Media) start() error {
 	case m.nextInit == "":
 		return ErrNoInit
 	}
-	o := opened{started: true, discontinuity: m.nextBreak}
+	o := opened{started: true, discontinuity: m.nextBreak, moment: m.next()}
 	// The MAP is repeated after a discontinuity (specs L22).
 	o.ownMap = o.discontinuity || m.nextInit != m.init
 	if o.discontinuity {
@@ -217,27 +237,54 @@ func (m *Media) start() error {
 	if o.ownMap {
 		o.head = appendMap(o.head, m.init)
 	}
-	if !m.nextTime.IsZero() {
-		o.head = appendTime(o.head, m.nextTime)
+	if o.dated {
+		o.head = appendTime(o.head, o.at)
 	}
 	m.open = o
 	m.nextBreak, m.nextTime = false, time.Time{}
 	return nil
 }
 
+// next says when the next segment to open begins.
+func (m *Media) next() moment {
+	if !m.nextTime.IsZero() {
+		return moment{at: m.nextTime, dated: true}
+	}
+	if len(m.records) == 0 {
+		return moment{}
+	}
+	last := &m.records[len(m.records)-1]
+	if last.at.IsZero() {
+		return moment{}
+	}
+	return moment{at: last.at.Add(last.Duration)}
+}
+
 // CloseSegment completes the open segment, or adds a segment that had no parts.
 // It returns what the playlist does not name any more since the last call.
 func (m *Media) CloseSegment(s Segment) (Removed, error) {
-	if err := checkURI(s.URI); err != nil {
+	if err := m.complete(s); err != nil {
 		return Removed{}, err
+	}
+	m.age()
+	m.roll()
+	removed := m.removed
+	m.removed = Removed{}
+	return removed, nil
+}
+
+// complete makes a record of the open segment.
+func (m *Media) complete(s Segment) error {
+	if err := checkURI(s.URI); err != nil {
+		return err
 	}
 	// §4.4.3.1: the printed value counts, rounded to the nearest integer.
 	const half = int64(time.Second / grain / 2)
 	if d := grains(s.Duration); d <= 0 || (d+half)/(2*half) > m.target {
-		return Removed{}, fmt.Errorf("close segment %s of %v: %w", s.URI, s.Duration, ErrDuration)
+		return fmt.Errorf("close segment %s of %v: %w", s.URI, s.Duration, ErrDuration)
 	}
 	if err := m.start(); err != nil {
-		return Removed{}, fmt.Errorf("close segment %s: %w", s.URI, err)
+		return fmt.Errorf("close segment %s: %w", s.URI, err)
 	}
 	var tail []byte
 	if s.Gap {
@@ -251,17 +298,13 @@ func (m *Media) CloseSegment(s Segment) (Removed, error) {
 
 	m.end += s.Duration
 	m.records = append(m.records, record{
-		Segment: s, init: m.init, end: m.end,
+		Segment: s, moment: m.open.moment, init: m.init, end: m.end,
 		discontinuity: m.open.discontinuity, ownMap: m.open.ownMap,
 		head: m.open.head, parts: m.open.parts, tail: tail, partURIs: m.open.partURIs,
 	})
-	m.lastParts = len(m.open.partURIs)
-	m.open = opened{}
-	m.age()
-	m.roll()
-	removed := m.removed
-	m.removed = Removed{}
-	return removed, nil
+	m.lastParts = max(len(m.open.partURIs), m.lost)
+	m.open, m.lost = opened{}, 0
+	return nil
 }
 
 // age moves segments that end more than 3 × Target before the playlist's end
@@ -347,7 +390,7 @@ func (m *Media) SetReports(reports []Report) error {
 // End adds EXT-X-ENDLIST; nothing can follow (specs L32). The open segment must
 // have been closed.
 func (m *Media) End() error {
-	if m.open.started {
+	if m.open.started || m.lost > 0 {
 		return fmt.Errorf("end playlist: %w", ErrOpen)
 	}
 	m.ended = true

@@ -2,6 +2,7 @@ package hls
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/bluenviron/gohlslib/v2/pkg/playlist"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 )
 
@@ -37,6 +39,7 @@ type run struct {
 	named    map[string]bool
 	deltas   int
 	ended    bool
+	log      State
 }
 
 func (r *run) ok(err error) {
@@ -49,7 +52,7 @@ func (r *run) ok(err error) {
 func (r *run) step() {
 	t := r.t
 	limit := r.cfg.Target + 499*time.Millisecond
-	switch rapid.SampledFrom([]string{"part", "part", "part", "close", "close", "break", "init", "lost", "same init"}).Draw(t, "step") {
+	switch rapid.SampledFrom([]string{"part", "part", "part", "close", "close", "break", "init", "lost", "same init", "restart"}).Draw(t, "step") {
 	case "part":
 		r.part(limit)
 	case "close":
@@ -63,12 +66,63 @@ func (r *run) step() {
 		r.ok(r.media.SetInit(fmt.Sprintf("init-%d.mp4", r.inits)))
 	case "same init":
 		r.ok(r.media.SetInit(fmt.Sprintf("init-%d.mp4", max(r.inits-rapid.IntRange(0, 1).Draw(t, "back"), 0))))
+	case "restart":
+		r.restart(limit)
 	case "lost":
 		if r.parts == 0 {
 			r.media.SetTime(time.Unix(1_800_000_000, 0).Add(r.now))
 			r.closeAs(Segment{Duration: r.cfg.Target, Gap: true})
 		}
 	}
+}
+
+// restart goes on with what was saved: a log, or all at once. The last part may
+// not have been saved, but its time.
+func (r *run) restart(limit time.Duration) {
+	t := r.t
+	if rapid.Bool().Draw(t, "log") {
+		r.save(r.log.Next)
+	} else {
+		r.log = State{}
+		r.save(0)
+	}
+	init := r.media.nextInit
+	m, err := Restore(r.cfg, r.log)
+	r.ok(err)
+	before := r.media
+	r.media = m
+	if got, want := m.Position(), before.Position(); got.MSN != want.MSN || got.LastParts != want.LastParts {
+		t.Fatalf("L18: position %+v after a restart, before it %+v", got, want)
+	}
+	full, _ := m.LowLatency()
+	p := parse(t, full)
+	for _, s := range p.segments {
+		if len(s.parts) > 0 {
+			t.Fatalf("segment %d has parts after a restart", s.msn)
+		}
+	}
+	if r.parts > 0 {
+		if err := m.AddPart(Part{URI: "p", Duration: grain}); !errors.Is(err, ErrLost) {
+			t.Fatalf("a part after those that are gone: %v", err)
+		}
+		r.closeAs(Segment{Duration: min(r.parts, limit), Gap: true})
+	}
+	was, kept := parse(t, before.Plain()).segments, parse(t, m.Plain()).segments
+	gone := int(m.first - before.first)
+	if diff := cmp.Diff(was[gone:], kept[:len(was)-gone], cmp.AllowUnexported(listed{}), cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("L35: changed by a restart (-was +is):\n%s", diff)
+	}
+	m.Discontinuity()
+	r.ok(m.SetInit(init))
+}
+
+// save appends to the log what came since.
+func (r *run) save(since uint64) {
+	text, err := json.Marshal(r.media.Since(since))
+	r.ok(err)
+	var read State
+	r.ok(json.Unmarshal(text, &read))
+	r.ok(r.log.Append(read))
 }
 
 func (r *run) part(limit time.Duration) {

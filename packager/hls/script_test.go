@@ -2,6 +2,7 @@ package hls
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -60,6 +61,8 @@ func TestScripts(t *testing.T) {
 // script is the state of one: the playlist, or the rows of a multivariant one.
 type script struct {
 	media    *Media
+	cfg      Config
+	saved    State
 	reports  []Report
 	variants []Variant
 	audio    []Rendition
@@ -95,10 +98,11 @@ func duration(s string) time.Duration {
 func (s *script) command(name string, args []string, flags map[string]string, out *strings.Builder) error {
 	switch name {
 	case "config":
-		s.media = NewMedia(Config{
+		s.cfg = Config{
 			Target: duration(flags["target"]), Part: duration(flags["part"]),
 			Window: duration(flags["window"]), Skip: slices.Contains(args, "skip"),
-		})
+		}
+		s.media = NewMedia(s.cfg)
 	case "init":
 		return s.media.SetInit(args[0])
 	case "break":
@@ -136,10 +140,48 @@ func (s *script) command(name string, args []string, flags map[string]string, ou
 		out.Write(bytes.Join(delta, nil))
 	case "plain":
 		out.Write(bytes.Join(s.media.Plain(), nil))
+	case "save":
+		return s.save(args, out)
+	case "restore":
+		return s.restore(args)
+	case "forget":
+		s.saved = State{}
 	default:
 		return s.multivariant(name, args, flags, out)
 	}
 	return nil
+}
+
+// save keeps the state, or what is new since segment args[0], and prints it.
+func (s *script) save(args []string, out *strings.Builder) error {
+	since := uint64(0)
+	if len(args) > 0 {
+		since, _ = strconv.ParseUint(args[0], 10, 64)
+	}
+	text, err := json.Marshal(s.media.Since(since))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s\n", strings.ReplaceAll(string(text), `{"uri`, "\n  {\"uri"))
+	var read State
+	if err := json.Unmarshal(text, &read); err != nil {
+		return err
+	}
+	return s.saved.Append(read)
+}
+
+// restore begins anew with what was saved; segments of these URIs are gone.
+func (s *script) restore(gone []string) error {
+	state := s.saved
+	for i := range state.Segments {
+		l := &state.Segments[i]
+		l.Gap = l.Gap || slices.Contains(gone, l.URI)
+	}
+	m, err := Restore(s.cfg, state)
+	if err == nil {
+		s.media = m
+	}
+	return err
 }
 
 func (s *script) close(segment Segment, out *strings.Builder) error {
