@@ -150,6 +150,9 @@ type Media struct {
 	inits   map[string]int // how many listed segments need an init
 	removed Removed
 
+	dates dates
+	dated int // listed segments, the open one included, with a program date-time
+
 	hint, hintMap string
 	reports       []Report
 	ended         bool
@@ -238,6 +241,7 @@ func (m *Media) start() error {
 		o.head = appendMap(o.head, m.init)
 	}
 	if o.dated {
+		m.dated++
 		o.head = appendTime(o.head, o.at)
 	}
 	m.open = o
@@ -268,6 +272,7 @@ func (m *Media) CloseSegment(s Segment) (Removed, error) {
 	}
 	m.age()
 	m.roll()
+	m.expire()
 	removed := m.removed
 	m.removed = Removed{}
 	return removed, nil
@@ -343,6 +348,9 @@ func (m *Media) roll() {
 		m.old--
 		m.skip = max(m.skip-1, 0)
 		m.first++
+		if r.dated {
+			m.dated--
+		}
 		if r.discontinuity {
 			m.discontinuity++
 		}

@@ -26,6 +26,8 @@ type parsed struct {
 	first         uint64
 	discontinuity uint64
 	skipped       int
+	removed       []string // RECENTLY-REMOVED-DATERANGES; nil without the attribute
+	ranges        []string // EXT-X-DATERANGE lines
 	segments      []listed // the last may be open
 	end           []string // hints, reports, ENDLIST
 	body          []string // all lines of segments
@@ -85,7 +87,17 @@ func parse(t failer, pieces [][]byte) parsed {
 			continue
 		case "#EXT-X-SKIP":
 			_, n, _ := strings.Cut(line, "SKIPPED-SEGMENTS=")
+			n, removed, found := strings.Cut(n, ",RECENTLY-REMOVED-DATERANGES=")
 			p.skipped, _ = strconv.Atoi(n)
+			if found {
+				p.removed = strings.Split(strings.Trim(removed, `"`), "\t")
+			}
+			continue
+		case "#EXT-X-DATERANGE":
+			if inBody {
+				t.Fatalf("%q follows a segment's tags", line)
+			}
+			p.ranges = append(p.ranges, line)
 			continue
 		case "#EXT-X-PRELOAD-HINT", "#EXT-X-RENDITION-REPORT", "#EXT-X-ENDLIST":
 			p.end = append(p.end, line)

@@ -40,6 +40,8 @@ type run struct {
 	deltas   int
 	ended    bool
 	log      State
+	ranges   int
+	gone     map[string]bool // IDs of date ranges
 }
 
 func (r *run) ok(err error) {
@@ -52,7 +54,7 @@ func (r *run) ok(err error) {
 func (r *run) step() {
 	t := r.t
 	limit := r.cfg.Target + 499*time.Millisecond
-	switch rapid.SampledFrom([]string{"part", "part", "part", "close", "close", "break", "init", "lost", "same init", "restart"}).Draw(t, "step") {
+	switch rapid.SampledFrom([]string{"part", "part", "part", "close", "close", "break", "init", "lost", "same init", "range", "range", "restart"}).Draw(t, "step") {
 	case "part":
 		r.part(limit)
 	case "close":
@@ -68,12 +70,132 @@ func (r *run) step() {
 		r.ok(r.media.SetInit(fmt.Sprintf("init-%d.mp4", max(r.inits-rapid.IntRange(0, 1).Draw(t, "back"), 0))))
 	case "restart":
 		r.restart(limit)
+	case "range":
+		r.dateRange()
 	case "lost":
 		if r.parts == 0 {
 			r.media.SetTime(time.Unix(1_800_000_000, 0).Add(r.now))
 			r.closeAs(Segment{Duration: r.cfg.Target, Gap: true})
 		}
 	}
+}
+
+// dateRange lists one, says more about one, or takes one back.
+func (r *run) dateRange() {
+	t := r.t
+	at := time.Unix(1_800_000_000, 0).Add(r.now + time.Duration(rapid.IntRange(-5, 10).Draw(t, "start"))*time.Second)
+	id := fmt.Sprintf("r%d", r.ranges)
+	var d DateRange
+	switch rapid.SampledFrom([]string{"marker", "out", "in", "remove"}).Draw(t, "range") {
+	case "marker":
+		r.ranges++
+		d = Marker(fmt.Sprintf("r%d", r.ranges), "", at, Attribute{Name: "X-TEST", Text: "a"})
+	case "out":
+		r.ranges++
+		d = SpliceOut(fmt.Sprintf("r%d", r.ranges), at, time.Minute, []byte{0xfc, 1})
+	case "in":
+		d = SpliceIn(id, at.Add(10*time.Second), []byte{0xfc, 2})
+	case "remove":
+		if err := r.media.RemoveDateRange(id); err != nil && !errors.Is(err, ErrDateRange) && !errors.Is(err, ErrDateRangeConflict) {
+			t.Fatal(err)
+		}
+		return
+	}
+	if err := r.media.SetDateRange(d); err != nil && !errors.Is(err, ErrDateRange) && !errors.Is(err, ErrDateRangeConflict) {
+		t.Fatal(err)
+	}
+}
+
+// checkRanges: specs L30, L31, L35. Lines stay as they are and in order; only
+// ranges whose time has passed go, or those that had not begun.
+func (r *run) checkRanges(old, cur parsed) {
+	t := r.t
+	if slices.ContainsFunc(cur.body, func(line string) bool { return strings.HasPrefix(line, "#EXT-X-PROGRAM") }) != (len(cur.body) > 0) {
+		t.Fatalf("L25: some segments have no date")
+	}
+	gone := slices.DeleteFunc(slices.Clone(old.ranges), func(line string) bool { return slices.Contains(cur.ranges, line) })
+	kept := slices.DeleteFunc(slices.Clone(old.ranges), func(line string) bool { return slices.Contains(gone, line) })
+	if len(cur.ranges) < len(kept) || !slices.Equal(kept, cur.ranges[:len(kept)]) {
+		t.Fatalf("L35: date ranges changed from %q to %q", old.ranges, cur.ranges)
+	}
+	for _, line := range gone {
+		id := attribute(line, "ID")
+		if slices.ContainsFunc(cur.ranges, func(l string) bool { return attribute(l, "ID") == id }) {
+			t.Fatalf("L31: one line of %s went, others stay", id)
+		}
+		r.gone[id] = true
+		begin, end := span(t, old.ranges, id)
+		first, last := listedDates(cur)
+		if !end.Before(first) && begin.Before(last) {
+			t.Fatalf("L31: %s from %v to %v went, but segments from %v to %v are listed", id, begin, end, first, last)
+		}
+	}
+	for _, line := range cur.ranges[len(kept):] {
+		if r.gone[attribute(line, "ID")] {
+			t.Fatalf("L31: ID used again: %s", line)
+		}
+	}
+	first, _ := listedDates(cur)
+	for _, line := range cur.ranges {
+		id := attribute(line, "ID")
+		if _, end := span(t, cur.ranges, id); end.Before(first) && cur.first > 0 {
+			t.Fatalf("L31: %s has ended at %v, the first segment begins at %v", id, end, first)
+		}
+	}
+}
+
+// attribute returns a value of a tag, without quotes.
+func attribute(line, name string) string {
+	_, rest, found := strings.Cut(line, ":"+name+"=")
+	if !found {
+		_, rest, _ = strings.Cut(line, ","+name+"=")
+	}
+	value, _, _ := strings.Cut(rest, ",")
+	return strings.Trim(value, `"`)
+}
+
+// span returns when a range begins and ends; it ends in the far future if its
+// lines do not say when.
+func span(t failer, lines []string, id string) (begin, end time.Time) {
+	t.Helper()
+	end = time.Unix(1<<40, 0)
+	for _, line := range lines {
+		if attribute(line, "ID") != id {
+			continue
+		}
+		var err error
+		if begin, err = time.Parse(time.RFC3339, attribute(line, "START-DATE")); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if s := attribute(line, "END-DATE"); s != "" {
+			if end, err = time.Parse(time.RFC3339, s); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+		}
+		if s := attribute(line, "DURATION"); s != "" {
+			end = begin.Add(time.Duration(seconds(t, s) * float64(time.Second)))
+		}
+	}
+	return begin, end
+}
+
+// quiet is for texts that were parsed before.
+type quiet struct{}
+
+func (quiet) Helper()               {}
+func (quiet) Fatalf(string, ...any) {}
+
+// listedDates returns when the first segment begins and the last one ends.
+func listedDates(p parsed) (first, last time.Time) {
+	if len(p.segments) == 0 {
+		return first, last
+	}
+	date := func(s listed) time.Time {
+		at, _ := time.Parse(time.RFC3339, strings.TrimPrefix(s.head[len(s.head)-1], "#EXT-X-PROGRAM-DATE-TIME:"))
+		return at
+	}
+	end := p.segments[len(p.segments)-1]
+	return date(p.segments[0]), date(end).Add(time.Duration(end.seconds(quiet{}) * float64(time.Second)))
 }
 
 // restart goes on with what was saved: a log, or all at once. The last part may
@@ -96,6 +218,9 @@ func (r *run) restart(limit time.Duration) {
 	}
 	full, _ := m.LowLatency()
 	p := parse(t, full)
+	if !bytes.Equal(m.dates.text, before.dates.text) {
+		t.Fatalf("L35: date ranges changed by a restart: %s%s", before.dates.text, m.dates.text)
+	}
 	for _, s := range p.segments {
 		if len(s.parts) > 0 {
 			t.Fatalf("segment %d has parts after a restart", s.msn)
@@ -192,6 +317,7 @@ func (r *run) look() {
 	checkGohlslib(t, v)
 	if len(r.versions) > 0 {
 		checkChange(t, r.versions[len(r.versions)-1].parsed, v.parsed)
+		r.checkRanges(r.versions[len(r.versions)-1].parsed, v.parsed)
 		r.checkDelta(v, delta)
 	}
 	r.versions = append(r.versions, v)
@@ -371,6 +497,9 @@ func (r *run) checkPlain(full parsed, pieces [][]byte) {
 	if !reflect.DeepEqual(want, plain.segments) {
 		t.Fatalf("S7: the kinds differ (-low latency +plain):\n%s", cmp.Diff(want, plain.segments, cmp.AllowUnexported(listed{})))
 	}
+	if !slices.Equal(plain.ranges, full.ranges) {
+		t.Fatalf("L90: date ranges %q, want %q", plain.ranges, full.ranges)
+	}
 	if plain.first != full.first || plain.discontinuity != full.discontinuity {
 		t.Fatalf("L18, L19: counters %d %d, want %d %d", plain.first, plain.discontinuity, full.first, full.discontinuity)
 	}
@@ -423,9 +552,9 @@ func checkGohlslib(t failer, v version) {
 // Whatever a packager does, each version follows from the one before by the
 // allowed edits, deltas merge, and what was handed out stays as it was.
 func TestVersions(t *testing.T) {
-	deltas := 0
+	deltas, gone := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
-		r := &run{t: t, named: map[string]bool{}}
+		r := &run{t: t, named: map[string]bool{}, gone: map[string]bool{}}
 		r.cfg = Config{
 			Target: time.Duration(rapid.IntRange(1, 4).Draw(t, "target")) * time.Second,
 			Part:   rapid.SampledFrom([]time.Duration{200 * time.Millisecond, 333_333_333, time.Second}).Draw(t, "part target"),
@@ -458,7 +587,11 @@ func TestVersions(t *testing.T) {
 			}
 		}
 		deltas += r.deltas
+		gone += len(r.gone)
 	})
+	if gone < 20 {
+		t.Errorf("only %d date ranges came and went", gone)
+	}
 	if deltas < 100 {
 		t.Errorf("only %d delta updates were tried", deltas)
 	}

@@ -97,7 +97,7 @@ func (m *Media) appendEnd(b []byte) []byte {
 	return b
 }
 
-// room is what counters, MAP, SKIP, hints and reports take at most, for the
+// room is what counters, MAP, SKIP, hints and reports take, each once, for the
 // capacity of a buffer; more only costs another allocation.
 func (m *Media) room() int {
 	n := 256 + 2*len(m.init) + len(m.hint) + len(m.hintMap)
@@ -115,22 +115,22 @@ func (m *Media) LowLatency() (full, delta [][]byte) {
 		return nil, nil
 	}
 	recent := m.records[m.old:]
-	size := len(m.header.lowLatency) + len(m.header.delta) + 2*m.room() + len(m.open.head) + len(m.open.parts)
+	size := 3*m.room() + len(m.open.head) + len(m.open.parts)
 	for i := range recent {
 		size += len(recent[i].head) + len(recent[i].parts) + len(recent[i].tail)
 	}
-	b := append(make([]byte, 0, size), m.header.lowLatency...)
-	b = m.appendCounters(b)
+	b := m.appendCounters(make([]byte, 0, size))
+	counters := len(b)
 	b = m.appendFirstMap(b)
-	header := len(b)
-	if m.cfg.Skip && m.skip > 0 && !m.ended {
-		b = append(b, m.header.delta...)
+	first := len(b)
+	skips := m.cfg.Skip && m.skip > 0 && !m.ended
+	if skips {
 		b = m.appendCounters(b)
 		b = append(b, "#EXT-X-SKIP:SKIPPED-SEGMENTS="...)
 		b = strconv.AppendInt(b, int64(m.skip), 10)
 		b = append(b, '\n')
 	}
-	skipHeader := len(b)
+	skip := len(b)
 	for i := range recent {
 		r := &recent[i]
 		b = append(append(append(b, r.head...), r.parts...), r.tail...)
@@ -138,10 +138,10 @@ func (m *Media) LowLatency() (full, delta [][]byte) {
 	b = append(append(b, m.open.head...), m.open.parts...)
 	b = m.appendEnd(b)
 
-	tail := b[skipHeader:]
-	full = m.join(b[:header:header], 0, tail)
-	if skipHeader > header {
-		delta = m.join(b[header:skipHeader:skipHeader], m.skip, tail)
+	text, tail := m.dateText(), b[skip:]
+	full = m.join(top{m.header.lowLatency, b[:counters], text, b[counters:first]}, 0, tail)
+	if skips {
+		delta = m.join(top{m.header.delta, b[first:skip], text, nil}, m.skip, tail)
 	}
 	return full, delta
 }
@@ -150,27 +150,35 @@ func (m *Media) LowLatency() (full, delta [][]byte) {
 // complete segments, and no tag of Low-Latency HLS (specs S7).
 func (m *Media) Plain() [][]byte {
 	recent := m.records[m.old:]
-	size := len(m.header.plain) + m.room()
+	size := 2 * m.room()
 	for i := range recent {
 		size += len(recent[i].head) + len(recent[i].tail)
 	}
-	b := append(make([]byte, 0, size), m.header.plain...)
-	b = m.appendCounters(b)
+	b := m.appendCounters(make([]byte, 0, size))
+	counters := len(b)
 	b = m.appendFirstMap(b)
-	header := len(b)
+	first := len(b)
 	for i := range recent {
 		b = append(append(b, recent[i].head...), recent[i].tail...)
 	}
 	if m.ended {
 		b = append(b, "#EXT-X-ENDLIST\n"...)
 	}
-	return m.join(b[:header:header], 0, b[header:])
+	return m.join(top{m.header.plain, b[:counters], m.dateText(), b[counters:first]}, 0, b[first:])
 }
 
-// join puts the history from record on between header and tail.
-func (m *Media) join(header []byte, record int, tail []byte) [][]byte {
-	pieces := make([][]byte, 0, 2+len(m.history.chunks))
-	pieces = append(pieces, header)
+// top is what precedes the first segment: the header that never changes, the
+// counters, the date ranges, the first EXT-X-MAP.
+type top [4][]byte
+
+// join puts the history from record on between top and tail.
+func (m *Media) join(t top, record int, tail []byte) [][]byte {
+	pieces := make([][]byte, 0, len(t)+len(m.history.chunks)+1)
+	for _, piece := range t {
+		if len(piece) > 0 {
+			pieces = append(pieces, slices.Clip(piece))
+		}
+	}
 	if record < m.old {
 		pieces = m.history.since(pieces, m.records[record].place)
 	}

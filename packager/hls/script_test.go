@@ -2,9 +2,12 @@ package hls
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -140,6 +143,14 @@ func (s *script) command(name string, args []string, flags map[string]string, ou
 		out.Write(bytes.Join(delta, nil))
 	case "plain":
 		out.Write(bytes.Join(s.media.Plain(), nil))
+	case "range":
+		d, err := rangeOf(args, flags)
+		if err != nil {
+			return err
+		}
+		return s.media.SetDateRange(d)
+	case "unrange":
+		return s.media.RemoveDateRange(args[0])
 	case "save":
 		return s.save(args, out)
 	case "restore":
@@ -150,6 +161,55 @@ func (s *script) command(name string, args []string, flags map[string]string, ou
 		return s.multivariant(name, args, flags, out)
 	}
 	return nil
+}
+
+// rangeOf reads a date range: its ID, and attributes by their names in the tag.
+func rangeOf(args []string, flags map[string]string) (DateRange, error) {
+	d := DateRange{ID: args[0], Class: flags["class"], EndOnNext: slices.Contains(args, "end-on-next")}
+	var err error
+	date := func(name string) (t time.Time) {
+		if flags[name] != "" {
+			var bad error
+			t, bad = time.Parse(time.RFC3339Nano, flags[name])
+			err = errors.Join(err, bad)
+		}
+		return t
+	}
+	length := func(name string) *time.Duration {
+		if flags[name] == "" {
+			return nil
+		}
+		return new(duration(flags[name]))
+	}
+	section := func(name string) []byte {
+		b, bad := hex.DecodeString(flags[name])
+		err = errors.Join(err, bad)
+		return b
+	}
+	d.Start, d.End = date("start"), date("end")
+	d.Duration, d.Planned = length("duration"), length("planned")
+	d.SpliceCommand, d.SpliceOut, d.SpliceIn = section("cmd"), section("out"), section("in")
+	for word := range strings.SplitSeq(flags["cue"], ",") {
+		if word != "" {
+			d.Cue = append(d.Cue, Cue(word))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(flags)) {
+		value := flags[name]
+		if !strings.HasPrefix(name, "X-") {
+			continue
+		}
+		a := Attribute{Name: name, Text: value}
+		if number, bad := strconv.ParseFloat(value, 64); bad == nil {
+			a = Attribute{Name: name, Number: &number}
+		} else if digits, ok := strings.CutPrefix(value, "0x"); ok {
+			a = Attribute{Name: name}
+			a.Hex, bad = hex.DecodeString(digits)
+			err = errors.Join(err, bad)
+		}
+		d.Attributes = append(d.Attributes, a)
+	}
+	return d, err
 }
 
 // save keeps the state, or what is new since segment args[0], and prints it.

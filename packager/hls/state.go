@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -44,6 +45,23 @@ type State struct {
 
 	// Segments are those before Next, oldest first.
 	Segments []Listed `json:"segments,omitempty"`
+
+	// DateRanges are what SetDateRange was given and is still listed, in that
+	// order. RemovedRanges are IDs that must not be used again (specs L31).
+	DateRanges    []StatedRange  `json:"dateRanges,omitempty"`
+	RemovedRanges []RemovedRange `json:"removedRanges,omitempty"`
+}
+
+// StatedRange is what SetDateRange was given while segment MSN was open.
+type StatedRange struct {
+	MSN uint64 `json:"msn"`
+	DateRange
+}
+
+// RemovedRange is a date range that went while segment MSN was open.
+type RemovedRange struct {
+	MSN uint64 `json:"msn"`
+	ID  string `json:"id"`
 }
 
 // Listed is a segment as the playlist lists it, without parts.
@@ -71,6 +89,7 @@ func (m *Media) Since(msn uint64) State {
 		s.Open = m.opening()
 	}
 	from := min(max(msn, m.first), p.MSN) - m.first
+	m.dates.save(&s, msn, from == 0)
 	if from == uint64(len(m.records)) {
 		return s
 	}
@@ -123,6 +142,7 @@ func (s *State) Append(newer State) error {
 	} else {
 		kept = kept[:start-begin]
 	}
+	dates, removed := s.joinDates(&newer, start)
 	kept = append(kept, newer.Segments...)
 	if newer.First > begin {
 		gone := min(newer.First-begin, uint64(len(kept)))
@@ -130,8 +150,24 @@ func (s *State) Append(newer State) error {
 		kept = kept[gone:]
 	}
 	*s = newer
-	s.Segments = kept
+	s.Segments, s.DateRanges, s.RemovedRanges = kept, dates, removed
 	return nil
+}
+
+// joinDates returns the date ranges of s and newer together. Those of newer are
+// all that came since its first segment was open.
+func (s *State) joinDates(newer *State, start uint64) ([]StatedRange, []RemovedRange) {
+	if start == newer.First { // it is whole
+		return newer.DateRanges, newer.RemovedRanges
+	}
+	gone := map[string]bool{}
+	for _, r := range newer.RemovedRanges {
+		gone[r.ID] = true
+	}
+	dates := slices.DeleteFunc(slices.Clone(s.DateRanges), func(r StatedRange) bool { return r.MSN >= start || gone[r.ID] })
+	removed := slices.DeleteFunc(slices.Clone(s.RemovedRanges), func(r RemovedRange) bool { return r.MSN >= start })
+	removed = append(removed, newer.RemovedRanges...)
+	return append(dates, newer.DateRanges...), removed[max(len(removed)-maxUsedIDs, 0):]
 }
 
 // start returns the number of the first segment in s.
@@ -212,6 +248,9 @@ func Restore(cfg Config, s State) (*Media, error) {
 		}
 	}
 	m.age()
+	if err := m.restoreDates(&s); err != nil {
+		return nil, err
+	}
 	m.lastParts, m.ended = s.LastParts, s.Ended
 	if s.Parts == 0 {
 		return m, nil

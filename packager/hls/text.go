@@ -41,10 +41,13 @@ func appendShort(b []byte, n int64) []byte {
 	return b
 }
 
+// dateForm is how dates are printed (specs L25).
+const dateForm = "2006-01-02T15:04:05.000Z"
+
 // appendTime appends an EXT-X-PROGRAM-DATE-TIME line (specs L25).
 func appendTime(b []byte, t time.Time) []byte {
 	b = append(b, "#EXT-X-PROGRAM-DATE-TIME:"...)
-	b = t.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
+	b = t.UTC().AppendFormat(b, dateForm)
 	return append(b, '\n')
 }
 

@@ -1,0 +1,393 @@
+package hls
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// dates are the date ranges of a playlist. Their text stands between the header
+// and the first segment: it is made when one comes or goes, not for every
+// version, and versions share it.
+type dates struct {
+	ranges []*dateRange
+	lines  []dateLine // in the order they came
+	text   []byte     // of all lines; never written again
+	used   []usedID   // of ranges that have gone, oldest first
+}
+
+// dateRange is what all lines with one ID say.
+type dateRange struct {
+	DateRange
+	stays bool // until it is removed: its dates do not say when it applies
+}
+
+// dateLine is one EXT-X-DATERANGE. What is known later is another line with the
+// same ID: lines that are listed do not change (specs L35).
+type dateLine struct {
+	id   string
+	text []byte
+	at   time.Duration // the playlist's end when it came
+	msn  uint64        // the open segment then
+	set  DateRange
+}
+
+// usedID is the ID of a range that has gone.
+type usedID struct {
+	id  string
+	at  time.Duration // the playlist's end when it went
+	msn uint64        // the open segment then
+}
+
+func (d *dates) find(id string) *dateRange {
+	for _, r := range d.ranges {
+		if r.ID == id {
+			return r
+		}
+	}
+	return nil
+}
+
+// end returns when r ends; ok is false while that is not known.
+func (d *dates) end(r *dateRange) (end time.Time, ok bool) {
+	switch {
+	case r.Duration != nil:
+		return printedTime(r.Start).Add(*r.Duration), true
+	case !r.End.IsZero():
+		return printedTime(r.End), true
+	case r.EndOnNext:
+		next := d.following(r)
+		if next == nil {
+			return time.Time{}, false
+		}
+		return printedTime(next.Start), true
+	case r.Class == InterstitialClass:
+		// It is due at its start, however long it takes.
+		return printedTime(r.Start), true
+	}
+	return time.Time{}, false
+}
+
+// following returns the range of the same class with the next start (§4.4.5.1).
+func (d *dates) following(r *dateRange) *dateRange {
+	var next *dateRange
+	for _, o := range d.ranges {
+		if o.Class == r.Class && o.Start.After(r.Start) && (next == nil || o.Start.Before(next.Start)) {
+			next = o
+		}
+	}
+	return next
+}
+
+// SetDateRange lists a date range, or adds attributes to the one with that ID:
+// what was said once cannot be changed, as specs L30 wants; an attribute that is
+// missing stays. Saying the same again does nothing. All renditions must get the
+// same date ranges (specs L90).
+//
+// It is listed as long as a date of it may belong to a listed segment (specs
+// L31), and only while the playlist has program date-times. One whose end is not
+// known stays until that is told; one with CuePre or CuePost until RemoveDateRange.
+//
+// Errors are ErrDateRange, ErrDateRangeConflict, ErrDateRangesFull or ErrEnded.
+func (m *Media) SetDateRange(d DateRange) error {
+	if m.ended {
+		return fmt.Errorf("set date range %s: %w", d.ID, ErrEnded)
+	}
+	if !d.Start.IsZero() && m.dates.find(d.ID) == nil {
+		fresh := dateRange{DateRange: d}
+		first, known := m.firstDate()
+		if end, ends := m.dates.end(&fresh); known && ends && end.Before(first) && !d.stays() {
+			return fmt.Errorf("set date range %s: %w: it ends before the first listed segment, %v", d.ID, ErrDateRange, first)
+		}
+	}
+	if err := m.dates.set(d.clone(), m.end+m.open.length, m.Position().MSN); err != nil {
+		return fmt.Errorf("set date range %s: %w", d.ID, err)
+	}
+	return nil
+}
+
+func (d *DateRange) stays() bool {
+	return slices.Contains(d.Cue, CuePre) || slices.Contains(d.Cue, CuePost)
+}
+
+// set adds d, which belongs to it from now on.
+func (d *dates) set(set DateRange, at time.Duration, msn uint64) error {
+	said, err := set.pairs()
+	if err != nil {
+		return err
+	}
+	r := d.find(set.ID)
+	var merged DateRange
+	if r == nil {
+		if slices.ContainsFunc(d.used, func(u usedID) bool { return u.id == set.ID }) {
+			return fmt.Errorf("%w: the ID was that of another range: use a new one", ErrDateRangeConflict)
+		}
+		merged = set
+	} else {
+		if said, err = r.news(said); err != nil || len(said) == 0 {
+			return err
+		}
+		merged = r.merge(&set)
+	}
+	if err := merged.check(); err != nil {
+		return err
+	}
+	if err := d.fits(&merged); err != nil {
+		return err
+	}
+	line := merged.line(said)
+	switch {
+	case len(line) > maxDateLine:
+		return fmt.Errorf("%w: its tag has %d bytes, the most is %d", ErrDateRange, len(line), maxDateLine)
+	case r == nil && len(d.ranges) >= MaxDateRanges || len(d.text)+len(line) > maxDateText:
+		return fmt.Errorf("%w: %d ranges with %d bytes are listed. Ranges go when they have ended: set the end of those that have none",
+			ErrDateRangesFull, len(d.ranges), len(d.text))
+	}
+	if r == nil {
+		r = new(dateRange)
+		d.ranges = append(d.ranges, r)
+	}
+	r.DateRange, r.stays = merged, merged.stays()
+	d.lines = append(d.lines, dateLine{id: set.ID, text: line, at: at, msn: msn, set: set})
+	d.print()
+	return nil
+}
+
+// news returns which of the attributes that were said now are new.
+func (r *dateRange) news(said []pair) ([]pair, error) {
+	before, err := r.pairs()
+	if err != nil {
+		return nil, err
+	}
+	var added []pair
+	for _, p := range said {
+		i := slices.IndexFunc(before, func(b pair) bool { return b.name == p.name })
+		switch {
+		case i < 0:
+			added = append(added, p)
+		case before[i].value != p.value:
+			return nil, fmt.Errorf("%w: %s was %s and cannot become %s: use a new ID", ErrDateRangeConflict, p.name, before[i].value, p.value)
+		}
+	}
+	return added, nil
+}
+
+// line returns the tag with some attributes. Those that say which range it is
+// are repeated: older players want them in every tag.
+func (d *DateRange) line(said []pair) []byte {
+	all, err := d.pairs()
+	if err != nil {
+		return nil // they were printed before
+	}
+	b := []byte("#EXT-X-DATERANGE:")
+	for _, p := range all {
+		switch p.name {
+		case "ID", "CLASS", "START-DATE":
+		default:
+			if !slices.Contains(said, p) {
+				continue
+			}
+		}
+		if b[len(b)-1] != ':' {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, p.name...), '='), p.value...)
+	}
+	return append(b, '\n')
+}
+
+// fits checks what holds among ranges of one class when one of them ends where
+// the next starts: none overlap (§4.4.5.1), and none comes between two (§6.2.1).
+func (d *dates) fits(n *DateRange) error {
+	if n.Class == "" {
+		return nil
+	}
+	fresh := &dateRange{DateRange: *n}
+	class := dates{ranges: make([]*dateRange, 0, len(d.ranges)+1)}
+	chained := n.EndOnNext
+	for _, r := range d.ranges {
+		if r.Class == n.Class && r.ID != n.ID {
+			class.ranges = append(class.ranges, r)
+			chained = chained || r.EndOnNext
+		}
+	}
+	if !chained {
+		return nil
+	}
+	others := class.ranges
+	for _, r := range others {
+		next := class.following(r)
+		if r.EndOnNext && next != nil && n.Start.After(r.Start) && n.Start.Before(next.Start) {
+			return fmt.Errorf("%w: %s ends where %s starts, nothing of class %s may start between them", ErrDateRangeConflict, r.ID, next.ID, n.Class)
+		}
+	}
+	class.ranges = append(class.ranges, fresh)
+	for _, r := range others {
+		if class.overlap(r, fresh) {
+			return fmt.Errorf("%w: it overlaps %s, of the same class %s with END-ON-NEXT", ErrDateRangeConflict, r.ID, n.Class)
+		}
+	}
+	return nil
+}
+
+// overlap reports whether two ranges have a time in common.
+func (d *dates) overlap(first, second *dateRange) bool {
+	if second.Start.Before(first.Start) {
+		first, second = second, first
+	}
+	end, known := d.end(first)
+	return second.Start.Equal(first.Start) || known && end.After(printedTime(second.Start))
+}
+
+// print makes the text anew, in memory of its own: versions keep the old one.
+func (d *dates) print() {
+	size := 0
+	for i := range d.lines {
+		size += len(d.lines[i].text)
+	}
+	d.text = make([]byte, 0, size)
+	for i := range d.lines {
+		d.text = append(d.text, d.lines[i].text...)
+	}
+}
+
+// drop removes a range with all its lines. Its ID cannot be used again.
+func (d *dates) drop(r *dateRange, at time.Duration, msn uint64) {
+	d.ranges = slices.DeleteFunc(d.ranges, func(o *dateRange) bool { return o == r })
+	d.lines = slices.DeleteFunc(d.lines, func(l dateLine) bool { return l.id == r.ID })
+	d.use(usedID{id: r.ID, at: at, msn: msn})
+}
+
+func (d *dates) use(u usedID) {
+	if len(d.used) == maxUsedIDs {
+		d.used = slices.Delete(d.used, 0, 1)
+	}
+	d.used = append(d.used, u)
+}
+
+// save adds to s what came and went since segment msn was open, or everything.
+func (d *dates) save(s *State, msn uint64, all bool) { //nolint:revive // a fact, not a mode
+	for i := range d.lines {
+		if l := &d.lines[i]; all || l.msn >= msn {
+			s.DateRanges = append(s.DateRanges, StatedRange{MSN: l.msn, DateRange: l.set})
+		}
+	}
+	for _, u := range d.used {
+		if all || u.msn >= msn {
+			s.RemovedRanges = append(s.RemovedRanges, RemovedRange{MSN: u.msn, ID: u.id})
+		}
+	}
+}
+
+// restoreDates lists what s says, and forgets none of the IDs.
+func (m *Media) restoreDates(s *State) error {
+	// When something came or went is known to the segment: it counts as its end.
+	at := func(msn, before uint64) (time.Duration, error) {
+		switch {
+		case msn > s.Next || msn < before:
+			return 0, fmt.Errorf("restore date ranges: %w: segment %d follows %d, the next is %d", ErrState, msn, before, s.Next)
+		case msn == s.Next:
+			return m.end, nil
+		case msn < s.First:
+			return 0, nil
+		}
+		return m.records[msn-s.First].end, nil
+	}
+	before := uint64(0)
+	for _, r := range s.DateRanges {
+		end, err := at(r.MSN, before)
+		if err == nil {
+			err = m.dates.set(r.clone(), end, r.MSN)
+		}
+		if err != nil {
+			return fmt.Errorf("restore date range %s: %w", r.ID, err)
+		}
+		before = r.MSN
+	}
+	before = 0
+	for _, r := range s.RemovedRanges {
+		end, err := at(r.MSN, before)
+		if err == nil && (len(r.ID) > maxDateID || m.dates.find(r.ID) != nil) {
+			err = ErrState
+		}
+		if err = errors.Join(err, checkQuoted("ID", r.ID)); err != nil {
+			return fmt.Errorf("restore removed date range %s: %w", r.ID, err)
+		}
+		m.dates.use(usedID{id: r.ID, at: end, msn: r.MSN})
+		before = r.MSN
+	}
+	return nil
+}
+
+// expire removes the ranges that have ended before the first listed segment
+// (specs L31).
+func (m *Media) expire() {
+	first, ok := m.firstDate()
+	if !ok || len(m.dates.ranges) == 0 {
+		return
+	}
+	var over []*dateRange
+	for _, r := range m.dates.ranges {
+		if end, known := m.dates.end(r); known && !r.stays && end.Before(first) {
+			over = append(over, r)
+		}
+	}
+	if len(over) == 0 {
+		return
+	}
+	for _, r := range over {
+		m.dates.drop(r, m.end+m.open.length, m.Position().MSN)
+	}
+	m.dates.print()
+}
+
+// RemoveDateRange takes back a date range that has not begun, or one that stays
+// for its CuePre or CuePost. It cannot be removed while a date of it belongs to a
+// listed segment (specs L31): the error is ErrDateRangeConflict, and
+// ErrDateRange if there is none with this ID.
+func (m *Media) RemoveDateRange(id string) error {
+	r := m.dates.find(id)
+	switch {
+	case m.ended:
+		return fmt.Errorf("remove date range %s: %w", id, ErrEnded)
+	case r == nil:
+		return fmt.Errorf("remove date range %s: %w: there is none", id, ErrDateRange)
+	}
+	first, known := m.firstDate()
+	end, ends := m.dates.end(r)
+	over := known && ends && end.Before(first)
+	if known && !over && printedTime(r.Start).Before(m.lastDate()) {
+		return fmt.Errorf("remove date range %s: %w: segments of its time are listed", id, ErrDateRangeConflict)
+	}
+	m.dates.drop(r, m.end+m.open.length, m.Position().MSN)
+	m.dates.print()
+	return nil
+}
+
+// firstDate returns the date of the first listed segment, if it is known.
+func (m *Media) firstDate() (time.Time, bool) {
+	at := m.open.at
+	if len(m.records) > 0 {
+		at = m.records[0].at
+	}
+	return printedTime(at), !at.IsZero()
+}
+
+// lastDate returns the date of the playlist's end. Some segment has one.
+func (m *Media) lastDate() time.Time {
+	if m.open.started {
+		return m.open.at.Add(m.open.length)
+	}
+	last := &m.records[len(m.records)-1]
+	return last.at.Add(last.Duration)
+}
+
+// dateText returns the date ranges as they are listed. There must be a program
+// date-time (specs L30).
+func (m *Media) dateText() []byte {
+	if m.dated == 0 {
+		return nil
+	}
+	return m.dates.text
+}
