@@ -73,7 +73,7 @@ func (s *source) frame(take func(track int, u *au.Unit)) {
 			Arrival: arrival, Timestamp: s.ts, Sequence: s.seq, Marker: i == 9, Payload: payload,
 		}, s.units[:0])
 		for j := range s.units {
-			take(leading, &s.units[j])
+			take(0, &s.units[j])
 		}
 	}
 	s.frames++
@@ -86,7 +86,7 @@ func (s *source) frame(take func(track int, u *au.Unit)) {
 			Arrival: arrival, Timestamp: s.audioTS, Sequence: s.audioSeq, Marker: true, Payload: s.opus,
 		}, s.units[:0])
 		for j := range s.units {
-			take(second, &s.units[j])
+			take(1, &s.units[j])
 		}
 		s.audioTS += 960
 	}
@@ -102,17 +102,20 @@ func BenchmarkPublisher(b *testing.B) {
 	}
 	r.out = outlet{sink: sink, log: r.log, metrics: r.metrics}
 	r.present = newPresentation(r, "show", 2*time.Second, tracks{video: true, audio: true})
-	r.present.voice = &au.Params{Codec: "Opus", SampleRate: opusRate, Channels: 2}
+	e := &epoch{videos: 1}
 	s := newSource(b)
 	begun := false
 	take := func(track int, u *au.Unit) {
 		if !begun {
 			begun = true
-			if err := r.present.begin(ctx, *u, func(int64) int64 { return 0 }); err != nil {
+			err := r.present.begin(ctx, opening{
+				first: u.DTS, at: u.Arrival, videos: 1, audio: true, sync: func(int, int64) alignment { return alignment{} },
+			})
+			if err != nil {
 				b.Fatal(err)
 			}
 		}
-		if err := r.pass(ctx, track, u); err != nil {
+		if err := r.pass(ctx, e, track, u); err != nil {
 			b.Fatal(err)
 		}
 	}

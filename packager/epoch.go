@@ -1,6 +1,7 @@
 package packager
 
 import (
+	"slices"
 	"time"
 
 	"github.com/whipcast/whipcast/packager/au"
@@ -10,18 +11,23 @@ import (
 // tracks says which kinds of media there are.
 type tracks struct{ video, audio bool }
 
+// holds reports whether a presentation of these tracks can show those of an Epoch:
+// audio that it has not is silence.
+func (t tracks) holds(e tracks) bool { return t.video == e.video && (t.audio || !e.audio) }
+
 // epoch is what is known of a publisher's Epoch.
 type epoch struct {
-	number  uint64
-	sources [2]*stream.Source // of lead and audio; lead is the audio without video
-	ended   [2]bool
+	number    uint64
+	sources   []*stream.Source // the video layers, best first, then the audio
+	videos    int              // how many of them are video
+	lead      int              // the track whose frames decide
+	onRequest bool             // key frames come on request, or there is no video
+	segment   time.Duration
+
+	feeds   []feed    // by track
 	over    time.Time // when the State said so
 	keySeen time.Time // when the newest key frame, or nothing, was there
 	keyless bool      // that there is none was said
-	observer
-	arrivals [2]arrivals
-	newest   [2]int64 // newest time of each track
-	seen     [2]bool
 
 	// What is held before the Epoch goes live.
 	held    []held
@@ -32,57 +38,79 @@ type epoch struct {
 	jumped  bool // the clock jumps in what is held: the rest is not of this time line
 }
 
+// feed is what is known of one track of an Epoch.
+type feed struct {
+	observer
+	arrivals arrivals
+	newest   int64 // time of the newest unit
+	seen     bool
+	ended    bool
+}
+
 // held is a unit of a track.
 type held struct {
 	track int
 	unit  au.Unit
 }
 
-// The tracks of an Epoch.
-const (
-	leading = 0
-	second  = 1 // the audio beside video
-)
-
-// newEpoch chooses what to package of a State: the best video layer and the
-// audio. It returns nil if there is nothing.
+// newEpoch chooses what to package of a State: the video layers and the audio. It
+// returns nil if there is nothing.
 func newEpoch(state stream.State, segment time.Duration) *epoch {
-	e := &epoch{number: state.Epoch, keySeen: time.Now()}
+	e := &epoch{number: state.Epoch, keySeen: time.Now(), onRequest: true, segment: segment}
 	var audio *stream.Source
 	for _, source := range state.Sources {
 		switch kind := source.Layer.ID.Kind; {
-		case kind == stream.Video && e.sources[leading] == nil:
-			e.sources[leading] = source
-		case kind == stream.Audio && audio == nil:
+		case kind == stream.Video:
+			e.sources = append(e.sources, source)
+			e.onRequest = e.onRequest && source.Layer.OnRequest
+		case audio == nil:
 			audio = source
 		}
 	}
-	if e.sources[leading] == nil {
-		e.sources[leading] = audio
-	} else {
-		e.sources[second] = audio
+	e.videos = len(e.sources)
+	if audio != nil {
+		e.sources = append(e.sources, audio)
 	}
-	if e.sources[leading] == nil {
+	if len(e.sources) == 0 {
 		return nil
 	}
-	e.observer = observer{segment: segment, onRequest: !e.tracks().video || e.sources[leading].Layer.OnRequest}
+	e.lead = max(e.videos-1, 0)
+	e.clear()
 	return e
+}
+
+// clear forgets all times.
+func (e *epoch) clear() {
+	e.feeds = make([]feed, len(e.sources))
+	for i := range e.feeds {
+		e.feeds[i].observer = observer{segment: e.segment, onRequest: e.onRequest}
+	}
 }
 
 // again returns an Epoch of the same publisher that begins anew: its clock
 // jumped, or the presentation is replaced.
 func (e *epoch) again() *epoch {
 	n := &epoch{
-		number: e.number, sources: e.sources, ended: e.ended, over: e.over, observer: e.observer,
-		keySeen: e.keySeen, keyless: e.keyless,
+		number: e.number, sources: e.sources, videos: e.videos, lead: e.lead, onRequest: e.onRequest, segment: e.segment,
+		over: e.over, keySeen: e.keySeen, keyless: e.keyless,
 	}
-	n.keyed, n.elapsed = false, 0
+	n.clear()
+	for i := range n.feeds {
+		n.feeds[i].ended, n.feeds[i].gop = e.feeds[i].ended, e.feeds[i].gop
+	}
 	return n
 }
 
 func (e *epoch) tracks() tracks {
-	video := e.sources[leading].Layer.ID.Kind == stream.Video
-	return tracks{video: video, audio: !video || e.sources[second] != nil}
+	return tracks{video: e.videos > 0, audio: len(e.sources) > e.videos}
+}
+
+// audio is the track of the audio beside video; -1 without.
+func (e *epoch) audio() int {
+	if e.videos > 0 && len(e.sources) > e.videos {
+		return e.videos
+	}
+	return -1
 }
 
 // track returns which track of the Epoch a Source is.
@@ -90,12 +118,8 @@ func (e *epoch) track(source *stream.Source) (int, bool) {
 	if e == nil {
 		return 0, false
 	}
-	for i, s := range e.sources {
-		if s == source && s != nil {
-			return i, true
-		}
-	}
-	return 0, false
+	i := slices.Index(e.sources, source)
+	return i, i >= 0
 }
 
 // is reports whether this is the Epoch of that number.
@@ -110,15 +134,7 @@ func (e *epoch) passes(state stream.State) {
 
 // reads reports whether a Layer is one of the Epoch's.
 func (e *epoch) reads(id stream.LayerID) bool {
-	if e == nil {
-		return false
-	}
-	for _, source := range e.sources {
-		if source != nil && source.Layer.ID == id {
-			return true
-		}
-	}
-	return false
+	return e != nil && slices.ContainsFunc(e.sources, func(s *stream.Source) bool { return s.Layer.ID == id })
 }
 
 // finished reports whether no unit of the Epoch comes any more.
@@ -126,8 +142,8 @@ func (e *epoch) finished(now time.Time) bool {
 	if e.over.IsZero() {
 		return false
 	}
-	for i, source := range e.sources {
-		if source != nil && !e.ended[i] {
+	for i := range e.feeds {
+		if !e.feeds[i].ended {
 			return now.Sub(e.over) >= lingerFor
 		}
 	}
@@ -136,50 +152,206 @@ func (e *epoch) finished(now time.Time) bool {
 
 // note remembers a unit's time, for the alignment of the tracks.
 func (e *epoch) note(track int, u *au.Unit) {
-	if track == leading && u.Key {
+	if track < max(e.videos, 1) && u.Key {
 		e.keySeen, e.keyless = time.Now(), false
 	}
-	e.newest[track], e.seen[track] = u.DTS, true
-	e.arrivals[track].add(u.DTS, e.rate(track), u.Arrival)
+	f := &e.feeds[track]
+	f.newest, f.seen = u.DTS, true
+	f.arrivals.add(u.DTS, e.rate(track), u.Arrival)
 }
 
 func (e *epoch) rate(track int) int64 {
-	if track == leading && e.tracks().video {
+	if track < e.videos {
 		return videoRate
 	}
 	return opusRate
 }
 
-// aligned reports whether the offset between the tracks is known, or was waited
-// for long enough (specs R3).
-func (e *epoch) aligned(now time.Time) bool {
-	if e.sources[second] == nil || now.Sub(e.since) >= holdFor {
-		return true
-	}
-	if !e.seen[second] {
-		return false
-	}
-	_, lead := e.sources[leading].Report()
-	_, other := e.sources[second].Report()
-	return lead && other
-}
-
-// reported aligns the tracks by their sender reports.
-func (e *epoch) reported(offset int64) (int64, bool) {
-	if e.sources[second] == nil || !e.seen[leading] || !e.seen[second] {
-		return 0, false
-	}
-	var marks [2]mark
-	for i, source := range e.sources {
-		report, ok := source.Report()
+// found returns the target duration that all layers allow, if it is known.
+func (e *epoch) found() (target time.Duration, known bool) {
+	for i := range max(e.videos, 1) {
+		f := &e.feeds[i]
+		if !f.keyed && i < e.videos {
+			continue // a layer that has not come yet
+		}
+		t, ok := f.found()
 		if !ok {
 			return 0, false
 		}
-		rate := e.rate(i)
-		marks[i] = mark{
-			ticks: e.newest[i], rate: rate,
-			at: report.Time(uint32(e.newest[i]), uint32(rate)), //nolint:gosec // RTP timestamps wrap
+		target, known = max(target, t), true
+	}
+	return target, known
+}
+
+// give ends the observation with what is known.
+func (e *epoch) give() time.Duration {
+	target := time.Duration(0)
+	for i := range max(e.videos, 1) {
+		target = max(target, e.feeds[i].give())
+	}
+	return target
+}
+
+func (e *epoch) excessive() bool { return e.feeds[e.lead].excessive() }
+
+// complete reports whether all layers are there, or were waited for long enough
+// (specs R43).
+func (e *epoch) complete(now time.Time) bool {
+	if now.Sub(e.since) >= layersFor {
+		return true
+	}
+	for i := range e.videos {
+		if !e.feeds[i].keyed {
+			return false
 		}
 	}
-	return align(marks[leading], offset, marks[second]), true
+	return true
+}
+
+// aligned reports whether the offset between video and audio is known, or was
+// waited for long enough (specs R3).
+func (e *epoch) aligned(now time.Time) bool {
+	audio := e.audio()
+	if audio < 0 || now.Sub(e.since) >= holdFor {
+		return true
+	}
+	if !e.feeds[audio].seen {
+		return false
+	}
+	_, lead := e.sources[e.lead].Report()
+	_, other := e.sources[audio].Report()
+	return lead && other
+}
+
+// alignment is how a track's times stand to those of the track that leads.
+type alignment struct {
+	offset int64 // what to add to them
+	sure   bool  // told by reports or by a common clock, not by arrival
+	// contradicts is by how much reports and arrivals disagree, if that is too much.
+	contradicts time.Duration
+}
+
+// align returns what to add to a track's times when offset is added to those of
+// the track that leads: by sender reports if both have one that can be believed,
+// else by arrival (specs R1, R3). Layers that share a clock are told by their
+// times: OBS reports the time of one layer only (specs R5, R40).
+func (e *epoch) align(track int, offset int64) alignment {
+	rate := e.rate(track)
+	byArrival := toTicks(fromTicks(offset, e.rate(e.lead)), rate)
+	f := &e.feeds[track]
+	if !f.seen || !e.feeds[e.lead].seen {
+		return alignment{offset: byArrival}
+	}
+	lead := &e.feeds[e.lead].arrivals
+	byArrival = align(lead.since(lead.zero), offset, f.arrivals.since(lead.zero))
+	if track < e.videos && abs(byArrival-offset) < toTicks(sameClock, rate) {
+		return alignment{offset: offset, sure: true}
+	}
+	byReport, ok := e.reported(track, offset)
+	if !ok {
+		return alignment{offset: byArrival}
+	}
+	if d := fromTicks(byReport-byArrival, rate).Abs(); d > distrust {
+		return alignment{offset: byArrival, contradicts: d}
+	}
+	return alignment{offset: byReport, sure: true}
+}
+
+// sameClock is how far apart the times of layers are at most that share a clock.
+const sameClock = 200 * time.Millisecond
+
+// reported aligns a track with the one that leads by their sender reports.
+func (e *epoch) reported(track int, offset int64) (int64, bool) {
+	var marks [2]mark
+	for i, t := range [2]int{e.lead, track} {
+		report, ok := e.sources[t].Report()
+		if !ok || !e.feeds[t].seen {
+			return 0, false
+		}
+		rate := e.rate(t)
+		marks[i] = mark{
+			ticks: e.feeds[t].newest, rate: rate,
+			at: report.Time(uint32(e.feeds[t].newest), uint32(rate)), //nolint:gosec // RTP timestamps wrap
+		}
+	}
+	return align(marks[0], offset, marks[1]), true
+}
+
+// start chooses the track that leads, and its first unit: the first instant at
+// which most layers have a key frame. It returns false if there is nothing to
+// begin with.
+func (e *epoch) start() (au.Unit, bool) {
+	for e.lead = max(e.videos-1, 0); e.lead > 0 && !e.feeds[e.lead].keyed; {
+		e.lead--
+	}
+	var first au.Unit
+	best := 0
+	for _, h := range e.held {
+		if h.track != e.lead || !h.unit.Key || h.unit.Restart && best > 0 {
+			continue
+		}
+		if n := e.layersAt(h.unit.DTS); n > best {
+			first, best = h.unit, n
+		}
+	}
+	return first, best > 0
+}
+
+// layersAt counts the layers that have a key frame at an instant of the track
+// that leads.
+func (e *epoch) layersAt(at int64) int {
+	n := 1
+	for track := range e.videos {
+		if track == e.lead || !e.feeds[track].seen {
+			continue
+		}
+		offset := e.align(track, 0).offset
+		if slices.ContainsFunc(e.held, func(h held) bool {
+			return h.track == track && h.unit.Key && abs(h.unit.DTS+offset-at) <= pairTicks
+		}) {
+			n++
+		}
+	}
+	return n
+}
+
+// divided reports whether the key frames of the layers are known to come at
+// different times (specs R42).
+func (e *epoch) divided() bool {
+	keys, common := 0, 0
+	for _, h := range e.held {
+		if h.track == e.lead && h.unit.Key {
+			keys++
+			common = max(common, e.layersAt(h.unit.DTS))
+		}
+	}
+	layers := 0
+	for track := range e.videos {
+		if e.feeds[track].keyed && e.feeds[track].gop > 0 {
+			layers++
+		}
+	}
+	return keys > 1 && layers > common
+}
+
+// reduce leaves the best layer alone, with what is held of it.
+func (e *epoch) reduce() {
+	kept := []int{0}
+	if audio := e.audio(); audio >= 0 {
+		kept = append(kept, audio)
+	}
+	rest := e.held[:0]
+	for _, h := range e.held {
+		if i := slices.Index(kept, h.track); i >= 0 {
+			h.track = i
+			rest = append(rest, h)
+		}
+	}
+	clear(e.held[len(rest):])
+	e.held = rest
+	for i, track := range kept {
+		e.sources[i], e.feeds[i] = e.sources[track], e.feeds[track]
+	}
+	e.sources, e.feeds = e.sources[:len(kept)], e.feeds[:len(kept)]
+	e.videos, e.lead = 1, 0
 }

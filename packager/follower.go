@@ -4,8 +4,8 @@ import "slices"
 
 // Further verbs, of a follower.
 const (
-	discard     verb = iota + breakOff + 1 // the oldest queued frame belongs to no segment
-	openSegment                            // a segment begins
+	discard     verb = iota + openEmpty + 1 // the oldest queued frame belongs to no segment
+	openSegment                             // a segment begins
 )
 
 // follower cuts a rendition into the same segments as the leading one: at the
@@ -19,25 +19,27 @@ const (
 type follower struct {
 	part int64 // PART-TARGET
 
-	queue []sound // frames not yet in a part
-	cuts  []cut   // boundaries not yet reached
-	known int64   // no boundary before this can come any more
+	queue []sound  // frames not yet in a part
+	cuts  []mirror // boundaries not yet reached
+	known int64    // no boundary before this can come any more
 
 	final bool // nothing is pushed any more
+	mute  bool // nothing is pushed for now: parts without media cover the time
 
 	open      bool
-	breaks    bool // the open segment begins with a discontinuity
+	begun     *cut // what the open segment begins with
 	segmentAt int64
 	partAt    int64
 	end       int64
 	last      int64 // length of the last frame
+	blank     int64 // length of the part to skip
 	cutAt     int64 // where the leading segment of the one that was closed last ended
 }
 
-// cut is a boundary of the leading rendition.
-type cut struct {
-	at     int64
-	breaks bool // of a segment's begin: there is a discontinuity
+// mirror is a boundary of the leading rendition in the follower's time.
+type mirror struct {
+	at int64
+	of *cut
 }
 
 // queueTicks is how much may wait for the leading rendition: more than that comes
@@ -59,16 +61,10 @@ func (f *follower) push(s sound) bool {
 	return false
 }
 
-// ends says that the leading rendition's segment ends here.
-func (f *follower) ends(at int64) {
-	f.cuts = append(f.cuts, cut{at: at})
+// turns says that the leading rendition's segment ends or begins here.
+func (f *follower) turns(at int64, c *cut) {
+	f.cuts = append(f.cuts, mirror{at: at, of: c})
 	f.reaches(at)
-}
-
-// begins says that the leading rendition's next segment begins here.
-func (f *follower) begins(c cut) {
-	f.cuts = append(f.cuts, c)
-	f.reaches(c.at)
 }
 
 // finish says that nothing more is pushed: next goes on until all is closed, and
@@ -86,48 +82,81 @@ func (f *follower) next() verb {
 	if f.open {
 		return f.nextOpen()
 	}
-	if len(f.cuts) == 0 || len(f.queue) == 0 && !f.final {
+	if len(f.cuts) == 0 {
 		return 0
 	}
 	at := f.cuts[0].at
-	if len(f.queue) > 0 {
-		if f.queue[0].at+f.queue[0].ticks/2 < at {
-			return discard
-		}
+	switch empty := len(f.queue) == 0; {
+	case empty && !f.final && !f.mute:
+		return 0
+	case empty:
+	case f.queue[0].at+f.queue[0].ticks/2 < at:
+		return discard
+	case f.queue[0].at-at <= longestTicks:
 		at = f.queue[0].at
 	}
-	f.open, f.breaks, f.segmentAt, f.partAt, f.end = true, f.cuts[0].breaks, at, at, at
+	f.open, f.begun, f.segmentAt, f.partAt, f.end = true, f.cuts[0].of, at, at, at
 	f.cuts = f.cuts[1:]
 	return openSegment
 }
 
+// longestTicks is the longest Opus packet.
+const longestTicks = opusRate * 120 / 1000
+
 func (f *follower) nextOpen() verb {
+	empty := len(f.queue) == 0
 	if len(f.cuts) > 0 {
 		limit := f.cuts[0].at
-		if f.end >= limit || len(f.queue) > 0 && f.queue[0].at >= limit || len(f.queue) == 0 && f.final {
-			if f.end > f.partAt {
-				f.partAt = f.end
-				return closePart
-			}
-			f.cuts = f.cuts[1:]
-			f.open, f.cutAt = false, limit
-			return closeSegment
+		if f.end >= limit || !empty && f.queue[0].at >= limit || empty && (f.final || f.mute) {
+			return f.finishSegment(limit)
 		}
 	}
-	if length := f.end - f.partAt; length > 0 {
-		following := f.last // as soon as another frame like the last would not fit
-		if len(f.queue) > 0 {
-			following = max(following, f.queue[0].at+f.queue[0].ticks-f.end)
-		}
-		if length+following > f.part {
-			f.partAt = f.end
-			return closePart
-		}
+	if f.full() {
+		f.partAt = f.end
+		return closePart
 	}
-	if len(f.queue) == 0 || len(f.cuts) == 0 && f.queue[0].at >= f.known {
-		return 0
+	switch {
+	case !empty && (len(f.cuts) > 0 || f.queue[0].at < f.known):
+		return keep
+	case empty && f.mute && f.known-f.end >= f.part:
+		return f.skipTo(f.end + f.part)
 	}
-	return keep
+	return 0
+}
+
+// full reports whether the open part must end: another frame like the last, or
+// the next one, does not fit, or none comes.
+func (f *follower) full() bool {
+	length := f.end - f.partAt
+	if length == 0 {
+		return false
+	}
+	if len(f.queue) == 0 {
+		return f.mute || length+f.last > f.part
+	}
+	return length+max(f.last, f.queue[0].at+f.queue[0].ticks-f.end) > f.part
+}
+
+// finishSegment ends the open part, covers what has no sound, and ends the
+// segment.
+func (f *follower) finishSegment(limit int64) verb {
+	switch {
+	case f.end > f.partAt:
+		f.partAt = f.end
+		return closePart
+	case limit-f.end > longestTicks:
+		return f.skipTo(min(limit, f.end+f.part))
+	}
+	f.cuts = f.cuts[1:]
+	f.open, f.cutAt = false, limit
+	return closeSegment
+}
+
+// skipTo covers the time up to at: the caller lists a part of blank ticks.
+func (f *follower) skipTo(at int64) verb {
+	f.blank = at - f.end
+	f.end, f.partAt = at, at
+	return skip
 }
 
 // take removes and returns the first frame of the queue, after keep or discard.

@@ -36,6 +36,8 @@ type Config struct {
 	// Grace is how long after its publisher left a presentation waits for the
 	// next one before it ends: 60 s by default.
 	Grace time.Duration
+	// Audio says which audio renditions are made: Both by default.
+	Audio Sound
 }
 
 func (c Config) withDefaults() Config {
@@ -48,6 +50,9 @@ func (c Config) withDefaults() Config {
 	c.Segment = within(c.Segment, 2*time.Second, 500*time.Millisecond, maxTarget)
 	c.Part = within(c.Part, 500*time.Millisecond, 200*time.Millisecond, c.Segment)
 	c.Window = within(c.Window, time.Minute, 3*c.Segment, 24*time.Hour)
+	if c.Audio == "" {
+		c.Audio = Both
+	}
 	c.Grace = within(c.Grace, time.Minute, 0, 24*time.Hour)
 	return c
 }

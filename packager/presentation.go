@@ -3,14 +3,12 @@ package packager
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"strconv"
 	"time"
 
 	"github.com/whipcast/whipcast/packager/au"
-	"github.com/whipcast/whipcast/packager/fmp4"
 	"github.com/whipcast/whipcast/packager/hls"
-	"github.com/whipcast/whipcast/storage"
 )
 
 const (
@@ -23,18 +21,16 @@ const (
 	stallAfter = 500 * time.Millisecond
 	// askAhead is how long before a segment is due a key frame is asked for.
 	askAhead = 100 * time.Millisecond
-	// group is the GROUP-ID of the audio renditions.
-	group = "audio"
 )
 
 // presentation is all renditions of one Stream, cut together. It is not safe for
 // concurrent use: one goroutine owns it.
 //
-//	video unit ──▶ segmenter ──▶ rendition "video"
-//	                   │ boundaries
-//	audio unit ──▶ soundtrack ──▶ follower ──▶ rendition "audio"
+//	video layer ──▶ reel "video" (segmenter that leads) ─┬─▶ rendition
+//	video layer ──▶ reel "video-2" (one that follows) ◀──┤ boundaries
+//	audio ──▶ choir ──▶ voices "aac", "audio" ◀──────────┘
 //
-// Without video the audio is the leading rendition, and there is no follower.
+// Without video the audio is the reel that leads, and a second voice follows it.
 type presentation struct {
 	cfg    Config
 	stream string
@@ -42,147 +38,247 @@ type presentation struct {
 	target time.Duration
 	out    *outlet
 	shelf  *shelf
+	log    *slog.Logger
 	time   timeline
+	base   time.Duration // where the Epoch began
 
-	lead  *rendition
-	audio *rendition // nil without audio; the same as lead without video
-	voice *au.Params // of the audio
-	cut   segmenter
-	trail *follower // of audio beside video
-	sound soundtrack
-	quiet bool // silence takes the place of the audio
+	reels   []*reel // the video layers, best first; or the audio that leads
+	lead    *reel   // decides where segments end
+	heir    *reel   // will, with its next key frame
+	voices  []*voice
+	sound   choir
+	solo    bool // there is no video
+	coded   bool // without video: AAC leads
+	quiet   bool // silence takes the place of the audio
+	current *cut // what the newest segment of the leading rendition begins with
+	breaks  bool // a discontinuity comes before the next segment with media
+	hasty   bool // the watchdog waits for no layer
+	vacant  bool // a segment without media is open: nobody publishes
+	resting bool // there was one since the last Epoch
 
-	offset  int64       // added to the leading track's times
-	waiting fmp4.Sample // the frame that the segmenter waits with
-	at      int64       // start of the newest frame
-	arrival time.Time   // and when it arrived
-	breaks  bool        // a discontinuity comes before the next segment
-	starved bool        // frames were dropped because no key frame came in time
-	lost    bool        // packets were lost since the last key frame
+	sounds, codes []sound // scratch
+	steps         []step  // scratch
 
-	sounds []sound // scratch
-	steps  []step  // scratch
-
-	frames   int   // of the leading rendition, for FRAME-RATE
-	framesIn int64 // and how long they last
-	variant  variant
-}
-
-// variant remembers what the multivariant playlist says.
-type variant struct {
-	bandwidth int
-	params    *au.Params
-	settled   bool // written after several segments
+	announced announcement
 }
 
 // newPresentation returns a presentation whose playlists are empty. Without
 // video the audio leads.
 func newPresentation(r *runner, stream string, target time.Duration, has tracks) *presentation {
-	cfg := r.cfg
 	p := &presentation{
-		cfg: cfg, stream: stream, target: target, out: &r.out, shelf: &r.shelf,
-		id: strconv.FormatInt(r.lastID, 36),
+		cfg: r.cfg, stream: stream, target: target, out: &r.out, shelf: &r.shelf, log: r.log,
+		id: strconv.FormatInt(r.lastID, 36), solo: !has.video,
 	}
+	choice := p.cfg.Audio
 	if has.audio {
-		p.audio = p.rendition("audio", opusRate, "audio/mp4")
-		p.lead = p.audio
-	}
-	least := cfg.Segment
-	if has.video {
-		p.lead = p.rendition("video", videoRate, "video/mp4")
-		least = cfg.Segment * 8 / 10
-		if has.audio {
-			p.trail = &follower{part: toTicks(cfg.Part, opusRate)}
+		var err error
+		if p.sound, choice, err = newChoir(choice); err != nil {
+			p.log.Warn("AAC rendition cannot be made", "error", err)
 		}
+		p.engage(choice)
 	}
-	p.cut.limits = newLimits(p.lead.rate, least, cfg.Segment, cfg.Part, target)
+	if has.video {
+		p.lead = p.reel(0)
+	}
 	return p
+}
+
+// engage makes the voices.
+func (p *presentation) engage(choice Sound) {
+	if choice != Opus {
+		p.voices = append(p.voices, p.voice("aac"))
+		p.voices[0].coded = true
+	}
+	if choice != AAC {
+		p.voices = append(p.voices, p.voice("audio"))
+	}
+	if !p.solo {
+		return
+	}
+	last := len(p.voices) - 1 // Opus leads where both are
+	p.coded = p.voices[last].coded
+	p.lead = &reel{rendition: p.voices[last].rendition}
+	p.lead.cut.limits = newLimits(opusRate, p.cfg.Segment, p.cfg.Segment, p.cfg.Part, p.target)
+	p.reels, p.voices = []*reel{p.lead}, p.voices[:last]
+}
+
+func (p *presentation) voice(name string) *voice {
+	v := &voice{rendition: p.rendition(name, opusRate, "audio/mp4"), trail: follower{part: toTicks(p.cfg.Part, opusRate)}}
+	v.media = p.newMedia()
+	return v
+}
+
+// reel returns the reel of a layer, counted from the best one.
+func (p *presentation) reel(rank int) *reel {
+	for len(p.reels) <= rank {
+		name := "video"
+		if n := len(p.reels); n > 0 {
+			name += "-" + strconv.Itoa(n+1)
+		}
+		r := &reel{rendition: p.rendition(name, videoRate, "video/mp4"), track: -1}
+		r.cut.limits = newLimits(videoRate, p.cfg.Segment*8/10, p.cfg.Segment, p.cfg.Part, p.target)
+		p.reels = append(p.reels, r)
+	}
+	return p.reels[rank]
 }
 
 func (p *presentation) rendition(name string, rate int64, mime string) *rendition {
 	return &rendition{
 		name: name, prefix: p.stream + "/" + p.id + "/" + name + "/", rate: rate, mime: mime,
 		target: p.target, part: p.cfg.Part, out: p.out, shelf: p.shelf,
-		media: hls.NewMedia(hls.Config{
-			Target: p.target, Part: p.cfg.Part, Window: p.cfg.Window, Skip: true,
-		}),
 		listed: map[string]struct{}{},
 		others: func() []hls.Report { return p.reports(name) },
 	}
 }
 
-// has says which tracks the presentation is made of.
-func (p *presentation) has() tracks {
-	return tracks{video: p.lead != p.audio, audio: p.audio != nil}
+func (p *presentation) newMedia() *hls.Media { return hls.NewMedia(p.mediaConfig()) }
+
+func (p *presentation) mediaConfig() hls.Config {
+	return hls.Config{Target: p.target, Part: p.cfg.Part, Window: p.cfg.Window, Skip: true}
 }
 
-// renditions returns all of them, the leading one first.
+// has says which tracks the presentation is made of.
+func (p *presentation) has() tracks {
+	return tracks{video: !p.solo, audio: p.solo || len(p.voices) > 0}
+}
+
+// renditions returns all that have a playlist, the leading one first.
 func (p *presentation) renditions() []*rendition {
-	if p.audio == nil || p.audio == p.lead {
-		return []*rendition{p.lead}
+	all := make([]*rendition, 0, len(p.reels)+len(p.voices))
+	if p.lead.media != nil {
+		all = append(all, p.lead.rendition)
 	}
-	return []*rendition{p.lead, p.audio}
+	for _, r := range p.reels {
+		if r != p.lead && r.media != nil {
+			all = append(all, r.rendition)
+		}
+	}
+	for _, v := range p.voices {
+		all = append(all, v.rendition)
+	}
+	return all
 }
 
 // reports says where all renditions but one end (specs L58).
 func (p *presentation) reports(but string) []hls.Report {
 	var all []hls.Report
 	for _, r := range p.renditions() {
-		if r.name != but {
+		if r.name != but && r.counter > 0 {
 			all = append(all, r.report())
 		}
 	}
 	return all
 }
 
-// begin starts an Epoch with the leading track's first unit. sync returns what to
-// add to the audio's times when offset is added to the leading track's.
-func (p *presentation) begin(ctx context.Context, first au.Unit, sync func(offset int64) int64) error {
-	base := p.time.begin(first.Arrival)
-	p.offset = toTicks(base, p.lead.rate) - first.DTS
-	if p.audio == nil {
+// opening is what a presentation must know of an Epoch to begin it.
+type opening struct {
+	lead   int       // the track that leads
+	first  int64     // DTS of its first unit
+	at     time.Time // arrival of that
+	videos int       // how many video layers there are
+	audio  bool
+	// sync says how another track stands when offset is added to the leading one's
+	// times.
+	sync func(track int, offset int64) alignment
+}
+
+// begin starts an Epoch.
+func (p *presentation) begin(ctx context.Context, o opening) error {
+	base := p.time.begin(o.at)
+	p.base = base
+	if err := p.rest(ctx, base); err != nil {
+		return err
+	}
+	if !p.solo {
+		p.reel(o.videos - 1)
+		p.lead = p.reels[o.lead]
+	}
+	at := toTicks(base, p.lead.rate)
+	offset := at - o.first
+	for i, r := range p.reels {
+		switch {
+		case r == p.lead:
+			r.start(o.lead, alignment{offset: offset, sure: true}, at)
+		case i < o.videos:
+			r.start(i, o.sync(i, offset), at)
+		default:
+			r.start(-1, alignment{}, at)
+		}
+	}
+	for _, v := range p.voices {
+		v.trail.restart()
+	}
+	p.quiet, p.heir = false, nil
+	if !p.has().audio {
 		return nil
 	}
-	offset := p.offset
-	if p.trail != nil {
-		p.trail.restart()
-		offset = sync(p.offset)
+	if !p.solo && o.audio {
+		offset = o.sync(o.videos, offset).offset
 	}
 	p.sound.begin(toTicks(base, opusRate), offset)
-	p.quiet = false
-	return p.audio.setParams(ctx, p.voice)
+	for _, v := range p.voices {
+		params := p.sound.opus
+		if v.coded {
+			params = p.sound.aac
+		}
+		if err := v.setParams(ctx, params); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// early reports whether a held unit lies before the first one of the Epoch.
+func (p *presentation) early(track, videos int, u *au.Unit) bool {
+	if track >= videos {
+		return false
+	}
+	r := p.reels[track]
+	return u.DTS+r.offset < toTicks(p.base, r.rate)-r.within()
+}
+
+// loose reports whether the times of a layer are known only roughly.
+func (p *presentation) loose(track, videos int) bool { return track < videos && !p.reels[track].exact }
+
+// realign takes what is known by now of a layer's times. They are left alone as
+// long as they are right to the frame: then key frames tell better.
+func (p *presentation) realign(track int, a alignment) {
+	r := p.reels[track]
+	if r.exact && (!a.sure || abs(a.offset-r.offset) <= r.cut.tolerance()) {
+		return
+	}
+	r.newest += a.offset - r.offset
+	r.offset, r.exact = a.offset, a.sure
 }
 
 // outgrown returns the distance of key frames if it has become longer than any
 // segment of this presentation may be: u is the key frame that ends a wait. Lost
 // packets are no reason, they may have been a key frame (specs R36).
 func (p *presentation) outgrown(u *au.Unit) (time.Duration, bool) {
-	if !u.Key || !p.starved || p.lost || !p.cut.keyed {
+	r := p.lead
+	if !u.Key || !r.starved || r.lost || !r.cut.keyed {
 		return 0, false
 	}
-	gop := u.DTS + p.offset - p.cut.keyAt
-	return fromTicks(gop, p.lead.rate), gop >= p.cut.limit
+	gop := u.DTS + r.offset - r.cut.keyAt
+	return fromTicks(gop, r.rate), gop >= r.cut.limit
 }
 
-// video takes a unit of the video.
-func (p *presentation) video(ctx context.Context, u *au.Unit) error {
-	p.lost = u.Gap || p.lost && !u.Key
-	f := frame{
-		at: u.DTS + p.offset, key: u.Key,
-		fresh: u.Key && p.lead.params != nil && u.Params != p.lead.params,
+// video takes a unit of a video layer.
+func (p *presentation) video(ctx context.Context, track int, u *au.Unit) error {
+	if track >= len(p.reels) || p.reels[track].misfit {
+		p.out.metrics.Dropped.Add(1)
+		return nil
 	}
-	s := fmp4.Sample{Composition: int32(u.PTS - u.DTS), Key: u.Key, Data: u.Data} //nolint:gosec // a few frames
-	p.arrival = u.Arrival
-	if err := p.advance(ctx, f, s, u.Params); err != nil {
-		return err
+	if !p.reels[track].push(u) {
+		p.out.metrics.Dropped.Add(1)
 	}
-	return p.follow(ctx)
+	return p.roll(ctx)
 }
 
 // sounding takes a unit of the audio.
 func (p *presentation) sounding(ctx context.Context, u *au.Unit) error {
-	if p.trail == nil && !p.cut.open { // after a break
-		p.sound.skip(max(u.PTS+p.sound.offset, p.cut.end))
+	if p.solo && (!p.lead.cut.open || p.lead.cut.dry) { // after a break
+		p.sound.leave(max(u.PTS+p.sound.offset, p.lead.cut.end))
 	}
 	before := p.sound.late
 	p.sounds = p.sound.add(u.PTS, u.Duration, u.Data, p.sounds[:0])
@@ -191,64 +287,60 @@ func (p *presentation) sounding(ctx context.Context, u *au.Unit) error {
 	} else {
 		p.out.metrics.Dropped.Add(1)
 	}
-	if p.trail != nil {
-		p.queue(p.sounds)
-		return p.follow(ctx)
+	if p.solo {
+		p.lead.arrival = u.Arrival
 	}
-	p.arrival = u.Arrival
-	for _, s := range p.sounds {
-		if p.cut.open && !p.cut.waiting && s.at+s.ticks/2 < p.cut.end {
+	if err := p.hear(ctx); err != nil {
+		return err
+	}
+	return p.follow(ctx)
+}
+
+// hear gives the new sounds to all voices.
+func (p *presentation) hear(ctx context.Context) error {
+	p.codes = p.sound.code(p.sounds, p.codes[:0])
+	if p.solo {
+		if err := p.sing(ctx); err != nil {
+			return err
+		}
+	}
+	p.queue()
+	return nil
+}
+
+// sing gives the sounds to the voice that leads.
+func (p *presentation) sing(ctx context.Context) error {
+	sounds, params := p.sounds, p.sound.opus
+	if p.coded {
+		sounds, params = p.codes, p.sound.aac
+	}
+	for _, s := range sounds {
+		cut := &p.lead.cut
+		if (cut.open || cut.lapsed) && !cut.waiting && s.at+s.ticks/2 < cut.end {
 			p.out.metrics.Dropped.Add(1) // the watchdog has skipped its time
 			continue
 		}
-		err := p.advance(ctx, frame{at: s.at, key: true}, fmp4.Sample{Key: true, Data: s.data}, p.voice)
-		if err != nil {
+		u := au.Unit{PTS: s.at, DTS: s.at, Arrival: p.lead.arrival, Key: true, Params: params, Data: s.data}
+		if err := p.advance(ctx, &u, frame{at: s.at, key: true}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// advance takes the next frame of the leading rendition.
-func (p *presentation) advance(ctx context.Context, f frame, s fmp4.Sample, params *au.Params) error {
-	var ok bool
-	p.steps, ok = p.cut.add(f, p.steps[:0])
-	if err := p.do(ctx, p.steps); err != nil {
-		return err
+// queue gives the new frames to the voices that follow.
+func (p *presentation) queue() {
+	for _, v := range p.voices {
+		sounds := p.sounds
+		if v.coded {
+			sounds = p.codes
+		}
+		for _, s := range sounds {
+			if !v.trail.push(s) {
+				p.out.metrics.Dropped.Add(1)
+			}
+		}
 	}
-	p.at = f.at
-	if !ok {
-		p.starved = true
-		p.out.metrics.Dropped.Add(1)
-		return nil
-	}
-	p.starved = false
-	p.waiting = s
-	if !p.lead.begun {
-		return p.open(ctx, f.fresh || p.breaks, params)
-	}
-	return nil
-}
-
-// open begins a segment of the leading rendition.
-func (p *presentation) open(ctx context.Context, breaks bool, params *au.Params) error { //nolint:revive // a fact, not a mode
-	hole := p.breaks
-	p.breaks = false
-	if err := p.lead.setParams(ctx, params); err != nil {
-		return err
-	}
-	if breaks {
-		p.lead.media.Discontinuity()
-		p.out.metrics.Discontinuities.Add(1)
-	}
-	if hole { // new parameters alone are none: the sound goes on over them
-		p.sound.skip(p.onAudio(p.cut.segmentAt))
-	}
-	p.lead.begin(p.cut.segmentAt, p.date(p.cut.segmentAt, p.lead.rate))
-	if p.trail != nil {
-		p.trail.begins(cut{at: p.onAudio(p.cut.segmentAt), breaks: breaks})
-	}
-	return nil
 }
 
 func (p *presentation) date(ticks, rate int64) time.Time { return p.time.date(fromTicks(ticks, rate)) }
@@ -258,52 +350,18 @@ func (p *presentation) onAudio(ticks int64) int64 {
 	return toTicks(fromTicks(ticks, p.lead.rate), opusRate)
 }
 
-// do carries out what the segmenter said, and publishes the result.
-func (p *presentation) do(ctx context.Context, steps []step) error {
-	var err error
-	for _, s := range steps {
-		switch s.verb {
-		case keep:
-			p.waiting.Duration = uint32(s.ticks) //nolint:gosec // less than a part
-			p.lead.add(p.waiting)
-			p.waiting = fmp4.Sample{}
-			p.frames++
-			p.framesIn += s.ticks
-		case stretch:
-			p.lead.stretch(s.ticks)
-		case extend:
-			p.lead.extend(s.ticks)
-		case closePart:
-			err = p.lead.closePart(ctx)
-		case skip:
-			err = p.lead.skipPart(ctx, s.ticks)
-		case closeSegment:
-			err = p.lead.closeSegment(ctx)
-			if p.trail != nil {
-				p.trail.ends(p.onAudio(p.lead.end))
-			}
-		case breakOff:
-			p.breaks = true
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return p.publish(ctx)
-}
-
-// follow brings the audio up to the video.
+// follow brings the audio up to the leading rendition.
 func (p *presentation) follow(ctx context.Context) error {
-	if p.trail == nil {
-		return nil
+	now := p.onAudio(p.lead.cut.end)
+	for _, v := range p.voices {
+		v.trail.reaches(now)
+		v.trail.mute = p.solo && (p.lead.cut.dry || p.lead.cut.lapsed)
 	}
-	now := p.onAudio(p.cut.end)
-	p.trail.reaches(now)
 	lag := audioLag
 	if p.quiet {
 		lag = quietLag
 	}
-	if p.cut.open && p.sound.behind(now, lag) {
+	if !p.solo && p.has().audio && p.lead.cut.open && p.sound.behind(now, lag) {
 		p.quiet = true
 		p.silence(now - toTicks(quietLag, opusRate))
 	}
@@ -312,60 +370,46 @@ func (p *presentation) follow(ctx context.Context) error {
 
 func (p *presentation) silence(until int64) {
 	p.sounds = p.sound.fill(until, p.sounds[:0])
-	p.queue(p.sounds)
+	p.codes = p.sound.code(p.sounds, p.codes[:0])
+	p.queue()
 	p.out.metrics.Silence.Add(uint64(len(p.sounds)))
 }
 
-// queue gives frames to the follower.
-func (p *presentation) queue(sounds []sound) {
-	for _, s := range sounds {
-		if !p.trail.push(s) {
-			p.out.metrics.Dropped.Add(1)
-		}
-	}
-}
-
-// drain does what the follower says, and publishes the result.
+// drain does what the followers say, and publishes the result.
 func (p *presentation) drain(ctx context.Context) error {
-	for v := p.trail.next(); v != 0; v = p.trail.next() {
-		var err error
-		switch v {
-		case keep:
-			s := p.trail.take(v)
-			p.audio.add(fmp4.Sample{Duration: uint32(s.ticks), Key: true, Data: s.data}) //nolint:gosec // less than a part
-		case discard:
-			p.trail.take(v)
-		case openSegment:
-			if p.trail.breaks {
-				p.audio.media.Discontinuity()
+	for _, v := range p.voices {
+		for verb := v.trail.next(); verb != 0; verb = v.trail.next() {
+			if err := v.do(ctx, verb, p.time); err != nil {
+				return err
 			}
-			p.audio.begin(p.trail.segmentAt, p.date(p.trail.segmentAt, opusRate))
-		case closePart:
-			err = p.audio.closePart(ctx)
-		case closeSegment:
-			if err = p.audio.cover(ctx, p.trail.cutAt); err == nil {
-				err = p.audio.closeSegment(ctx)
-			}
-		}
-		if err != nil {
-			return err
 		}
 	}
 	return p.publish(ctx)
 }
 
-// idle is the watchdog: it closes what a frame that does not come keeps open
-// (specs R31, L38).
+// idle is the watchdog: it closes what a frame that does not come keeps open,
+// and covers the time without media (specs R31, L27, L38).
 func (p *presentation) idle(ctx context.Context, now time.Time) error {
-	if !p.cut.open {
+	r := p.lead
+	if !r.cut.open && !r.cut.lapsed {
 		return nil
 	}
-	at := p.at + toTicks(now.Sub(p.arrival)-stallAfter, p.lead.rate)
-	p.steps = p.cut.idle(at, p.steps[:0])
+	p.hasty = true
+	err := p.roll(ctx)
+	p.hasty = false
+	if err != nil {
+		return err
+	}
+	r = p.lead
+	at := r.at + toTicks(now.Sub(r.arrival)-stallAfter, r.rate)
+	p.steps = r.cut.idle(at, p.steps[:0])
 	if len(p.steps) == 0 {
 		return nil
 	}
-	if err := p.do(ctx, p.steps); err != nil {
+	if err := p.do(ctx, r, p.steps); err != nil {
+		return err
+	}
+	if err := p.chase(ctx); err != nil {
 		return err
 	}
 	return p.follow(ctx)
@@ -374,19 +418,16 @@ func (p *presentation) idle(ctx context.Context, now time.Time) error {
 // finish closes all that is open: the Epoch ends. The next one begins with a
 // discontinuity.
 func (p *presentation) finish(ctx context.Context) error {
-	p.steps = p.cut.finish(p.steps[:0])
-	if err := p.do(ctx, p.steps); err != nil {
+	if err := p.conclude(ctx); err != nil {
 		return err
 	}
-	p.breaks = p.breaks || p.lead.media.Position().MSN > 0
-	p.starved = false
-	if p.trail != nil {
-		p.silence(p.onAudio(p.lead.end))
-		p.trail.reaches(p.sound.cursor)
-		p.trail.finish()
-		if err := p.drain(ctx); err != nil {
-			return err
-		}
+	p.breaks = p.breaks || p.lead.media != nil && p.lead.media.Position().MSN > 0
+	for _, v := range p.voices {
+		v.trail.reaches(p.sound.cursor)
+		v.trail.finish()
+	}
+	if err := p.drain(ctx); err != nil {
+		return err
 	}
 	for _, r := range p.renditions() {
 		p.time.reach(fromTicks(r.end, r.rate))
@@ -394,99 +435,156 @@ func (p *presentation) finish(ctx context.Context) error {
 	return nil
 }
 
+// conclude takes what is queued, and closes all segments.
+func (p *presentation) conclude(ctx context.Context) error {
+	p.hasty = true
+	err := p.roll(ctx)
+	p.hasty = false
+	if err != nil {
+		return err
+	}
+	if p.solo {
+		p.sounds = p.sounds[:0]
+		p.codes = p.sound.flush(p.codes[:0])
+		if p.coded {
+			err = p.sing(ctx)
+		}
+		p.queue()
+	}
+	if err != nil {
+		return err
+	}
+	p.steps = p.lead.cut.close(p.furthest(), p.steps[:0])
+	if err := p.do(ctx, p.lead, p.steps); err != nil {
+		return err
+	}
+	for _, r := range p.reels {
+		if r == p.lead || r.media == nil {
+			continue
+		}
+		p.steps = r.cut.conclude(p.steps[:0])
+		if err := p.do(ctx, r, p.steps); err != nil {
+			return err
+		}
+	}
+	if !p.solo && p.has().audio {
+		p.silence(p.onAudio(p.lead.end))
+		p.sounds = p.sounds[:0]
+		p.codes = p.sound.flush(p.codes[:0])
+		p.queue()
+	}
+	return nil
+}
+
+// furthest is where the media of the layers ends.
+func (p *presentation) furthest() int64 {
+	end := p.lead.cut.end
+	for _, r := range p.reels {
+		if r.media != nil {
+			end = max(end, r.cut.end)
+		}
+	}
+	return end
+}
+
+// rest covers the time since the end of the media, while nobody publishes, with
+// segments without media in all renditions (specs L27, L33, L38): in whole parts
+// up to the given time, and all of it when the next Epoch begins there.
+func (p *presentation) rest(ctx context.Context, until time.Duration) error {
+	for p.resting && until-p.time.end >= time.Millisecond {
+		if err := p.pause(ctx, min(until-p.time.end, p.cfg.Part)); err != nil {
+			return err
+		}
+	}
+	p.resting = false
+	if !p.vacant {
+		return nil
+	}
+	return p.unpause(ctx)
+}
+
+// vacate covers the time up to now with whole parts without media.
+func (p *presentation) vacate(ctx context.Context, now time.Time) error {
+	if p.current == nil {
+		return nil
+	}
+	until := now.Sub(p.time.zero) - stallAfter
+	for until-p.time.end >= p.cfg.Part {
+		if err := p.pause(ctx, p.cfg.Part); err != nil {
+			return err
+		}
+	}
+	return p.publish(ctx)
+}
+
+// pause adds a part without media to all renditions.
+func (p *presentation) pause(ctx context.Context, d time.Duration) error {
+	from := p.time.end
+	all := p.renditions()
+	if !p.vacant {
+		p.current = &cut{at: toTicks(from, p.lead.rate), begins: true}
+		for _, r := range all {
+			r.begin(toTicks(from, r.rate), p.time.date(from), p.current)
+		}
+		p.vacant, p.resting = true, true
+	}
+	left := p.target - (from - fromTicks(all[0].start, all[0].rate))
+	d = min(d, left)
+	for _, r := range all {
+		if err := r.skipPart(ctx, toTicks(from+d, r.rate)-r.at); err != nil {
+			return err
+		}
+	}
+	p.time.reach(from + d)
+	if left-d >= time.Millisecond {
+		return nil
+	}
+	return p.unpause(ctx)
+}
+
+// unpause closes the segment without media.
+func (p *presentation) unpause(ctx context.Context) error {
+	p.vacant = false
+	for _, r := range p.renditions() {
+		if err := r.closeSegment(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // end closes everything and ends the playlists (specs L32). What exists is put
-// on the shelf, also when something fails.
+// on the shelf, also when something fails; the multivariant playlist goes first.
 func (p *presentation) end(ctx context.Context) error {
-	err := p.finish(ctx)
+	var err error
+	if p.vacant {
+		err = p.unpause(ctx)
+	}
+	err = errors.Join(err, p.finish(ctx))
 	now := time.Now()
+	if p.announced.rows > 0 {
+		p.shelf.put(p.index(), now.Add(p.cfg.Window))
+	}
 	for _, r := range p.renditions() {
 		err = errors.Join(err, r.finish(ctx))
 		r.retire(now, p.cfg.Window, max(p.cfg.Window, 3*p.target))
 	}
-	if p.variant.bandwidth > 0 {
-		p.shelf.put(p.index(), now.Add(p.cfg.Window))
-	}
 	return err
 }
-
-// index is the key of the multivariant playlist.
-func (p *presentation) index() string { return p.stream + "/" + playlist }
 
 // publish writes the playlists that have changed, once each rendition has a
 // part: they report on one another (specs L58, L82).
 func (p *presentation) publish(ctx context.Context) error {
-	for _, r := range p.renditions() {
+	all := p.renditions()
+	for _, r := range all {
 		if r.counter == 0 {
 			return nil
 		}
 	}
-	for _, r := range p.renditions() {
+	for _, r := range all {
 		if err := r.publish(ctx); err != nil {
 			return err
 		}
 	}
 	return p.announce(ctx)
-}
-
-// announce writes the multivariant playlist: at first, and again when more is
-// known of the bit rates or the codec has changed.
-func (p *presentation) announce(ctx context.Context) error {
-	peak, average := 0.0, 0.0
-	for _, r := range p.renditions() {
-		peak += r.rates.highest()
-		average += r.rates.average()
-	}
-	v := &p.variant
-	settle := !v.settled && p.lead.rates.segments >= 3
-	if v.params == p.lead.params && !settle && peak <= float64(v.bandwidth) {
-		return nil
-	}
-	v.params, v.settled = p.lead.params, v.settled || settle
-	v.bandwidth = max(v.bandwidth, bandwidth(peak*1.25))
-	if settle {
-		v.bandwidth = bandwidth(peak * 1.25)
-	}
-	text, err := p.multivariant(v.bandwidth, bandwidth(average))
-	if err != nil {
-		return fmt.Errorf("announce %s: %w", p.stream, err)
-	}
-	p.shelf.keep(p.index())
-	p.out.put(ctx, storage.Object{
-		Key: p.index(), Kind: storage.Multivariant, Type: mpegURL, Body: storage.Body{text},
-	})
-	return nil
-}
-
-func (p *presentation) multivariant(peak, average int) ([]byte, error) {
-	v := hls.Variant{
-		URI: p.id + "/" + p.lead.name + "/" + playlist, Codecs: fmp4.Codecs(p.lead.params),
-		Bandwidth: peak, AverageBandwidth: average,
-	}
-	if p.lead == p.audio {
-		return hls.Multivariant([]hls.Variant{v}, nil)
-	}
-	v.Width, v.Height = p.lead.params.Width, p.lead.params.Height
-	v.FrameRate = frameRate(p.frames, fromTicks(p.framesIn, p.lead.rate))
-	v.VideoRange = videoRange(p.lead.params)
-	if p.audio == nil {
-		return hls.Multivariant([]hls.Variant{v}, nil)
-	}
-	v.Audio = group
-	v.Codecs += "," + fmp4.Codecs(p.audio.params)
-	return hls.Multivariant([]hls.Variant{v}, []hls.Rendition{{
-		Group: group, Name: "Audio", URI: p.id + "/audio/" + playlist,
-		Channels: max(p.audio.params.Channels, 1), Default: true, Autoselect: true,
-	}})
-}
-
-// videoRange returns VIDEO-RANGE for the transfer characteristics (ISO/IEC
-// 23091-2, specs L76).
-func videoRange(p *au.Params) string {
-	switch p.Transfer {
-	case 16:
-		return "PQ"
-	case 18:
-		return "HLG"
-	}
-	return "SDR"
 }

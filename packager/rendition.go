@@ -55,7 +55,7 @@ func (o *outlet) report(key string, err error) {
 // rendition is one media playlist with its files. It belongs to the
 // presentation's goroutine.
 type rendition struct {
-	name   string // "video" or "audio"
+	name   string // of its directory: "video", "video-2", "audio", "aac"
 	prefix string // of its keys, with a slash at the end
 	rate   int64  // timescale
 	mime   string
@@ -67,6 +67,7 @@ type rendition struct {
 	shelf  *shelf
 
 	params   *au.Params
+	init     string // name of their init segment
 	sequence uint32 // of fragments
 	counter  uint64 // of parts, over segments and Epochs (specs L56)
 
@@ -77,9 +78,10 @@ type rendition struct {
 	free    bool // has a key frame (specs L47)
 
 	// The open segment.
-	begun bool
-	start int64
-	body  storage.Body
+	begun  bool
+	opened *cut // what it begins with, until a part is listed
+	start  int64
+	body   storage.Body
 
 	stale  bool  // the playlist with parts must be rendered
 	closed bool  // the plain playlist too
@@ -88,11 +90,32 @@ type rendition struct {
 	listed map[string]struct{} // keys of all that exists and is not on the shelf
 }
 
-// begin opens a segment at the given tick. Both the init segment and the
-// discontinuity must have been set before.
-func (r *rendition) begin(at int64, date time.Time) {
+// begin opens a segment at the given tick. The init segment may still be set
+// before the first part.
+func (r *rendition) begin(at int64, date time.Time, c *cut) {
 	r.begun, r.start, r.at, r.end, r.length = true, at, at, at, 0
+	r.opened = c
 	r.media.SetTime(date)
+}
+
+// changes reports whether these parameters need another init segment than the
+// last ones: repeated ones do not (specs R18).
+func (r *rendition) changes(p *au.Params) bool {
+	if r.params == nil || p == r.params {
+		return false
+	}
+	_, name, err := r.describe(p)
+	return err != nil || name != r.init
+}
+
+// describe returns the init segment of p and its name.
+func (r *rendition) describe(p *au.Params) (content []byte, name string, err error) {
+	content, err = fmp4.Init(p, uint32(r.rate)) //nolint:gosec // a timescale
+	if err != nil {
+		return nil, "", fmt.Errorf("describe %s: %w", r.name, err)
+	}
+	sum := sha256.Sum256(content)
+	return content, "init-" + hex.EncodeToString(sum[:4]) + ".mp4", nil
 }
 
 // setParams makes the init segment of p the one that following segments use. It
@@ -101,19 +124,17 @@ func (r *rendition) setParams(ctx context.Context, p *au.Params) error {
 	if p == r.params {
 		return nil
 	}
-	content, err := fmp4.Init(p, uint32(r.rate)) //nolint:gosec // a timescale
+	content, name, err := r.describe(p)
 	if err != nil {
-		return fmt.Errorf("describe %s: %w", r.name, err)
+		return err
 	}
-	sum := sha256.Sum256(content)
-	name := "init-" + hex.EncodeToString(sum[:4]) + ".mp4"
 	key := r.prefix + name
 	r.shelf.keep(key)
 	r.put(ctx, storage.Object{Key: key, Kind: storage.Init, Type: r.mime, Body: storage.Body{content}})
 	if err := r.media.SetInit(name); err != nil {
 		return fmt.Errorf("describe %s: %w", r.name, err)
 	}
-	r.params = p
+	r.params, r.init = p, name
 	return nil
 }
 
@@ -175,6 +196,12 @@ func (r *rendition) skipPart(ctx context.Context, ticks int64) error {
 }
 
 func (r *rendition) listPart(p hls.Part) error {
+	if c := r.opened; c != nil {
+		if c.breaks {
+			r.media.Discontinuity()
+		}
+		c.sealed, r.opened = true, nil
+	}
 	p.Duration = r.printed(r.at, r.at+r.length)
 	if err := r.media.AddPart(p); err != nil {
 		return fmt.Errorf("list part of %s: %w", r.name, err)

@@ -120,7 +120,7 @@ func (r *runner) fail(ctx context.Context, err error) {
 
 // pace is how often the clock is looked at.
 func (r *runner) pace() time.Duration {
-	if r.live == nil && r.next == nil {
+	if r.live == nil && r.next == nil && r.present == nil {
 		return idleTick
 	}
 	return tick
@@ -178,9 +178,6 @@ func (r *runner) adopt(state stream.State) error {
 
 // subscribe starts a pump for a Source's Layer unless there is one.
 func (r *runner) subscribe(source *stream.Source) error {
-	if source == nil {
-		return nil
-	}
 	id := source.Layer.ID
 	if _, ok := r.pumps[id]; ok {
 		return nil
@@ -222,7 +219,7 @@ func (r *runner) receive(ctx context.Context, e event) error {
 	if e.ended {
 		for _, epoch := range []*epoch{r.live, r.next} {
 			if track, ok := epoch.track(e.source); ok {
-				epoch.ended[track] = true
+				epoch.feeds[track].ended = true
 			}
 		}
 	}
@@ -241,49 +238,51 @@ func (r *runner) unit(ctx context.Context, source *stream.Source, u *au.Unit) er
 		return nil
 	}
 	e := r.live
-	if track == leading {
+	if track == r.present.lead.track {
 		if u.Restart { // specs R11
 			r.log.Warn("publisher's clock jumped", "layer", source.Layer.ID)
 			return r.renew(ctx, e.again(), held{track: track, unit: *u})
 		}
 		if gop, ok := r.present.outgrown(u); ok && r.replaceable(e, gop) {
-			return r.replace(ctx, e, gop, *u)
+			return r.replace(ctx, e, gop, held{track: track, unit: *u})
 		}
 	}
-	e.note(track, u)
-	if track == second && u.Restart {
-		e.arrivals[second] = arrivals{}
-		e.note(track, u)
-		r.present.sound.aim(r.offset(e, r.present.offset))
+	if u.Restart {
+		e.feeds[track].arrivals = arrivals{}
 	}
-	return r.pass(ctx, track, u)
+	e.note(track, u)
+	if u.Restart || u.Key && r.present.loose(track, e.videos) {
+		r.realign(e)
+	}
+	return r.pass(ctx, e, track, u)
 }
 
 // pass gives one unit to the presentation.
-func (r *runner) pass(ctx context.Context, track int, u *au.Unit) error {
-	if track == leading && r.present.lead != r.present.audio {
-		return r.present.video(ctx, u)
+func (r *runner) pass(ctx context.Context, e *epoch, track int, u *au.Unit) error {
+	if track < e.videos {
+		return r.present.video(ctx, track, u)
 	}
 	return r.present.sounding(ctx, u)
 }
 
 // hold keeps a unit until its Epoch goes live.
 func (r *runner) hold(e *epoch, h held) {
-	if h.track == leading {
-		if e.since.IsZero() && !h.unit.Key {
+	leads := h.track < max(e.videos, 1)
+	if leads {
+		if !e.feeds[h.track].keyed && !h.unit.Key {
 			r.metrics.Dropped.Add(1)
 			return
 		}
 		if e.since.IsZero() {
 			e.since = time.Now()
 		}
-		e.observe(fromTicks(h.unit.DTS, e.rate(leading)), h.unit.Key)
+		e.feeds[h.track].observe(fromTicks(h.unit.DTS, e.rate(h.track)), h.unit.Key)
 	} else if e.since.IsZero() && len(e.held) >= holdFrames { // audio before any video
 		e.bytes -= len(e.held[0].unit.Data)
 		e.held = e.held[1:]
 		r.metrics.Dropped.Add(1)
 	}
-	e.jumped = e.jumped || h.track == leading && h.unit.Restart
+	e.jumped = e.jumped || leads && h.unit.Restart
 	if !e.jumped {
 		e.note(h.track, &h.unit)
 	}
@@ -327,15 +326,21 @@ func (r *runner) decide(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	target, known := r.target(e)
-	if !over && (!known && e.bytes <= holdBytes || !e.aligned(now)) {
+	if !over && e.bytes <= holdBytes && (!known || !e.complete(now)) || !over && !e.aligned(now) {
 		return nil
+	}
+	if e.divided() {
+		r.log.Warn("layers of the simulcast have their key frames at different times: only the best one is offered; " +
+			"give all layers the same key frame interval")
+		e.reduce()
+		target, _ = r.target(e)
 	}
 	return r.activate(ctx, target)
 }
 
 // target returns the target duration of the presentation that e will be in.
 func (r *runner) target(e *epoch) (time.Duration, bool) {
-	if r.present != nil && r.present.has() == e.tracks() {
+	if r.present != nil && r.present.has().holds(e.tracks()) {
 		return r.present.target, true
 	}
 	if target, ok := e.found(); ok {
@@ -348,7 +353,13 @@ func (r *runner) target(e *epoch) (time.Duration, bool) {
 // one if the tracks differ.
 func (r *runner) activate(ctx context.Context, target time.Duration) error {
 	e := r.next
-	if r.present != nil && r.present.has() != e.tracks() {
+	first, ok := e.start()
+	if !ok {
+		r.abandon(e)
+		r.next = nil
+		return nil
+	}
+	if r.present != nil && !r.present.has().holds(e.tracks()) {
 		if err := r.end(ctx, "tracks changed"); err != nil {
 			return err
 		}
@@ -358,14 +369,10 @@ func (r *runner) activate(ctx context.Context, target time.Duration) error {
 	}
 	r.next, r.live = nil, e
 	r.unsubscribe()
-	var first au.Unit
-	for _, h := range e.held {
-		if h.track == leading {
-			first = h.unit
-			break
-		}
-	}
-	err := r.present.begin(ctx, first, func(offset int64) int64 { return r.offset(e, offset) })
+	err := r.present.begin(ctx, opening{
+		lead: e.lead, first: first.DTS, at: first.Arrival, videos: e.videos, audio: e.audio() >= 0,
+		sync: e.align,
+	})
 	if err != nil {
 		return err
 	}
@@ -376,8 +383,10 @@ func (r *runner) activate(ctx context.Context, target time.Duration) error {
 			r.hold(r.next, all[i])
 			continue
 		}
-		if err := r.replay(ctx, e, &all[i]); err != nil {
-			return err
+		if !r.present.early(all[i].track, e.videos, &all[i].unit) {
+			if err := r.replay(ctx, e, &all[i]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -385,11 +394,11 @@ func (r *runner) activate(ctx context.Context, target time.Duration) error {
 
 // replay packages a unit that was held.
 func (r *runner) replay(ctx context.Context, e *epoch, h *held) error {
-	if h.track == leading && h.unit.Restart {
+	if h.track == e.lead && h.unit.Restart {
 		h.unit.Restart = false
 		return r.renew(ctx, e.again(), *h)
 	}
-	return r.pass(ctx, h.track, &h.unit)
+	return r.pass(ctx, e, h.track, &h.unit)
 }
 
 // begin makes a new presentation.
@@ -398,18 +407,14 @@ func (r *runner) begin(e *epoch, target time.Duration) {
 	r.lastID = max(r.lastID+1, r.begun.UnixMilli()) // one never comes twice
 	r.present = newPresentation(r, r.stream.Name(), target, e.tracks())
 	r.metrics.Presentations.Add(1)
-	if audio := r.present.audio; audio != nil {
-		params := &au.Params{Codec: "Opus", SampleRate: opusRate, Channels: 2}
-		for _, h := range e.held {
-			if h.unit.Params != nil && h.unit.Params.Channels > 0 {
-				params = h.unit.Params
-				break
-			}
+	for _, h := range e.held {
+		if h.unit.Params != nil && h.unit.Params.Channels > 0 {
+			r.present.sound.opus = h.unit.Params
+			break
 		}
-		r.present.voice = params
 	}
 	r.log.Info("presentation begins", "presentation", r.present.id, "target", target,
-		"video", e.tracks().video, "audio", e.tracks().audio)
+		"layers", e.videos, "audio", e.tracks().audio)
 	if e.excessive() {
 		r.log.Warn("key frames are further apart than 10 s: set the key frame interval to 1-2 s")
 	}
@@ -439,14 +444,16 @@ func (r *runner) replaceable(e *epoch, gop time.Duration) bool {
 }
 
 // replace ends the presentation and begins one with a longer target duration.
-func (r *runner) replace(ctx context.Context, e *epoch, gop time.Duration, u au.Unit) error {
+func (r *runner) replace(ctx context.Context, e *epoch, gop time.Duration, first held) error {
 	if err := r.end(ctx, "key frames are further apart"); err != nil {
 		return err
 	}
 	n := e.again()
-	n.gop = gop
+	for i := range n.feeds {
+		n.feeds[i].gop = max(n.feeds[i].gop, gop)
+	}
 	r.live, r.next = nil, n
-	r.hold(n, held{track: leading, unit: u})
+	r.hold(n, first)
 	return r.turn(ctx, time.Now())
 }
 
@@ -467,27 +474,31 @@ func (r *runner) abandon(e *epoch) {
 	}
 }
 
-// offset returns what to add to the audio's times when offset is added to the
-// video's: by sender reports if both tracks have one that can be believed, else
-// by arrival (specs R1, R3).
-func (r *runner) offset(e *epoch, offset int64) int64 {
-	byArrival := offset * opusRate / videoRate
-	if e.seen[second] {
-		zero := e.arrivals[leading].zero
-		byArrival = align(e.arrivals[leading].since(zero), offset, e.arrivals[second].since(zero))
+// align returns how a track's times stand to the leading one's.
+func (r *runner) align(e *epoch, track int) alignment {
+	e.lead = r.present.lead.track
+	a := e.align(track, r.present.lead.offset)
+	if a.contradicts > 0 && !e.distant {
+		e.distant = true
+		r.log.Warn("sender reports contradict arrival times and are ignored", "difference", a.contradicts)
 	}
-	byReport, ok := e.reported(offset)
-	if !ok {
-		return byArrival
-	}
-	if d := fromTicks(byReport-byArrival, opusRate).Abs(); d > distrust {
-		if !e.distant {
-			e.distant = true
-			r.log.Warn("sender reports contradict arrival times and are ignored", "difference", d)
+	return a
+}
+
+// realign corrects the offsets of the tracks that do not lead, by what is known
+// by now.
+func (r *runner) realign(e *epoch) {
+	for track := range e.feeds {
+		if f := &e.feeds[track]; !f.seen || track == r.present.lead.track {
+			continue
 		}
-		return byArrival
+		a := r.align(e, track)
+		if track < e.videos {
+			r.present.realign(track, a)
+		} else {
+			r.present.sound.aim(a.offset)
+		}
 	}
-	return byReport
 }
 
 // look is called by the clock: it watches over what does not happen.
@@ -498,14 +509,17 @@ func (r *runner) look(ctx context.Context, now time.Time) error {
 	if err := r.turn(ctx, now); err != nil {
 		return err
 	}
-	if r.live != nil {
+	switch {
+	case r.live != nil:
 		if r.live.over.IsZero() {
 			if err := r.present.idle(ctx, now); err != nil {
 				return err
 			}
 		}
-		if target := r.offset(r.live, r.present.offset); r.present.trail != nil && r.live.seen[second] {
-			r.present.sound.aim(target)
+		r.realign(r.live)
+	case r.present != nil:
+		if err := r.present.vacate(ctx, now); err != nil {
+			return err
 		}
 	}
 	r.ask(now)
@@ -526,29 +540,34 @@ func (r *runner) ask(now time.Time) {
 	if now.Sub(e.keySeen) > keyPatience && !e.keyless {
 		e.keyless = true
 		r.log.Warn("no key frame for 10 s: set the key frame interval to 1-2 s and turn intra refresh off",
-			"layer", e.sources[leading].Layer.ID)
+			"layer", e.sources[e.lead].Layer.ID)
 	}
 	if now.Sub(r.asked) < askEvery || !r.needsKey(e, now) {
 		return
 	}
 	r.asked = now
 	r.metrics.KeyframeRequests.Add(1)
-	if pump, ok := r.pumps[e.sources[leading].Layer.ID]; ok {
-		pump.sub.RequestKeyframe()
+	for _, source := range e.sources[:e.videos] { // all together: they are cut at the same instant (specs R41)
+		if pump, ok := r.pumps[source.Layer.ID]; ok {
+			pump.sub.RequestKeyframe()
+		}
 	}
 }
 
 // needsKey reports whether a key frame of the Epoch should come soon.
 func (r *runner) needsKey(e *epoch, now time.Time) bool {
 	if e == r.next {
-		return e.since.IsZero()
+		return e.since.IsZero() || !e.complete(now)
 	}
-	p := r.present
-	lead := toTicks(askAhead, p.lead.rate)
+	lead := r.present.lead
+	if lead.cut.hurry && e.onRequest {
+		return true
+	}
+	ahead := toTicks(askAhead, lead.rate)
 	if !e.onRequest {
-		lead = p.cut.want - p.cut.stop
+		ahead = lead.cut.want - lead.cut.stop
 	}
-	return p.cut.wants(p.at+toTicks(now.Sub(p.arrival), p.lead.rate), lead)
+	return lead.cut.wants(lead.at+toTicks(now.Sub(lead.arrival), lead.rate), ahead)
 }
 
 // stop ends the presentation when the context has ended or something broke: the

@@ -151,8 +151,8 @@ func TestSegmenter(t *testing.T) {
 				case closeSegment:
 					out.add("segment %.1fms", ms(segment))
 					segment = 0
-				case breakOff:
-					out.add("break")
+				case openEmpty:
+					out.add("without media:")
 				}
 			}
 		}
@@ -320,9 +320,11 @@ func TestFollower(t *testing.T) {
 			case "reaches":
 				f.reaches(when)
 			case "ends":
-				f.ends(when)
+				f.turns(when, &cut{at: when})
 			case "begins":
-				f.begins(cut{at: when, breaks: a.has("breaks")})
+				f.turns(when, &cut{at: when, begins: true, breaks: a.has("breaks")})
+			case "mute":
+				f.mute = true
 			case "finish":
 				f.finish()
 			default:
@@ -338,11 +340,13 @@ func TestFollower(t *testing.T) {
 				case closePart:
 					out.add("  part %.1fms", float64(length)/48)
 					length = 0
+				case skip:
+					out.add("  gap %.1fms", float64(f.blank)/48)
 				case closeSegment:
 					out.add("segment %.1fms", float64(f.end-from)/48)
 				case openSegment:
 					from = f.segmentAt
-					if f.breaks {
+					if f.begun.breaks {
 						out.add("discontinuity")
 					}
 					out.add("from %.1fms", float64(from)/48)

@@ -12,13 +12,14 @@ const (
 	closePart                    // the open part is complete
 	skip                         // a part without media of so many ticks, GAP=YES (specs L108)
 	closeSegment                 // the open segment is complete; its last part was closed before
-	breakOff                     // media stopped, or no key frame came: a discontinuity must follow
+	openEmpty                    // a segment begins that has no media, or none yet
 )
 
 // step is one thing to do. Steps are done in order.
 type step struct {
 	verb  verb
-	ticks int64 // with keep, stretch, extend and skip
+	ticks int64 // with keep, stretch, extend and skip; with openEmpty the start
+	cut   *cut  // with openEmpty, of a segmenter that follows
 }
 
 // limits are the durations that a segmenter keeps to, in ticks of the leading
@@ -31,6 +32,7 @@ type limits struct {
 	stop  int64 // TARGETDURATION: a segment for which nothing comes ends here
 	limit int64 // a segment for which no key frame comes ends before this (specs L15)
 	brief int64 // no frame is shorter
+	grain int64 // no part without media is shorter
 	usual int64 // how long a frame is before there were two
 }
 
@@ -51,6 +53,7 @@ func newLimits(timescale int64, least, segment, part, target time.Duration) limi
 		stop:  ticks(target),
 		limit: ticks(target + time.Second/2 - slack),
 		brief: 1,
+		grain: timescale / 1000,
 		usual: timescale / 30,
 	}
 }
@@ -60,20 +63,26 @@ type frame struct {
 	at    int64 // start, in ticks
 	key   bool
 	fresh bool // begins with new parameters: a segment must begin with it
+	lone  bool // another layer has no key frame at this instant (specs R41)
 }
 
-// segmenter decides where the parts and segments of the leading rendition end.
-// It is pure: it knows times and key frames; no bytes, no clock.
+// segmenter decides where the parts and segments of a rendition end; those of
+// the leading one are everybody's, see led.go for the others. It is pure: it
+// knows times and key frames; no bytes, no clock.
 //
 //	frame ──▶ add ──▶ steps that concern the frame before, which waited
 //
 // A frame's duration is known only when the next one is there (specs R14), so
 // one frame always waits. Frames may start a little beside their true time so
-// that parts have legal lengths; the sum of all durations never drifts.
+// that parts have legal lengths; the sum of all durations never drifts. Time
+// without media is covered by segments without media (specs L27).
 type segmenter struct {
 	limits
 
 	open      bool  // a segment is open
+	dry       bool  // it takes no frames: it has no key frame to begin with
+	lapsed    bool  // none is open, and the time since end must be covered
+	hurry     bool  // a layer waits for the next segment: any common key frame will do
 	segmentAt int64 // its start
 	partAt    int64 // start of the open part
 	end       int64 // of what is in the open part; where the waiting frame starts
@@ -86,32 +95,87 @@ type segmenter struct {
 	keyed bool  // there was a key frame
 	keyAt int64 // start of the newest one
 	gop   int64 // distance of the two newest ones; 0 before there were two
+
+	// Of one that follows:
+	cuts   []*cut // boundaries that are given and not yet passed
+	begun  *cut   // the newest one that began a segment
+	misses int    // how many of them in a row passed without a key frame
 }
 
 // add takes the next frame, appends the steps for what came before it, and
-// reports whether it was accepted: without an open segment only a key frame is.
+// reports whether it was accepted: only a key frame begins a segment.
 func (s *segmenter) add(f frame, out []step) ([]step, bool) {
-	if s.open {
+	if s.open && !s.dry {
 		out = s.reach(f, out)
 	}
-	if !s.open {
+	if !s.open || s.dry {
 		if !f.key {
 			return out, false
 		}
-		s.begin(max(f.at, s.end)) // parts that were skipped may reach beyond
+		out = s.resume(f.at, out)
 	}
-	if f.key {
-		if s.keyed && f.at > s.keyAt {
-			s.gop = f.at - s.keyAt
-		}
-		s.keyed, s.keyAt = true, f.at
-	}
+	s.note(f)
 	s.waiting, s.key = true, f.key
 	return out, true
 }
 
+// note remembers the distance of key frames.
+func (s *segmenter) note(f frame) {
+	if !f.key {
+		return
+	}
+	if s.keyed && f.at > s.keyAt {
+		s.gop = f.at - s.keyAt
+	}
+	s.keyed, s.keyAt = true, f.at
+}
+
 func (s *segmenter) begin(at int64) {
-	s.open, s.segmentAt, s.partAt, s.end, s.free = true, at, at, at, false
+	s.open, s.dry, s.lapsed, s.hurry = true, false, false, false
+	s.segmentAt, s.partAt, s.end, s.free = at, at, at, false
+}
+
+// resume begins a segment with a key frame after there was none.
+func (s *segmenter) resume(at int64, out []step) []step {
+	if s.dry || s.lapsed {
+		out = s.cover(at, out)
+		if at-s.end < s.grain { // what is left is not worth a part
+			at = s.end
+		}
+	}
+	s.begin(max(at, s.end)) // parts that were skipped may reach beyond
+	return out
+}
+
+// cover fills the time until the given tick with segments that have no media.
+func (s *segmenter) cover(until int64, out []step) []step {
+	for until-s.end >= s.grain {
+		out = s.skipSome(min(until-s.end, s.part), out)
+	}
+	if s.dry {
+		out = s.closeAll(out)
+		s.open, s.dry, s.lapsed = false, false, true
+	}
+	return out
+}
+
+// skipSome adds a part without media of at most so many ticks, in a segment
+// without media; that ends at TARGETDURATION.
+func (s *segmenter) skipSome(ticks int64, out []step) []step {
+	if !s.open {
+		s.begin(s.end)
+		s.dry = true
+		out = append(out, step{verb: openEmpty, ticks: s.end})
+	}
+	ticks = min(ticks, s.segmentAt+s.stop-s.end)
+	out = append(out, step{verb: skip, ticks: ticks})
+	s.end += ticks
+	s.partAt = s.end
+	if s.end-s.segmentAt >= s.stop {
+		out = s.closeAll(out)
+		s.open, s.dry, s.lapsed = false, false, true
+	}
+	return out
 }
 
 // reach brings the open segment up to the start of f, and closes it if f begins
@@ -120,7 +184,7 @@ func (s *segmenter) reach(f frame, out []step) []step {
 	if max(f.at, s.end)-s.segmentAt >= s.limit {
 		return s.abandon(f.at, out)
 	}
-	closing := f.fresh || f.key && s.due(f.at)
+	closing := f.fresh || f.key && s.due(f)
 	if s.waiting {
 		out = s.settle(max(f.at-s.end, s.brief), out)
 	} else {
@@ -133,11 +197,15 @@ func (s *segmenter) reach(f frame, out []step) []step {
 	return out
 }
 
-// due reports whether a key frame at this time closes the segment: it is long
-// enough, or the next key frame would come too late (specs R37).
-func (s *segmenter) due(at int64) bool {
-	length := at - s.segmentAt
-	return length >= s.least || s.keyed && length+max(s.gop, at-s.keyAt) >= s.limit
+// due reports whether this key frame closes the segment: it is long enough and
+// all layers have one (specs R41), or the next one would come too late (specs
+// R37).
+func (s *segmenter) due(f frame) bool {
+	length := f.at - s.segmentAt
+	if s.keyed && length+max(s.gop, f.at-s.keyAt) >= s.limit {
+		return true
+	}
+	return !f.lone && (s.hurry || length >= s.least)
 }
 
 // abandon ends a segment for which no key frame came. The waiting frame lasts
@@ -149,8 +217,8 @@ func (s *segmenter) abandon(until int64, out []step) []step {
 		}
 	}
 	out = s.closeAll(out)
-	s.open, s.waiting = false, false
-	return append(out, step{verb: breakOff})
+	s.open, s.waiting, s.lapsed = false, false, true
+	return out
 }
 
 // settle gives the waiting frame its duration d and closes the part if the next
@@ -169,7 +237,7 @@ func (s *segmenter) settle(d int64, out []step) []step {
 			return s.endPart(s.keepWaiting(d-early, out))
 		default:
 			// The part is made long enough; the waiting frame starts a little late.
-			out = append(out, step{stretch, late})
+			out = append(out, step{verb: stretch, ticks: late})
 			s.end += late
 			d -= late
 			out = s.endPart(out)
@@ -179,7 +247,7 @@ func (s *segmenter) settle(d int64, out []step) []step {
 		until := s.end + d
 		out = s.keepWaiting(room, out)
 		if rest := s.uncovered(until - s.end); rest > 0 {
-			out = append(out, step{extend, rest})
+			out = append(out, step{verb: extend, ticks: rest})
 		}
 		return s.hole(until, s.endPart(out))
 	}
@@ -196,7 +264,7 @@ func (s *segmenter) keepWaiting(d int64, out []step) []step {
 	s.end += d
 	s.free = s.free || s.key
 	s.waiting = false
-	return append(out, step{keep, d})
+	return append(out, step{verb: keep, ticks: d})
 }
 
 // endPart closes the open part if there is anything in it.
@@ -214,7 +282,7 @@ func (s *segmenter) endPart(out []step) []step {
 func (s *segmenter) hole(until int64, out []step) []step {
 	for until-s.end > s.part-s.floor {
 		d := min(until-s.end, s.part)
-		out = append(out, step{skip, d})
+		out = append(out, step{verb: skip, ticks: d})
 		s.end += d
 		s.partAt = s.end
 	}
@@ -231,20 +299,32 @@ func (s *segmenter) uncovered(ticks int64) int64 {
 
 // idle is told that no frame starts before the given tick. It ends the open part
 // at PART-TARGET, skips further parts, and ends the segment before it is longer
-// than TARGETDURATION (specs R31, L38).
+// than TARGETDURATION; segments without media follow (specs R31, L38).
 func (s *segmenter) idle(now int64, out []step) []step {
-	for s.open && now-s.partAt >= s.part {
+	for s.open && !s.dry && now-s.partAt >= s.part {
 		full := s.partAt + s.part
 		switch {
 		case full-s.segmentAt > s.stop:
-			return s.abandon(s.end+s.expected(), out)
+			out = s.abandon(s.end+s.expected(), out)
 		case s.waiting:
 			out = s.endPart(s.keepWaiting(full-s.end, out))
 		default:
 			out = s.hole(full, out)
 		}
 	}
+	for (s.dry || s.lapsed) && now-s.end >= s.part {
+		out = s.skipSome(s.part, out)
+	}
 	return out
+}
+
+// close ends the leading rendition's Epoch, whose media ends at the given tick in
+// some layer: a segment without media lasts until then.
+func (s *segmenter) close(until int64, out []step) []step {
+	if s.dry {
+		out = s.cover(max(until, s.segmentAt+s.grain), out)
+	}
+	return s.finish(out)
 }
 
 // finish closes everything: the Epoch ends. The waiting frame lasts as long as
@@ -256,7 +336,7 @@ func (s *segmenter) finish(out []step) []step {
 		}
 		out = s.closeAll(out)
 	}
-	*s = segmenter{limits: s.limits}
+	*s = segmenter{limits: s.limits, cuts: s.cuts[:0]}
 	return out
 }
 

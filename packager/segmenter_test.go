@@ -92,7 +92,7 @@ func TestPartRulesAlwaysHold(t *testing.T) {
 		at := int64(rapid.IntRange(0, 1<<40).Draw(t, "base"))
 		slowest := rapid.SampledFrom([]int{3000, 9000, 18000, 90000, 200000}).Draw(t, "slowest")
 		gop := rapid.IntRange(1, 300).Draw(t, "gop")
-		broken, begin := true, at
+		begun, begin := false, at
 		var steps []step
 		for i := range rapid.IntRange(1, 150).Draw(t, "frames") {
 			f := frame{at: at, key: i%gop == 0}
@@ -101,17 +101,15 @@ func TestPartRulesAlwaysHold(t *testing.T) {
 				now := s.end + int64(rapid.IntRange(0, 400000).Draw(t, "idle"))
 				steps = s.idle(now, steps[:0])
 				a.apply(t, steps)
-				broken = broken || broke(steps)
 				at = max(at, now-45000) // the watchdog may have been too quick
 				f.at = at
 			}
 			var ok bool
 			steps, ok = s.add(f, steps[:0])
 			a.apply(t, steps)
-			broken = broken || broke(steps)
 			if ok {
-				if broken {
-					begin, a.total, broken = s.segmentAt, 0, false
+				if !begun {
+					begin, begun = s.segmentAt, true
 				}
 				a.next = f.key
 				// Nothing drifts: what was given out ends where the next frame
@@ -127,15 +125,6 @@ func TestPartRulesAlwaysHold(t *testing.T) {
 		}
 		a.apply(t, s.finish(nil))
 	})
-}
-
-func broke(steps []step) bool {
-	for _, s := range steps {
-		if s.verb == breakOff {
-			return true
-		}
-	}
-	return false
 }
 
 // TestRetimingIsBounded says by how much a frame may start beside its time.
@@ -159,7 +148,7 @@ func TestRetimingIsBounded(t *testing.T) {
 
 func (v verb) String() string {
 	names := map[verb]string{
-		keep: "keep", stretch: "stretch", extend: "extend", closePart: "part", skip: "gap", closeSegment: "segment", breakOff: "break",
+		keep: "keep", stretch: "stretch", extend: "extend", closePart: "part", skip: "gap", closeSegment: "segment", openEmpty: "empty",
 	}
 	return names[v]
 }

@@ -23,6 +23,7 @@ const (
 type sound struct {
 	at, ticks int64
 	data      []byte
+	made      bool // silence: there was nothing
 }
 
 // soundtrack makes audio contiguous: every frame starts where the one before it
@@ -104,7 +105,7 @@ func silence(n int64) sound {
 		config++
 		ticks *= 2
 	}
-	return sound{ticks: ticks, data: []byte{config<<3 | stereo, 0xff, 0xfe}}
+	return sound{ticks: ticks, data: []byte{config<<3 | stereo, 0xff, 0xfe}, made: true}
 }
 
 // behind reports whether the soundtrack ends so long before the given time that
