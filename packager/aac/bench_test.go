@@ -10,9 +10,6 @@ import (
 	"github.com/whipcast/whipcast/packager/aac"
 )
 
-// silent is a packet of 20 ms of digital silence, stereo.
-func silent() []byte { return []byte{0xfc, 0xff, 0xfe} }
-
 // used returns the CPU time that the process has used.
 func used(b *testing.B) time.Duration {
 	b.Helper()

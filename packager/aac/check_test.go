@@ -33,3 +33,36 @@ func (e *Checked) reset() error {
 }
 
 func (e *Checked) config() []byte { return nil }
+
+// EveryFrame encodes what packets without holes sound like, each frame of it.
+func EveryFrame(packets [][]byte) [][]byte {
+	dec, err := newDecoder()
+	if err != nil {
+		return nil
+	}
+	enc, err := newEncoder(defaultBitrate)
+	if err != nil {
+		return nil
+	}
+	var units [][]byte
+	var left, right [FrameTicks]float32
+	n := 0
+	for _, p := range packets {
+		pcm, err := dec.decode(p)
+		if err != nil {
+			return nil
+		}
+		for _, s := range pcm {
+			left[n], right[n] = s[0], s[1]
+			if n++; n == FrameTicks {
+				n = 0
+				unit, err := enc.encode(nil, left[:], right[:])
+				if err != nil {
+					return nil
+				}
+				units = append(units, unit)
+			}
+		}
+	}
+	return units[2:] // nothing, and what lies before the grid
+}
