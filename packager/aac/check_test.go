@@ -1,8 +1,12 @@
 package aac
 
+import "errors"
+
 // Checked is an encoder that costs nothing and checks what it gets.
 type Checked struct {
 	Outside int // samples that no encoder may get
+	Fail    int // the call after a reset that fails
+	Given   int // calls in all
 	calls   int
 }
 
@@ -21,7 +25,11 @@ func (e *Checked) encode(dst []byte, left, right []float32) ([]byte, error) {
 			e.Outside++
 		}
 	}
-	if e.calls++; e.calls == 1 {
+	e.Given++
+	if e.calls++; e.calls == e.Fail {
+		return dst, errors.New("fails as told")
+	}
+	if e.calls == 1 {
 		return dst, nil
 	}
 	return append(dst, 1), nil

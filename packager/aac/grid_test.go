@@ -137,3 +137,31 @@ func TestWrongDuration(t *testing.T) {
 		}
 	}
 }
+
+// TestFailure: an encoder that fails leaves the grid whole, and silence after it is
+// encoded until the encoder has settled again.
+func TestFailure(t *testing.T) {
+	check := &aac.Checked{Fail: 12}
+	tr, err := aac.NewChecked(check)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []aac.Frame
+	given := check.Given
+	for i, p := range packets(t, "sine")[:30] {
+		if i >= 11 { // from frame 10.3 on: the failing one is the first of silence
+			p = silent()
+		}
+		out = tr.Add(int64(i)*960, 960, p, out)
+	}
+	for i, f := range out {
+		if f.At != int64(i)*aac.FrameTicks || len(f.Data) == 0 {
+			t.Fatalf("frame %d at %d with %d bytes", i, f.At, len(f.Data))
+		}
+	}
+	s := tr.Stats()
+	// 28 frames; after the failing one nothing, a unit, and another one like it.
+	if check.Given -= given; s.Failed != 1 || check.Given != 12+3 || s.Silent != 28-12-3 {
+		t.Errorf("%+v and %d calls, want 1 failure, %d calls, %d silent", s, check.Given, 12+3, 28-12-3)
+	}
+}
