@@ -13,7 +13,7 @@ RUN go mod download
 COPY . .
 COPY --from=pages /src/web/dist web/dist
 ARG VERSION=devel
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /whipcast ./cmd/whipcast \
+RUN CGO_ENABLED=0 go build -tags goaac_simd -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /whipcast ./cmd/whipcast \
     && mkdir -p /data
 
 FROM scratch

@@ -9,11 +9,17 @@ LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
 PAGES   := web/dist/.built
 CLI     := bin/whipcast
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# goaac_simd: the AAC encoder's SIMD kernels (AVX2 or NEON where the processor has
+# them; no cgo, the same bytes). noaac leaves the AAC encoder out.
+TAGS    ?= goaac_simd
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
 # Debian packages that the tests use: a real browser and real players.
 PROGRAMS := chromium ffmpeg
 FUZZTIME ?= 5s
+
+# Every go command here and in the tests builds the same code. What the caller sets wins.
+export GOFLAGS := $(strip -tags=$(TAGS) $(GOFLAGS))
 
 .PHONY: help
 help: ## print this list

@@ -14,6 +14,7 @@
 package aac
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 )
@@ -28,9 +29,18 @@ const (
 	// the encoder's look into the future.
 	Latency = 3 * FrameTicks
 
+	// hush is the peak up to which a frame is silence: the least step of 16 bits, which
+	// is what decoders for speech leave of it.
+	hush = 1.0 / 32768
+	// settleFrames is how many frames of silence in a row leave nothing else in the
+	// encoder: the three that it holds, and the one that is given.
+	settleFrames = 4
+
 	defaultBitrate = 128000
-	leastBitrate   = 16000
-	mostBitrate    = 512000
+	// mostUnit is the most bytes of an access unit: 6144 bits a channel.
+	mostUnit     = 2 * 6144 / 8
+	leastBitrate = 16000
+	mostBitrate  = 512000
 	// mostHole is the longest hole that is filled. A longer one starts a new grid.
 	mostHole = 10 * Rate
 )
@@ -60,6 +70,7 @@ type Stats struct {
 	Late        uint64 // packets or holes left out: their time had passed
 	Concealed   uint64 // samples made up
 	Failed      uint64 // frames that the encoder refused, and silence replaces
+	Silent      uint64 // frames of silence that took no encoding
 }
 
 // encoder turns the next 1024 samples of both channels into an access unit.
@@ -88,7 +99,10 @@ type Transcoder struct {
 	filled      int   // samples in left and right
 	left, right [FrameTicks]float32
 	paced       []stereo
-	unit        []byte // the encoder's scratch
+	meter       meter
+	unit        []byte // the newest access unit
+	last        []byte // the one before
+	quiet       int    // frames of silence given in a row
 	silent      []byte // an access unit of silence
 }
 
@@ -113,7 +127,10 @@ func New(cfg Config) (*Transcoder, error) {
 
 // newTranscoder joins both ends, and keeps an access unit of silence.
 func newTranscoder(enc encoder, dec *decoder) (*Transcoder, error) {
-	t := &Transcoder{encoder: enc, decoder: dec}
+	t := &Transcoder{
+		encoder: enc, decoder: dec,
+		unit: make([]byte, 0, mostUnit), last: make([]byte, 0, mostUnit),
+	}
 	for range 3 {
 		var err error
 		if t.unit, err = enc.encode(t.unit[:0], t.left[:], t.right[:]); err != nil {
@@ -121,6 +138,7 @@ func newTranscoder(enc encoder, dec *decoder) (*Transcoder, error) {
 		}
 	}
 	t.silent = append(t.silent, t.unit...)
+	t.unit = t.unit[:0]
 	if err := enc.reset(); err != nil {
 		return nil, fmt.Errorf("reset the AAC encoder: %w", err)
 	}
@@ -130,19 +148,23 @@ func newTranscoder(enc encoder, dec *decoder) (*Transcoder, error) {
 // Config returns the AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1).
 func (t *Transcoder) Config() []byte { return t.encoder.config() }
 
-// Stats returns the counters.
+// Stats returns the counters since New.
 func (t *Transcoder) Stats() Stats { return t.stats }
 
 // Add takes the packet that is heard from at on, for the given ticks, and appends
 // the frames that became ready. The first one after New, Reset or Flush sets the
 // grid: frames follow at its time plus multiples of FrameTicks, without a gap. A
 // hole before the packet is concealed; one of more than 10 s starts a new grid. A
-// packet that cannot be decoded is concealed too, and counted.
+// packet that cannot be decoded is concealed too, and counted; one that an encoder
+// sends in a pause, without sound (specs R47), is concealed as well.
 func (t *Transcoder) Add(at, ticks int64, packet []byte, out []Frame) []Frame {
 	t.stats.Packets++
 	out, ok := t.arrive(at, ticks, out)
 	if !ok {
 		return out
+	}
+	if paused(packet) {
+		return t.fill(out)
 	}
 	pcm, err := t.decoder.decode(packet)
 	if err != nil {
@@ -190,7 +212,9 @@ func (t *Transcoder) Flush(out []Frame) []Frame {
 func (t *Transcoder) Reset() {
 	t.begun = false
 	t.patch = patch{}
-	t.filled, t.frames = 0, 0
+	t.meter = meter{}
+	t.filled, t.frames, t.quiet = 0, 0, 0
+	t.unit, t.last = t.unit[:0], t.last[:0]
 	t.decoder.reset()
 	if err := t.encoder.reset(); err != nil {
 		t.stats.Failed++
@@ -261,13 +285,17 @@ func (t *Transcoder) encode(pcm []stereo, out []Frame) []Frame {
 // encodeFrame encodes the full buffer. The first call after a reset yields nothing
 // and the second one a unit that lies before the grid and only opens the overlap.
 func (t *Transcoder) encodeFrame(out []Frame) []Frame {
-	var err error
-	t.unit, err = t.encoder.encode(t.unit[:0], t.left[:], t.right[:])
-	if err != nil {
-		t.stats.Failed++
-		t.unit = t.unit[:0]
-		// It fails the same way in New, which reports it.
-		_ = t.encoder.reset()
+	if t.meter.take(&t.left, &t.right) > hush {
+		t.quiet = 0
+	} else {
+		t.quiet++
+		clear(t.left[:])
+		clear(t.right[:])
+	}
+	if t.settled() {
+		t.stats.Silent++
+	} else {
+		t.encodeUnit()
 	}
 	t.frames++
 	if t.frames < 3 {
@@ -281,4 +309,24 @@ func (t *Transcoder) encodeFrame(out []Frame) []Frame {
 		At:   t.first + (t.frames-3)*FrameTicks,
 		Data: append(make([]byte, 0, len(data)), data...),
 	})
+}
+
+// settled tells that the newest unit can be used again. All that the encoder holds and
+// gets is zeros, so that it is as well off without this frame; and its last two units
+// are the same, so that the window of one may follow that of the other.
+func (t *Transcoder) settled() bool {
+	return t.quiet >= settleFrames && len(t.unit) > 0 && bytes.Equal(t.unit, t.last)
+}
+
+// encodeUnit makes the next unit.
+func (t *Transcoder) encodeUnit() {
+	t.unit, t.last = t.last, t.unit
+	var err error
+	t.unit, err = t.encoder.encode(t.unit[:0], t.left[:], t.right[:])
+	if err != nil {
+		t.stats.Failed++
+		t.unit = t.unit[:0]
+		// It fails the same way in New, which reports it.
+		_ = t.encoder.reset()
+	}
 }

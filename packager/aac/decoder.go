@@ -39,6 +39,25 @@ func (d *decoder) reset() {
 	_ = d.opus.Init(Rate, 2)
 }
 
+// paused tells whether a packet holds no sound, which an encoder with discontinuous
+// transmission makes of a pause: its frames have a byte at most (RFC 6716 §3.1, §3.2).
+func paused(packet []byte) bool {
+	if len(packet) == 0 {
+		return false
+	}
+	frames, head := 1, 1
+	switch packet[0] & 3 {
+	case 1, 2: // of two frames; the length of the first is a byte of them
+		frames = 2
+	case 3: // of as many as the second byte says, and without padding
+		if head = 2; len(packet) < 2 || packet[1]&0x40 != 0 {
+			return false
+		}
+		frames = int(packet[1] & 0x3f)
+	}
+	return len(packet)-head <= frames && frames > 0
+}
+
 // decode returns the packet's sound, which is valid until the next call.
 func (d *decoder) decode(packet []byte) ([]stereo, error) {
 	n, err := d.opus.DecodeToFloat32(packet, d.raw)

@@ -26,7 +26,7 @@ func TestGrid(t *testing.T) {
 	const start = 1<<40 + 3
 	at := int64(start)
 	var out []aac.Frame
-	for i := range 1000 {
+	for i := range 500 {
 		p := sound[i%len(sound)]
 		d := ticks(p)
 		d += int64(i%7-3) * d / 40
@@ -47,8 +47,8 @@ func TestGrid(t *testing.T) {
 			t.Fatalf("frame %d at %d, want %d", i, f.At, want)
 		}
 	}
-	if s := tr.Stats(); s.Packets != 980 || s.Late+s.Undecodable+s.Failed != 0 {
-		t.Errorf("%+v, want 980 packets and no fault", s)
+	if s := tr.Stats(); s.Packets != 490 || s.Late+s.Undecodable+s.Failed != 0 {
+		t.Errorf("%+v, want 490 packets and no fault", s)
 	}
 }
 
@@ -123,11 +123,11 @@ func TestWrongDuration(t *testing.T) {
 	for _, d := range []int64{120, 480, 959, 961, 1920, 5760, 24000} {
 		tr := checked(t)
 		var out []aac.Frame
-		for i := range int64(100) {
+		for i := range int64(40) {
 			out = tr.Add(i*d, d, p[i], out)
 		}
 		got := tr.Flush(out)
-		if want := 100 * d / aac.FrameTicks; int64(len(got)) < want-10 || int64(len(got)) > want+10 {
+		if want := 40 * d / aac.FrameTicks; int64(len(got)) < want-10 || int64(len(got)) > want+10 {
 			t.Errorf("packets of %d: %d frames, want about %d", d, len(got), want)
 		}
 		for i, f := range got {
@@ -135,5 +135,33 @@ func TestWrongDuration(t *testing.T) {
 				t.Fatalf("packets of %d: frame %d at %d", d, i, f.At)
 			}
 		}
+	}
+}
+
+// TestFailure: an encoder that fails leaves the grid whole, and silence after it is
+// encoded until the encoder has settled again.
+func TestFailure(t *testing.T) {
+	check := &aac.Checked{Fail: 12}
+	tr, err := aac.NewChecked(check)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []aac.Frame
+	given := check.Given
+	for i, p := range packets(t, "sine")[:30] {
+		if i >= 11 { // from frame 10.3 on: the failing one is the first of silence
+			p = silent()
+		}
+		out = tr.Add(int64(i)*960, 960, p, out)
+	}
+	for i, f := range out {
+		if f.At != int64(i)*aac.FrameTicks || len(f.Data) == 0 {
+			t.Fatalf("frame %d at %d with %d bytes", i, f.At, len(f.Data))
+		}
+	}
+	s := tr.Stats()
+	// 28 frames; after the failing one nothing, a unit, and another one like it.
+	if check.Given -= given; s.Failed != 1 || check.Given != 12+3 || s.Silent != 28-12-3 {
+		t.Errorf("%+v and %d calls, want 1 failure, %d calls, %d silent", s, check.Given, 12+3, 28-12-3)
 	}
 }

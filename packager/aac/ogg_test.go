@@ -49,3 +49,6 @@ func ticks(packet []byte) int64 {
 		return []int64{120, 240, 480, 960}[config%4]
 	}
 }
+
+// silent is a packet of 20 ms of digital silence, stereo.
+func silent() []byte { return []byte{0xfc, 0xff, 0xfe} }

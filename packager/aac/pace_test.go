@@ -68,13 +68,13 @@ func TestFitIsSmooth(t *testing.T) {
 	clean := roughest(tone(Rate, 440))
 	for _, lag := range []int64{0, 1, -1, 5, -5, 240, -240, 480, -480, 481, -481, 2000, -2000, 4800, -4800} {
 		var past memory
-		sound := tone(4*Rate, 440)
+		sound := tone(5*Rate/2, 440)
 		patch := patch{past: past}
 		p := pace{made: 0}
 		var out []stereo
 		for i := 0; i+packet <= len(sound); i += packet {
 			end := int64(i + packet)
-			if i > Rate {
+			if i > Rate/4 {
 				end += lag
 			}
 			from := len(out)
@@ -83,7 +83,7 @@ func TestFitIsSmooth(t *testing.T) {
 			p.made += int64(len(out) - from)
 		}
 		if off := p.made - int64(len(sound)) - lag; off != 0 {
-			t.Errorf("lag %d: %d samples are left of it after 3 s", lag, off)
+			t.Errorf("lag %d: %d samples are left of it after 2 s", lag, off)
 		}
 		if r := roughest(out); r > 2*clean {
 			t.Errorf("lag %d: the roughest place is %.4f, and %.4f in the clean tone", lag, r, clean)
@@ -152,6 +152,35 @@ func TestPatchWithoutPast(t *testing.T) {
 	for i, s := range p.fill(nil, 5000) {
 		if s != (stereo{}) {
 			t.Fatalf("sample %d is %v, want silence", i, s)
+		}
+	}
+}
+
+// TestPaused names the packets of a pause (RFC 6716 §3.2; specs R47).
+func TestPaused(t *testing.T) {
+	for _, c := range []struct {
+		packet []byte
+		want   bool
+	}{
+		{nil, false},
+		{[]byte{0x78}, true},
+		{[]byte{0x78, 0}, true},
+		{[]byte{0xf8, 0xff, 0xfe}, false}, // digital silence
+		{[]byte{0x79}, true},
+		{[]byte{0x79, 0, 0}, true},
+		{[]byte{0x79, 0, 0, 0, 0}, false},
+		{[]byte{0x7a, 0}, true},
+		{[]byte{0x7a, 1, 0, 0}, false},
+		{[]byte{0x7b}, false},
+		{[]byte{0x7b, 0}, false},
+		{[]byte{0x7b, 3}, true},
+		{[]byte{0x7b, 3, 0, 0, 0}, true},
+		{[]byte{0x7b, 3, 0, 0, 0, 0, 0, 0}, false},
+		{[]byte{0x7b, 0x83, 0, 0}, true},
+		{[]byte{0x7b, 0x41, 0, 0}, false},
+	} {
+		if got := paused(c.packet); got != c.want {
+			t.Errorf("%x: %v, want %v", c.packet, got, c.want)
 		}
 	}
 }
