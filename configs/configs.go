@@ -69,6 +69,7 @@ type HLS struct {
 	Segment time.Duration // wanted length of a segment
 	Part    time.Duration // longest part
 	Window  time.Duration // how much can be rewound
+	Memory  int64         // bytes of it that stay in RAM
 	Grace   time.Duration // from the publisher's end to the stream's end
 }
 
@@ -88,8 +89,10 @@ func Default() Config {
 		Media:   Media{Address: ":8100"},
 		Admin:   Admin{Address: "127.0.0.1:8081"},
 		Auth:    Auth{Watch: "open"},
-		HLS:     HLS{Segment: 2 * time.Second, Part: 500 * time.Millisecond, Window: time.Minute, Grace: time.Minute},
-		Limits:  Limits{Streams: 100, Sessions: 4000, Viewers: 1000},
+		HLS: HLS{
+			Segment: 2 * time.Second, Part: 500 * time.Millisecond, Window: time.Minute, Memory: 256 << 20, Grace: time.Minute,
+		},
+		Limits: Limits{Streams: 100, Sessions: 4000, Viewers: 1000},
 	}
 }
 

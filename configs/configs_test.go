@@ -95,6 +95,22 @@ func TestOverrides(t *testing.T) {
 	compare(t, got, want)
 }
 
+// A DVR window goes from half a minute to hours (specs L39).
+func TestWindowsAndSizes(t *testing.T) {
+	for text, want := range map[string]HLS{
+		"window: 30s, memory: 16MiB":   {Window: 30 * time.Second, Memory: 16 << 20},
+		"window: 6h, memory: 2GiB":     {Window: 6 * time.Hour, Memory: 2 << 30},
+		"window: 90m, memory: 1 TiB":   {Window: 90 * time.Minute, Memory: 1 << 40},
+		"window: 1m, memory: 20000KiB": {Window: time.Minute, Memory: 20_000 << 10},
+		"window: 1m, memory: 33554433": {Window: time.Minute, Memory: 32<<20 + 1},
+	} {
+		got, err := Load(write(t, "hls: {"+text+"}\n"), nil)
+		if err != nil || got.HLS.Window != want.Window || got.HLS.Memory != want.Memory {
+			t.Errorf("%s: %v, %d, %v", text, got.HLS.Window, got.HLS.Memory, err)
+		}
+	}
+}
+
 func TestEmptyFiles(t *testing.T) {
 	for _, text := range []string{"", "# nothing\n", "---\n", "hls:\n", "media: {public_ips: }\n"} {
 		got, err := Load(write(t, text), nil)
@@ -151,6 +167,11 @@ func TestErrors(t *testing.T) {
 		{"token with a space, not shown (X4)", "", []string{"WHIPCAST_AUTH_PUBLISH_TOKEN=correct horse"}, `WHIPCAST_AUTH_PUBLISH_TOKEN: auth.publish_token = "(not shown)": has a character that no bearer token may have; use letters, digits and - . _ ~ + /`},
 		{"list of tokens, not shown (X4)", "auth: {publish_token: [secretsecret]}\n", nil, `FILE:1: auth.publish_token = "(not shown)": not a single value; write one value after the colon`},
 		{"watch", "auth: {watch: yes}\n", nil, `FILE:1: auth.watch = "yes": unknown word; use open or token`},
+		{"size without a number", "hls: {memory: lots}\n", nil, `FILE:1: hls.memory = "lots": not a size; write a whole number and a unit, such as 256MiB or 2GiB; use 16MiB to 1TiB`},
+		{"size of another thousand", "hls: {memory: 1GB}\n", nil, `FILE:1: hls.memory = "1GB": not a size; write a whole number and a unit, such as 256MiB or 2GiB; use 16MiB to 1TiB`},
+		{"size too small", "hls: {memory: 256}\n", nil, `FILE:1: hls.memory = "256": too small; use 16MiB to 1TiB`},
+		{"size too large", "hls: {memory: 9223372036854775807GiB}\n", nil, `FILE:1: hls.memory = "9223372036854775807GiB": too large; use 16MiB to 1TiB`},
+		{"window", "hls: {window: 25h}\n", nil, `FILE:1: hls.window = "25h": too long; use 1.5s to 24h`},
 		{"no unit", "hls: {segment: 2}\n", nil, `FILE:1: hls.segment = "2": not a duration; write a number and a unit, such as 500ms, 2s or 1m; use 500ms to 10s`},
 		{"negative", "hls: {segment: -2s}\n", nil, `FILE:1: hls.segment = "-2s": too short; use 500ms to 10s`},
 		{"too long", "hls: {grace: 2h}\n", nil, `FILE:1: hls.grace = "2h": too long; use 100ms to 1h`},

@@ -59,6 +59,7 @@ func (c *Config) keys() []key {
 		{name: "hls.segment", parse: duration(&c.HLS.Segment, 500*time.Millisecond, 10*time.Second), text: span(&c.HLS.Segment)},
 		{name: "hls.part", parse: duration(&c.HLS.Part, 200*time.Millisecond, 5*time.Second), text: span(&c.HLS.Part)},
 		{name: "hls.window", parse: duration(&c.HLS.Window, 1500*time.Millisecond, 24*time.Hour), text: span(&c.HLS.Window)},
+		{name: "hls.memory", parse: size(&c.HLS.Memory, 16<<20, 1<<40), text: amount(&c.HLS.Memory)},
 		{name: "hls.grace", parse: duration(&c.HLS.Grace, 100*time.Millisecond, time.Hour), text: span(&c.HLS.Grace)},
 		{name: "limits.streams", parse: count(&c.Limits.Streams, 10_000), text: number(&c.Limits.Streams)},
 		{name: "limits.sessions", parse: count(&c.Limits.Sessions, 1_000_000), text: number(&c.Limits.Sessions)},
@@ -96,6 +97,8 @@ func text(at *string) func() string { return func() string { return *at } }
 func span(at *time.Duration) func() string { return func() string { return short(*at) } }
 
 func number(at *int) func() string { return func() string { return strconv.Itoa(*at) } }
+
+func amount(at *int64) func() string { return func() string { return binary(*at) } }
 
 func joined(at *[]netip.Addr) func() string {
 	return func() string {
@@ -237,6 +240,52 @@ func duration(at *time.Duration, least, most time.Duration) func(string) *Error 
 			return &Error{Cause: "too long", Remedy: remedy}
 		}
 		*at = d
+		return nil
+	}
+}
+
+// units are what sizes are written in, the largest first.
+func units() []struct {
+	name  string
+	bytes int64
+} {
+	return []struct {
+		name  string
+		bytes int64
+	}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
+}
+
+// binary writes a size in the largest unit that fits.
+func binary(n int64) string {
+	for _, u := range units() {
+		if n >= u.bytes && n%u.bytes == 0 {
+			return strconv.FormatInt(n/u.bytes, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// size reads a whole number and a unit of 1024: 256MiB.
+func size(at *int64, least, most int64) func(string) *Error {
+	return func(s string) *Error {
+		remedy := fmt.Sprintf("use %s to %s", binary(least), binary(most))
+		number, unit := s, int64(1)
+		for _, u := range units() {
+			if rest, ok := strings.CutSuffix(s, u.name); ok {
+				number, unit = strings.TrimSpace(rest), u.bytes
+				break
+			}
+		}
+		n, err := strconv.ParseInt(number, 10, 64)
+		switch {
+		case err != nil || n < 0:
+			return &Error{Cause: "not a size", Remedy: "write a whole number and a unit, such as 256MiB or 2GiB; " + remedy}
+		case n > most/unit:
+			return &Error{Cause: "too large", Remedy: remedy}
+		case n*unit < least:
+			return &Error{Cause: "too small", Remedy: remedy}
+		}
+		*at = n * unit
 		return nil
 	}
 }

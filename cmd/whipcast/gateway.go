@@ -17,7 +17,6 @@ import (
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/packager"
 	"github.com/whipcast/whipcast/storage"
-	"github.com/whipcast/whipcast/storage/memory"
 	"github.com/whipcast/whipcast/stream"
 	"github.com/whipcast/whipcast/web"
 )
@@ -33,7 +32,7 @@ const farewell = time.Second
 // cannot be had ends the start; run serves.
 //
 //	WHIP ─▶ hub ─▶ packaging ─▶ store ─▶ HLS origin
-//	         └───▶ WHEP
+//	         └───▶ WHEP           └▶ data_dir/dvr
 type gateway struct {
 	config configs.Config
 	log    *slog.Logger
@@ -45,6 +44,7 @@ type gateway struct {
 	sessions  *rtc.Registry
 	viewers   *whep.Server
 	packaging packaging
+	window    window
 	origin    *hls.Handler
 	api       *api.Server
 	public    *server
@@ -65,6 +65,10 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		return nil, err
 	}
 	if err := g.listen(ctx); err != nil {
+		g.close()
+		return nil, err
+	}
+	if g.window, err = openWindow(ctx, config, g.log); err != nil {
 		g.close()
 		return nil, err
 	}
@@ -101,7 +105,7 @@ func (g *gateway) listen(ctx context.Context) error {
 func (g *gateway) wire() error {
 	var (
 		auth    = api.NewAuth(g.secret.token, g.config.Auth.Watch)
-		store   = memory.New(memory.Config{})
+		store   = g.window.store
 		limits  = g.config.Limits
 		cut     = g.config.HLS
 		counted whep.Metrics
@@ -167,6 +171,7 @@ func (g *gateway) close() {
 	if g.engine != nil {
 		_ = g.engine.Close()
 	}
+	_ = g.window.close()
 }
 
 // run serves until ctx ends or a part fails, then stops all parts in the order
@@ -177,7 +182,7 @@ func (g *gateway) run(ctx context.Context) error {
 	defer fail(nil)
 	life := context.WithoutCancel(ctx) // each part ends when its turn has come
 
-	servers := startTasks(life, fail, task{"public server", g.public.serve}, task{"admin server", g.admin.serve})
+	servers := startTasks(life, fail, task{"public server", g.public.serve}, task{"admin server", g.admin.serve}, task{"window", g.window.store.Run})
 	packaging := startTasks(life, fail, task{"packaging", g.packaging.run})
 	sessions := startTasks(life, fail, task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run})
 	extra := startTasks(life, fail, g.extra...)
@@ -203,7 +208,7 @@ func (g *gateway) run(ctx context.Context) error {
 		<-rest.Done()
 	}
 	g.origin.Close()
-	errs = append(errs, shutdown(stop, g.public, g.admin), servers.stop(stop), g.engine.Close())
+	errs = append(errs, shutdown(stop, g.public, g.admin), servers.stop(stop), g.window.close(), g.engine.Close())
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 
 // metrics lists what the packages count, besides what api finds itself.
 func (g *gateway) metrics(store *memory.Store, viewers *whep.Metrics) []api.Metric {
-	cut := g.packaging.packager.Metrics()
+	cut, kept := g.packaging.packager.Metrics(), store.Metrics()
 	return []api.Metric{
 		total("whipcast_packager_presentations_total", "Presentations begun.", &cut.Presentations),
 		total("whipcast_packager_segments_total", "Segments made.", &cut.Segments),
@@ -36,6 +36,12 @@ func (g *gateway) metrics(store *memory.Store, viewers *whep.Metrics) []api.Metr
 		total("whipcast_whep_malformed_total", "RTCP packets that could not be read.", &viewers.Malformed),
 		{Name: "whipcast_memory_objects", Help: "Files of presentations in memory.", Read: func() float64 { return float64(store.Stats().Objects) }},
 		{Name: "whipcast_memory_bytes", Help: "Their size.", Read: func() float64 { return float64(store.Stats().Bytes) }},
+		{Name: "whipcast_memory_media_bytes", Help: "Media of it that hls.memory is about.", Read: func() float64 { return float64(kept.Resident.Load()) }},
+		{Name: "whipcast_dvr_bytes", Help: "Media that was moved to disk.", Read: func() float64 { return float64(kept.Below.Load()) }},
+		total("whipcast_dvr_moved_segments_total", "Segments moved to disk.", &kept.Spilled),
+		total("whipcast_dvr_reads_total", "Segments read back from disk.", &kept.ReadBack),
+		total("whipcast_dvr_lost_segments_total", "Segments lost because the disk did not take them in time.", &kept.Lost),
+		total("whipcast_dvr_errors_total", "Errors of the disk.", &kept.Failures),
 		{Name: "whipcast_hls_held_requests", Help: "HLS requests that wait for what comes next.", Read: func() float64 { return float64(g.origin.Stats().Held) }},
 		{Name: "whipcast_hls_playlists_total", Help: "Playlist versions made ready to serve.", Total: true, Read: func() float64 { return float64(g.origin.Stats().Prepared) }},
 		{Name: "whipcast_rtc_sessions", Help: "WHIP and WHEP sessions.", Read: func() float64 { all, _ := g.sessions.Counts(); return float64(all) }},
