@@ -104,7 +104,8 @@ func (e *Examiner) rest() {
 	e.second = tally{}
 	e.recent = recent{}
 	e.pace.forget()
-	e.keys.pending = time.Time{}
+	e.link.rested = e.now
+	e.keys.pending, e.keys.torn = time.Time{}, true
 	e.picture.frozen = 0
 }
 

@@ -90,13 +90,10 @@ func (e *Examiner) examineKeyframes(w window) {
 	e.judge(ignoresPLI, o)
 	e.judge(keyframeInterval, e.interval())
 
-	waited := e.now.Sub(e.link.first)
-	switch {
-	case e.link.first.IsZero():
+	if e.link.first.IsZero() {
 		return
-	case !e.link.made.IsZero():
-		waited = e.now.Sub(e.link.made)
 	}
+	waited := e.now.Sub(later(later(e.link.first, e.link.made), e.link.rested))
 	o = long(waited, Problem)
 	o.verdict = absent
 	refresh := o

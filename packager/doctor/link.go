@@ -23,6 +23,7 @@ type link struct {
 	last   time.Time // packet
 	made   time.Time // the last unit came out
 	report time.Time // the last sender report
+	rested time.Time // until then nothing came; what is awaited counts from here
 	stats  au.Stats
 }
 
@@ -113,7 +114,7 @@ func (e *Examiner) examineReports() {
 	if !l.report.IsZero() {
 		since, patience, how = l.report, reportsCeased, stopped
 	}
-	age := e.now.Sub(since)
+	age := e.now.Sub(later(since, l.rested))
 	o := long(age, Warning)
 	o.verdict, o.variant = absent, how
 	if e.cfg.Simulcast { // OBS reports one Layer for all (specs R5)
@@ -128,6 +129,13 @@ func (e *Examiner) examineReports() {
 		o.verdict = unclear
 	}
 	e.judge(noSenderReports, o)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func percent(part, whole uint64) float64 {
