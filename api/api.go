@@ -34,17 +34,27 @@ type Routes struct {
 	Pages   http.Handler // everything that is nobody else's
 }
 
+// Config says where the API takes from what it does not know itself. The zero
+// value works.
+type Config struct {
+	// Findings returns what is wrong with a Layer of a stream at present, the worst
+	// first; empty while nobody publishes it. It is called for each request, from
+	// any goroutine, and must not wait. Without it the API says nothing of findings.
+	Findings func(name string, layer stream.LayerID) []Finding
+}
+
 // Server answers the API's requests. All methods may be called from any
 // goroutine.
 type Server struct {
+	cfg   Config
 	hub   *stream.Hub
 	auth  *Auth
 	ready atomic.Bool
 }
 
 // New returns a Server that is not ready yet.
-func New(hub *stream.Hub, auth *Auth) *Server {
-	return &Server{hub: hub, auth: auth}
+func New(cfg Config, hub *stream.Hub, auth *Auth) *Server {
+	return &Server{cfg: cfg, hub: hub, auth: auth}
 }
 
 // Ready sets what /readyz says from now on.

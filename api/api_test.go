@@ -26,7 +26,7 @@ func named(name string) http.Handler {
 func newServer(t *testing.T, watch string) (*api.Server, *stream.Hub, http.Handler) {
 	t.Helper()
 	hub := stream.NewHub(stream.Config{})
-	server := api.New(hub, api.NewAuth(token, watch))
+	server := api.New(api.Config{}, hub, api.NewAuth(token, watch))
 	return server, hub, server.Public(api.Routes{
 		WHIP: named("whip"), WHEP: named("whep"), Session: named("session"), HLS: named("hls"), Pages: named("pages"),
 	})
@@ -246,6 +246,55 @@ func TestStreams(t *testing.T) {
 		if diff := cmp.Diff(want, got.Streams[i]); diff != "" {
 			t.Errorf("stream (-want +got):\n%s", diff)
 		}
+	}
+}
+
+// TestFindings: one stream is shown with what is wrong with each of its layers;
+// none is an empty list, and without a doctor there is no list.
+func TestFindings(t *testing.T) {
+	hub := stream.NewHub(stream.Config{})
+	defer publish(t, hub, "one").Close(nil)
+	since := time.Date(2026, 11, 20, 13, 0, 0, 0, time.FixedZone("CET", 3600))
+	wrong := map[stream.LayerID][]api.Finding{
+		{Kind: stream.Video, RID: "h"}: {
+			{
+				Code: "keyframe-interval", Severity: "warning", Words: "Key frames come up to 8.3 s apart.", Remedy: "Set it to 2 s.",
+				Since: since, Measure: &api.Measure{Value: 8.333, Unit: "s"},
+			},
+			{Code: "b-frames", Severity: "warning", Words: "B-frames.", Remedy: "Set B-frames to 0.", Since: since},
+		},
+	}
+	serve := func(cfg api.Config) http.Handler {
+		none := named("")
+		return api.New(cfg, hub, api.NewAuth(token, "open")).Public(api.Routes{WHIP: none, WHEP: none, Session: none, HLS: none, Pages: none})
+	}
+	with := serve(api.Config{Findings: func(name string, layer stream.LayerID) []api.Finding {
+		if name != "one" {
+			t.Errorf("asked for %q", name)
+		}
+		return wrong[layer]
+	}})
+	for _, tt := range []struct {
+		name, path string
+		handler    http.Handler
+		want       string
+	}{
+		{"of one stream", "/v1/streams/one", with, `[{"kind":"video","rid":"h","codec":"H264","findings":[` +
+			`{"code":"keyframe-interval","severity":"warning","words":"Key frames come up to 8.3 s apart.","remedy":"Set it to 2 s.",` +
+			`"since":"2026-11-20T12:00:00Z","measure":{"value":8.333,"unit":"s"}},` +
+			`{"code":"b-frames","severity":"warning","words":"B-frames.","remedy":"Set B-frames to 0.","since":"2026-11-20T12:00:00Z"}]},` +
+			`{"kind":"audio","codec":"Opus","findings":[]}]`},
+		{"not of all", "/v1/streams", with, `[{"kind":"video","rid":"h","codec":"H264"},{"kind":"audio","codec":"Opus"}]`},
+		{"without a doctor", "/v1/streams/one", serve(api.Config{}), `[{"kind":"video","rid":"h","codec":"H264"},{"kind":"audio","codec":"Opus"}]`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := call(tt.handler, "GET", tt.path, "Bearer "+token).body; !strings.Contains(got, `"layers":`+tt.want+`,`) {
+				t.Errorf("got %s, want layers %s", got, tt.want)
+			}
+			if got := call(tt.handler, "GET", tt.path, ""); got.status != 401 || strings.Contains(got.body, "B-frames") {
+				t.Errorf("without a token: %d %s", got.status, got.body)
+			}
+		})
 	}
 }
 

@@ -25,6 +25,25 @@ type layerJSON struct {
 	Kind  string `json:"kind"`          // "audio" or "video"
 	RID   string `json:"rid,omitempty"` // of a simulcast layer
 	Codec string `json:"codec"`
+	// Findings are only told of one stream, not in the list of all.
+	Findings []Finding `json:"findings,omitzero"`
+}
+
+// Finding is one thing that is wrong with a Layer, as /v1/streams/{stream} shows
+// it. Codes are stable; words and remedy are for a person and may change.
+type Finding struct {
+	Code     string    `json:"code"`
+	Severity string    `json:"severity"` // "note", "warning" or "problem"
+	Words    string    `json:"words"`    // what is wrong
+	Remedy   string    `json:"remedy"`   // what to do about it
+	Since    time.Time `json:"since"`
+	Measure  *Measure  `json:"measure,omitempty"` // behind it, where there is one
+}
+
+// Measure is a number with its unit: "s", "%", "ppm", "fps" or "/min".
+type Measure struct {
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
 }
 
 // control answers everything below /v1/. All of it needs the publish token.
@@ -55,7 +74,7 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 	case rest == "streams":
 		all := []streamJSON{}
 		for _, each := range s.hub.Streams() {
-			all = append(all, describe(each))
+			all = append(all, describe(each.Name(), each.State()))
 		}
 		reply(w, r, map[string]any{"streams": all})
 	case one:
@@ -64,7 +83,7 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 			refuse(w, r, err)
 			return
 		}
-		reply(w, r, describe(found))
+		reply(w, r, s.examine(found))
 	default:
 		refuse(w, r, problem.Problem{Status: http.StatusNotFound, Title: "no such resource", Detail: "the API has /v1/streams and /v1/streams/{stream}"})
 	}
@@ -81,11 +100,10 @@ func (s *Server) find(name string) (*stream.Stream, error) {
 	return found, nil
 }
 
-func describe(s *stream.Stream) streamJSON {
-	state := s.State()
+func describe(name string, state stream.State) streamJSON {
 	j := streamJSON{
-		Name: s.Name(), Live: state.Live, Since: state.Since.UTC(), Epoch: state.Epoch,
-		Layers: []layerJSON{}, Watch: "/watch/" + s.Name(), Seat: "/seat/" + s.Name(),
+		Name: name, Live: state.Live, Since: state.Since.UTC(), Epoch: state.Epoch,
+		Layers: []layerJSON{}, Watch: "/watch/" + name, Seat: "/seat/" + name,
 	}
 	for _, source := range state.Sources {
 		kind := "audio"
@@ -93,6 +111,24 @@ func describe(s *stream.Stream) streamJSON {
 			kind = "video"
 		}
 		j.Layers = append(j.Layers, layerJSON{Kind: kind, RID: source.Layer.ID.RID, Codec: source.Layer.Codec.Name})
+	}
+	return j
+}
+
+// examine describes one stream with the findings of its layers.
+func (s *Server) examine(found *stream.Stream) streamJSON {
+	state := found.State()
+	j := describe(found.Name(), state)
+	if s.cfg.Findings == nil {
+		return j
+	}
+	for i, source := range state.Sources {
+		findings := []Finding{} // none is an empty list, and no list is no doctor
+		for _, f := range s.cfg.Findings(found.Name(), source.Layer.ID) {
+			f.Since = f.Since.UTC()
+			findings = append(findings, f)
+		}
+		j.Layers[i].Findings = findings
 	}
 	return j
 }

@@ -25,6 +25,7 @@ func Rules() []Rule {
 		{"packager/fmp4", []string{"packager/au"}},
 		{"packager/hls", nil},
 		{"packager/aac", nil},
+		{"packager/doctor", []string{"packager/au"}},
 		{"packager", []string{"stream", "storage", "packager/*"}},
 		{"internal/watch", nil},
 		{"internal/problem", nil},
