@@ -42,6 +42,12 @@ type Checker struct {
 	// Static says that the playlists come from a store that cannot hold
 	// requests: then they must not have any low-latency tag (S7).
 	Static bool
+	// Lag is how long after its publication a version may reach the Checker. 0
+	// says that it is fed by the publisher: all versions of all playlists, in the
+	// order in which they were published. A player that reloads sets it; then
+	// renditions are compared with that much room, and what only a publisher can
+	// know is not checked.
+	Lag time.Duration
 
 	mu         sync.Mutex
 	media      map[string]*history // below mu, by URI
@@ -64,6 +70,7 @@ type history struct {
 	discs     map[uint64]uint64 // MSN → discontinuity sequence number
 	segments  map[uint64]segment
 	reports   []reported
+	ranges    map[string]listing // by ID
 }
 
 // Violations returns all that was found so far.
@@ -114,6 +121,8 @@ func (c *Checker) Media(uri string, at time.Time, body []byte) {
 		checkAudio(p, fault)
 	}
 	checkEdge(p, fault)
+	checkRanges(p, fault)
+	h.checkRangeMutation(p, at, fault)
 	if h.count > 1 {
 		checkMutation(h, p, fault)
 	}
@@ -134,6 +143,7 @@ func (c *Checker) Delta(uri string, full, delta []byte) {
 		return // nothing was to be skipped
 	}
 	checkDelta(p, d, fault)
+	c.checkDeltaRanges(h, p, d, fault)
 }
 
 func (c *Checker) history(uri string) *history {
@@ -144,7 +154,7 @@ func (c *Checker) history(uri string) *history {
 	if !ok {
 		h = &history{
 			uris: make(map[uint64]string), starts: make(map[uint64]float64), parts: make(map[uint64][]part),
-			discs: make(map[uint64]uint64), segments: make(map[uint64]segment),
+			discs: make(map[uint64]uint64), segments: make(map[uint64]segment), ranges: make(map[string]listing),
 		}
 		c.media[uri] = h
 	}

@@ -3,6 +3,7 @@ package hlscheck
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,12 +22,17 @@ type playlist struct {
 	hasDiscSeq  bool
 	independent bool
 	ended       bool
-	skipped     int // EXT-X-SKIP; -1 without the tag
+	skipped     int      // EXT-X-SKIP; -1 without the tag
+	skipsRanges bool     // it has RECENTLY-REMOVED-DATERANGES
+	removed     []string // which lists these
 	segments    []segment
 	open        segment // what follows the last complete segment
 	hints       []map[string]string
 	reports     []map[string]string
 	kind        string // EXT-X-PLAYLIST-TYPE
+	ranges      []dateRange
+	start       string    // TIME-OFFSET of EXT-X-START
+	first, end  time.Time // of what is listed, parts included; zero without dates
 }
 
 // segment is one parent with its parts and the tags that stand before it.
@@ -90,13 +96,10 @@ func checkText(body []byte, fault func(item, format string, args ...any)) []stri
 	if strings.HasPrefix(text, "\ufeff") {
 		fault("L11", "begins with a byte order mark")
 	}
-	for _, r := range text {
-		if r < ' ' && r != '\n' && r != '\r' || r == 0x7f {
-			fault("L11", "control character %U", r)
-			break
-		}
-	}
 	lines := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
+	if r, bad := control(lines); bad {
+		fault("L11", "control character %U", r)
+	}
 	if lines[0] != "#EXTM3U" {
 		fault("L11", "first line is %q", lines[0])
 	}
@@ -104,6 +107,20 @@ func checkText(body []byte, fault func(item, format string, args ...any)) []stri
 		fault("L11", "the last line is not terminated: cut off?")
 	}
 	return lines[1:]
+}
+
+// control returns the first control character. Only the list of removed date
+// ranges may have tabs (rfc8216bis §4.4.5.2).
+func control(lines []string) (rune, bool) {
+	for _, line := range lines {
+		for _, r := range line {
+			tab := r == '\t' && strings.HasPrefix(line, "#EXT-X-SKIP:")
+			if r < ' ' && !tab || r >= 0x7f && r < 0xa0 {
+				return r, true
+			}
+		}
+	}
+	return 0, false
 }
 
 func parseMedia(body []byte, fault func(item, format string, args ...any)) playlist {
@@ -117,7 +134,33 @@ func parseMedia(body []byte, fault func(item, format string, args ...any)) playl
 	}
 	s.p.open = s.cur
 	s.p.open.msn = s.nextMSN()
+	s.p.first, s.p.end = span(s.p)
 	return s.p
+}
+
+// span returns the dates of the begin of the first segment and of the end of the
+// last part.
+func span(p playlist) (first, end time.Time) {
+	at, before := time.Time{}, time.Duration(0)
+	last := p.open
+	last.duration = 0
+	for _, part := range p.open.parts {
+		last.duration += part.duration
+	}
+	for _, s := range append(slices.Clone(p.segments), last) {
+		if !s.time.IsZero() {
+			at = s.time
+			if first.IsZero() {
+				first = at.Add(-before)
+			}
+		}
+		length := time.Duration(min(s.duration, 1e6) * float64(time.Second))
+		before += length
+		if !at.IsZero() {
+			at = at.Add(length)
+		}
+	}
+	return first, at
 }
 
 func (s *parser) nextMSN() uint64 {
@@ -171,12 +214,28 @@ func (s *parser) header(name, value string) bool {
 	case "EXT-X-SERVER-CONTROL":
 		s.p.control, s.p.controlLine = s.attributes(name, value), value
 	case "EXT-X-SKIP":
-		s.p.skipped = int(s.integer(name, s.attributes(name, value)["SKIPPED-SEGMENTS"]))
+		s.skip(s.attributes(name, value))
 		s.early(name)
 	default:
 		return false
 	}
 	return true
+}
+
+func (s *parser) skip(a map[string]string) {
+	s.p.skipped = int(min(s.integer("EXT-X-SKIP", a["SKIPPED-SEGMENTS"]), math.MaxInt32))
+	list, ok := a["RECENTLY-REMOVED-DATERANGES"]
+	if !ok {
+		return
+	}
+	s.p.skipsRanges = true
+	if len(list) < 2 || list[0] != '"' {
+		s.fault("L69", "RECENTLY-REMOVED-DATERANGES=%s is not a quoted string", list)
+		return
+	}
+	if list = strings.Trim(list, `"`); list != "" {
+		s.p.removed = strings.Split(list, "\t")
+	}
 }
 
 // early checks that no segment stands before a header tag.
@@ -212,6 +271,7 @@ func (s *parser) media(name, value, line string) bool {
 			s.fault("L25", "date %q: not ISO 8601 with milliseconds and zone", value)
 		}
 		s.cur.time = at
+	case "EXT-X-KEY", "EXT-X-BITRATE", "EXT-X-BYTERANGE":
 	default:
 		return false
 	}
@@ -250,7 +310,11 @@ func (s *parser) trailer(name, value string) {
 		s.p.reports = append(s.p.reports, a)
 	case "EXTM3U":
 		s.fault("L12", "EXTM3U again")
-	case "EXT-X-KEY", "EXT-X-BITRATE", "EXT-X-BYTERANGE", "EXT-X-DATERANGE", "EXT-X-START", "EXT-X-DEFINE":
+	case "EXT-X-DATERANGE":
+		s.p.ranges = append(s.p.ranges, s.dateRange(s.attributes(name, value)))
+	case "EXT-X-START":
+		s.p.start = s.attributes(name, value)["TIME-OFFSET"]
+	case "EXT-X-DEFINE":
 	default:
 		if !multivariantTags()[name] {
 			s.fault("L12", "unknown tag %s", name)

@@ -3,6 +3,7 @@ package hlscheck
 import (
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -24,11 +25,19 @@ func checkHeader(p playlist, fault faultFunc) {
 	if slices.ContainsFunc(p.segments, func(s segment) bool { return s.mapURI != "" }) || p.open.mapURI != "" {
 		want = 6
 	}
-	if p.skipped >= 0 {
+	switch {
+	case p.skipsRanges:
+		want = 10
+	case p.skipped >= 0:
 		want = 9
 	}
 	if p.version != want {
 		fault("L14", "EXT-X-VERSION is %d, the least that fits is %d", p.version, want)
+	}
+	if p.start != "" && !p.ended {
+		if offset, err := strconv.ParseFloat(p.start, 64); err != nil || offset > -3*float64(p.target) && offset < 0 {
+			fault("L109", "EXT-X-START at %s, less than 3 × %d from the end", p.start, p.target)
+		}
 	}
 	checkControl(p, fault)
 }
@@ -44,6 +53,9 @@ func checkControl(p playlist, fault faultFunc) {
 	}
 	if p.control["CAN-SKIP-UNTIL"] != "" && number("L53", "CAN-SKIP-UNTIL") < 6*float64(p.target) {
 		fault("L53", "CAN-SKIP-UNTIL %s is below 6 × %d", p.control["CAN-SKIP-UNTIL"], p.target)
+	}
+	if p.control["CAN-SKIP-DATERANGES"] != "" && p.control["CAN-SKIP-UNTIL"] == "" {
+		fault("L53", "CAN-SKIP-DATERANGES without CAN-SKIP-UNTIL")
 	}
 	if p.control["HOLD-BACK"] != "" && number("L52", "HOLD-BACK") < 3*float64(p.target) {
 		fault("L52", "HOLD-BACK %s is below 3 × %d", p.control["HOLD-BACK"], p.target)
@@ -323,34 +335,5 @@ func checkHint(h *history, p playlist, fault faultFunc) {
 		if s.uri != "" && s.msn > h.hintMSN {
 			return // too many versions were missed: its parts are gone
 		}
-	}
-}
-
-// checkDelta checks L68 and the counters of a delta update.
-func checkDelta(p, d playlist, fault faultFunc) {
-	checkHeader(d, fault)
-	if d.skipped == 0 {
-		fault("L67", "delta update that skips nothing")
-	}
-	if d.sequence != p.sequence || d.discSeq != p.discSeq {
-		fault("L68", "delta counts from %d/%d, the full playlist from %d/%d", d.sequence, d.discSeq, p.sequence, p.discSeq)
-	}
-	if d.skipped+len(d.segments) != len(p.segments) {
-		fault("L68", "%d skipped + %d listed segments, the full playlist has %d", d.skipped, len(d.segments), len(p.segments))
-		return
-	}
-	boundary := 0.0
-	for i, s := range p.segments[d.skipped:] {
-		boundary += s.duration
-		if !slices.Equal(s.lines, d.segments[i].lines) {
-			fault("L68", "segment %d: %q in the delta, %q in the full playlist", s.msn, d.segments[i].lines, s.lines)
-		}
-	}
-	if d.open.msn != p.open.msn || !slices.Equal(d.open.lines, p.open.lines) {
-		fault("L68", "the open segment differs")
-	}
-	until := (&parser{fault: fault}).float("L53", d.control["CAN-SKIP-UNTIL"])
-	if boundary < until-1e-6 {
-		fault("L68", "only the last %.3f s are listed, CAN-SKIP-UNTIL is %v", boundary, until)
 	}
 }
