@@ -52,6 +52,8 @@ type Checker struct {
 	mu         sync.Mutex
 	media      map[string]*history // below mu, by URI
 	files      map[string][]byte   // below mu
+	shows      map[string]*show    // below mu; by directory
+	versions   map[string]int      // below mu; of multivariant playlists
 	audio      map[string]bool     // below mu; media playlists that are audio renditions
 	violations []Violation         // below mu
 }
@@ -69,8 +71,12 @@ type history struct {
 	hintCount int               // parts of the open segment then
 	discs     map[uint64]uint64 // MSN → discontinuity sequence number
 	segments  map[uint64]segment
-	reports   []reported
-	ranges    map[string]listing // by ID
+	moments   []moment
+	read      map[uint64]media           // by MSN, once CheckFiles has read them
+	inits     map[string]*initialization // by URI in the playlist; nil if it cannot be read
+	partOf    map[string]uint64          // part URI → MSN
+	restarted bool                       // since the last version
+	ranges    map[string]listing         // by ID
 }
 
 // Violations returns all that was found so far.
@@ -128,6 +134,7 @@ func (c *Checker) Media(uri string, at time.Time, body []byte) {
 	}
 	h.remember(p, at)
 	c.checkRenditions(uri, h, fault)
+	h.moments = append(h.moments, h.moment(c.readReports(uri, h, fault)))
 }
 
 // Delta takes a delta update of the version that was given to Media last, or of
@@ -146,6 +153,18 @@ func (c *Checker) Delta(uri string, full, delta []byte) {
 	c.checkDeltaRanges(h, p, d, fault)
 }
 
+// Restart says that the publisher's process was started anew. The version that
+// comes next of each playlist may go on at a higher number, may list what is left
+// as gaps, and need not go on with the open segment; what is new in it begins
+// after a discontinuity.
+func (c *Checker) Restart() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.media {
+		h.restarted = h.count > 0
+	}
+}
+
 func (c *Checker) history(uri string) *history {
 	if c.media == nil {
 		c.media = make(map[string]*history)
@@ -155,6 +174,7 @@ func (c *Checker) history(uri string) *history {
 		h = &history{
 			uris: make(map[uint64]string), starts: make(map[uint64]float64), parts: make(map[uint64][]part),
 			discs: make(map[uint64]uint64), segments: make(map[uint64]segment), ranges: make(map[string]listing),
+			partOf: make(map[string]uint64),
 		}
 		c.media[uri] = h
 	}
@@ -164,16 +184,23 @@ func (c *Checker) history(uri string) *history {
 // remember keeps what later versions are compared with.
 func (h *history) remember(p playlist, at time.Time) {
 	disc := p.discSeq
-	for _, s := range p.segments {
+	for _, s := range append(slices.Clone(p.segments), p.open) {
 		if s.disc {
 			disc++
 		}
-		h.discs[s.msn] = disc
-		h.uris[s.msn] = s.uri
-		h.segments[s.msn] = s
+		if s.uri != "" || len(s.parts) > 0 {
+			h.discs[s.msn] = disc
+			h.segments[s.msn] = s
+		}
+		for _, part := range s.parts {
+			h.partOf[part.uri] = s.msn
+		}
 		if len(s.parts) > 0 {
 			h.parts[s.msn] = s.parts
 		}
+	}
+	for _, s := range p.segments {
+		h.uris[s.msn] = s.uri
 		if start, ok := h.starts[s.msn]; ok {
 			h.starts[s.msn+1] = start + s.duration
 		} else {

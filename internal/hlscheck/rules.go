@@ -230,14 +230,59 @@ func checkMutation(h *history, p playlist, fault faultFunc) {
 	if p.sequence < old.sequence {
 		return
 	}
-	checkRemoved(old, p, fault)
-	for _, s := range p.segments {
-		if before, ok := h.segments[s.msn]; ok {
+	if h.restarted {
+		h.checkRestart(p, fault)
+	} else {
+		if p.sequence > old.open.msn {
+			fault("L18", "media sequence jumps from %d to %d, the last segment was %d", old.sequence, p.sequence, old.open.msn)
+		}
+		checkRemoved(old, p, fault)
+		checkAppend(old, p, fault)
+		checkHint(h, p, fault)
+	}
+	h.restarted = false
+	checkListed(h, p, fault)
+}
+
+// checkListed checks that what was listed before is what it was: L35, L41.
+func checkListed(h *history, p playlist, fault faultFunc) {
+	for _, s := range append(slices.Clone(p.segments), p.open) {
+		if before, ok := h.segments[s.msn]; ok && before.uri != "" && s.uri != "" {
 			checkSame(before, s, fault)
 		}
+		for _, part := range s.parts {
+			if msn, ok := h.partOf[part.uri]; ok && msn != s.msn {
+				fault("L41", "part %s was of segment %d and is of %d", part.uri, msn, s.msn)
+			}
+		}
 	}
-	checkAppend(old, p, fault)
-	checkHint(h, p, fault)
+}
+
+// checkRestart checks the first version after a restart: L18, L19, L21.
+func (h *history) checkRestart(p playlist, fault faultFunc) {
+	old := h.last
+	if p.open.msn < old.open.msn {
+		fault("L18", "the next segment was %d and is %d", old.open.msn, p.open.msn)
+	}
+	if p.sequence < old.open.msn {
+		checkRemoved(old, p, fault)
+	}
+	if len(old.segments) == 0 {
+		return
+	}
+	last := old.segments[len(old.segments)-1].msn
+	disc := p.discSeq
+	for _, s := range append(slices.Clone(p.segments), p.open) {
+		if s.disc {
+			disc++
+		}
+		if s.msn > last && !s.gap && (s.uri != "" || len(s.parts) > 0) {
+			if disc <= h.discs[last] {
+				fault("L21", "segment %d follows a restart without a discontinuity", s.msn)
+			}
+			return
+		}
+	}
 }
 
 // checkRemoved checks what left the playlist: L19, L39.
@@ -297,18 +342,38 @@ func checkSame(before, now segment, fault faultFunc) {
 // checkAppend checks that the open segment only grew, or was closed with what
 // it had: L35.
 func checkAppend(old, p playlist, fault faultFunc) {
-	now := p.open.parts
+	if p.open.msn < old.open.msn {
+		fault("L35", "the open segment was %d and is %d", old.open.msn, p.open.msn)
+		return
+	}
+	now := p.open
 	if i := slices.IndexFunc(p.segments, func(s segment) bool { return s.msn == old.open.msn }); i >= 0 {
-		now = p.segments[i].parts
-		if now == nil {
-			return // its parts have left the playlist already
-		}
+		now = p.segments[i]
 	} else if p.open.msn != old.open.msn {
 		return
 	}
-	if len(now) < len(old.open.parts) || !slices.Equal(now[:len(old.open.parts)], old.open.parts) {
-		fault("L35", "parts of the open segment %d changed: %v → %v", old.open.msn, old.open.parts, now)
+	if a, b := old.open.head(), now.head(); len(old.open.parts) > 0 && !slices.Equal(a, b) {
+		fault("L35", "the open segment %d began with %q and begins with %q", old.open.msn, a, b)
 	}
+	if now.uri != "" && now.parts == nil {
+		return // its parts have left the playlist already
+	}
+	if len(now.parts) < len(old.open.parts) || !slices.Equal(now.parts[:len(old.open.parts)], old.open.parts) {
+		fault("L35", "parts of the open segment %d changed: %v → %v", old.open.msn, old.open.parts, now.parts)
+	}
+}
+
+// head returns the tags that stand before the first part. EXT-X-MAP may come and
+// go: the first segment of a version repeats the one in force (checkSame).
+func (s segment) head() []string {
+	var tags []string
+	for _, l := range s.lines {
+		switch name, _, _ := strings.Cut(l, ":"); name {
+		case "#EXT-X-DISCONTINUITY", "#EXT-X-PROGRAM-DATE-TIME", "#EXT-X-KEY", "#EXT-X-BITRATE":
+			tags = append(tags, l)
+		}
+	}
+	return tags
 }
 
 // checkHint checks L56: the part that came next has the hinted URI.
