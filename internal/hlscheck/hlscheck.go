@@ -67,6 +67,7 @@ type history struct {
 	starts    map[uint64]float64 // MSN → sum of durations before it, from the first seen segment
 	parts     map[uint64][]part  // MSN → the parts it was listed with
 	hinted    string             // of the last version
+	hintedMap string             // also of it
 	hintMSN   uint64
 	hintCount int               // parts of the open segment then
 	discs     map[uint64]uint64 // MSN → discontinuity sequence number
@@ -74,6 +75,7 @@ type history struct {
 	moments   []moment
 	read      map[uint64]media           // by MSN, once CheckFiles has read them
 	inits     map[string]*initialization // by URI in the playlist; nil if it cannot be read
+	compared  uint64                     // the first MSN that was not compared with other playlists
 	partOf    map[string]uint64          // part URI → MSN
 	restarted bool                       // since the last version
 	ranges    map[string]listing         // by ID
@@ -207,8 +209,11 @@ func (h *history) remember(p playlist, at time.Time) {
 			h.starts[s.msn], h.starts[s.msn+1] = 0, s.duration
 		}
 	}
-	h.hinted = ""
+	h.hinted, h.hintedMap = "", ""
 	for _, hint := range p.hints {
+		if hint["TYPE"] == "MAP" {
+			h.hintedMap = hint["URI"]
+		}
 		if hint["TYPE"] == "PART" {
 			h.hinted, h.hintMSN, h.hintCount = hint["URI"], p.open.msn, len(p.open.parts)
 		}

@@ -35,6 +35,7 @@ func (c *Checker) others(uri string) []string {
 // checkRenditions checks what must be the same in all media playlists: L15,
 // L24, L25, L50, L58, L90 and L94.
 func (c *Checker) checkRenditions(uri string, h *history, fault faultFunc) {
+	listed := h.fresh()
 	for _, otherURI := range c.others(uri) {
 		other := c.media[otherURI]
 		if other.last.target != h.last.target || other.last.partTarget != h.last.partTarget {
@@ -43,38 +44,47 @@ func (c *Checker) checkRenditions(uri string, h *history, fault faultFunc) {
 		if other.last.controlLine != h.last.controlLine {
 			fault("L50", "EXT-X-SERVER-CONTROL differs from %s", otherURI)
 		}
-		checkTogether(h, other, otherURI, fault)
+		pictures := c.shows[presentation(uri)] != nil && !c.audio[uri] && !c.audio[otherURI]
+		checkTogether(h, listed, other, func(item, format string, args ...any) {
+			if item == "L94" && pictures {
+				item = "L91"
+			}
+			fault(item, otherURI+": "+format, args...)
+		})
 	}
 }
 
-// checkTogether checks that the segments of two playlists are cut together.
-func checkTogether(h, other *history, otherURI string, fault faultFunc) {
-	for msn, disc := range h.listedDiscs() {
-		if theirs, ok := other.discs[msn]; ok && disc != theirs {
-			fault("L24", "segment %d has discontinuity number %d, in %s it is %d", msn, disc, otherURI, theirs)
+// checkTogether checks that the segments that are new in a version are cut as
+// those of another playlist. What that has not listed yet it will compare itself.
+func checkTogether(h *history, listed []segment, other *history, fault faultFunc) {
+	for _, s := range listed {
+		if theirs, ok := other.discs[s.msn]; ok && h.discs[s.msn] != theirs {
+			fault("L24", "segment %d has discontinuity number %d, here it is %d", s.msn, theirs, h.discs[s.msn])
 		}
-	}
-	for _, s := range append(slices.Clone(h.last.segments), h.last.open) {
 		same, ok := other.segments[s.msn]
-		if !ok || len(s.lines) == 0 || len(same.lines) == 0 {
+		if !ok {
 			continue
 		}
 		if same.time.IsZero() != s.time.IsZero() {
-			fault("L25", "segment %d is dated here or in %s only", s.msn, otherURI)
+			fault("L25", "segment %d is dated in one of them only", s.msn)
 		}
 		if off := s.time.Sub(same.time); !same.time.IsZero() && !s.time.IsZero() && off.Abs() > boundary {
-			fault("L94", "segment %d begins %v off the same one in %s", s.msn, off, otherURI)
+			fault("L94", "segment %d begins %v off the same one here", s.msn, off)
 		}
 	}
 }
 
-// listedDiscs returns the discontinuity numbers of what the last version lists.
-func (h *history) listedDiscs() map[uint64]uint64 {
-	listed := make(map[uint64]uint64)
+// fresh returns the segments that were not compared yet, the open one included
+// as soon as it has parts.
+func (h *history) fresh() []segment {
+	var listed []segment
 	for _, s := range append(slices.Clone(h.last.segments), h.last.open) {
-		if disc, ok := h.discs[s.msn]; ok {
-			listed[s.msn] = disc
+		if s.msn >= h.compared && (s.uri != "" || len(s.parts) > 0) {
+			listed = append(listed, s)
 		}
+	}
+	if n := len(listed); n > 0 {
+		h.compared = listed[n-1].msn + 1
 	}
 	return listed
 }
@@ -88,19 +98,20 @@ type reported struct {
 
 // moment says what one version of a playlist listed, and when it came.
 type moment struct {
-	at         time.Time
-	version    int
-	msn        uint64 // of the last part; without parts of the last segment
-	part       int    // its index; -1 without parts
-	first, end time.Time
-	ended      bool
-	reports    []reported
+	at       time.Time
+	version  int
+	msn      uint64 // of the last part; without parts of the last segment
+	part     int    // its index; -1 without parts
+	sequence uint64 // of the first segment
+	end      time.Time
+	ended    bool
+	reports  []reported
 }
 
 // moment describes the version that was remembered last.
 func (h *history) moment(reports []reported) moment {
 	p := h.last
-	m := moment{at: h.at, version: h.count, part: -1, first: p.first, end: p.end, ended: p.ended, reports: reports}
+	m := moment{at: h.at, version: h.count, part: -1, sequence: p.sequence, end: p.end, ended: p.ended, reports: reports}
 	switch n := len(p.segments); {
 	case len(p.open.parts) > 0:
 		m.msn, m.part = p.open.msn, len(p.open.parts)-1
@@ -162,7 +173,9 @@ func (c *Checker) readReports(uri string, h *history, fault faultFunc) []reporte
 	}
 	named := c.shows[presentation(uri)]
 	for _, other := range c.others(uri) {
-		if !seen[other] && !c.media[other].last.ended && (named == nil || named.names(other)) {
+		theirs := c.media[other]
+		known := !theirs.last.ended && !theirs.moments[0].at.After(h.at.Add(-c.Lag))
+		if !seen[other] && known && (named == nil || named.names(other)) {
 			fault("L58", "no EXT-X-RENDITION-REPORT for %s", other)
 		}
 	}
@@ -250,9 +263,14 @@ func (c *Checker) checkSteps(uri string, h *history) {
 func (c *Checker) checkStep(m moment, h, other *history, fault faultFunc) {
 	p := h.last
 	target := time.Duration(p.target)*time.Second + time.Second/2 // as far as it may be exceeded
-	if then := other.by(m.at); then != nil && !m.first.IsZero() && !then.first.IsZero() {
-		if off := m.first.Sub(then.first).Abs(); off > target+c.Lag {
-			fault("L90", "it begins %v earlier or later", off)
+	if then := other.by(m.at); then != nil && then.msn >= then.sequence {
+		from, to := min(m.sequence, then.sequence), max(m.sequence, then.sequence)
+		off := 0.0
+		for msn := from; msn < to && msn-from < 1000; msn++ {
+			off += max(h.length(msn, math.MaxInt), other.length(msn, math.MaxInt))
+		}
+		if off > target.Seconds()+c.Lag.Seconds() {
+			fault("L90", "it lists from %d on, this from %d: %.3f s", then.sequence, m.sequence, off)
 		}
 	}
 	late := m.at.Add(c.Lag)

@@ -135,6 +135,9 @@ func checkParts(p playlist, fault faultFunc) {
 			sum += part.duration
 			checkPart(p, s, j, fault)
 		}
+		if complete && !s.gap && len(s.parts) > 0 && !slices.ContainsFunc(s.parts, part.available) {
+			fault("L27", "segment %d has only parts with GAP=YES and no EXT-X-GAP", s.msn)
+		}
 		if complete && len(s.parts) > 0 {
 			if !near(sum, s.duration) {
 				fault("L3", "segment %d lasts %s, its parts %.5f", s.msn, s.printed, sum)
@@ -148,6 +151,8 @@ func checkParts(p playlist, fault faultFunc) {
 		}
 	}
 }
+
+func (p part) available() bool { return !p.gap }
 
 func checkPart(p playlist, s segment, j int, fault faultFunc) {
 	part := s.parts[j]
@@ -394,6 +399,9 @@ func checkHint(h *history, p playlist, fault faultFunc) {
 		if len(parts) > 0 {
 			if parts[0].uri != h.hinted {
 				fault("L56", "%s was hinted, %s came", h.hinted, parts[0].uri)
+			}
+			if h.hintedMap != "" && s.mapURI != h.hintedMap {
+				fault("L56", "%s was hinted, %s came", h.hintedMap, s.mapURI)
 			}
 			return
 		}
