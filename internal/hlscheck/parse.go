@@ -69,22 +69,26 @@ type parser struct {
 	fault func(item, format string, args ...any)
 }
 
-// onceTags may stand at most once in a media playlist (rfc8216bis §4.4.3).
-func onceTags() map[string]bool {
-	return map[string]bool{
-		"EXT-X-VERSION": true, "EXT-X-TARGETDURATION": true, "EXT-X-MEDIA-SEQUENCE": true,
-		"EXT-X-DISCONTINUITY-SEQUENCE": true, "EXT-X-ENDLIST": true, "EXT-X-PLAYLIST-TYPE": true,
-		"EXT-X-I-FRAMES-ONLY": true, "EXT-X-PART-INF": true, "EXT-X-SERVER-CONTROL": true,
-		"EXT-X-INDEPENDENT-SEGMENTS": true, "EXT-X-SKIP": true, "EXT-X-START": true,
+// once reports whether a tag may stand at most once in a media playlist
+// (rfc8216bis §4.4.3).
+func once(name string) bool {
+	switch name {
+	case "EXT-X-VERSION", "EXT-X-TARGETDURATION", "EXT-X-MEDIA-SEQUENCE", "EXT-X-DISCONTINUITY-SEQUENCE",
+		"EXT-X-ENDLIST", "EXT-X-PLAYLIST-TYPE", "EXT-X-I-FRAMES-ONLY", "EXT-X-PART-INF", "EXT-X-SERVER-CONTROL",
+		"EXT-X-INDEPENDENT-SEGMENTS", "EXT-X-SKIP", "EXT-X-START":
+		return true
 	}
+	return false
 }
 
-// multivariantTags must not stand in a media playlist (L13).
-func multivariantTags() map[string]bool {
-	return map[string]bool{
-		"EXT-X-MEDIA": true, "EXT-X-STREAM-INF": true, "EXT-X-I-FRAME-STREAM-INF": true,
-		"EXT-X-SESSION-DATA": true, "EXT-X-SESSION-KEY": true, "EXT-X-CONTENT-STEERING": true,
+// foreign reports whether a tag must not stand in a media playlist (L13).
+func foreign(name string) bool {
+	switch name {
+	case "EXT-X-MEDIA", "EXT-X-STREAM-INF", "EXT-X-I-FRAME-STREAM-INF",
+		"EXT-X-SESSION-DATA", "EXT-X-SESSION-KEY", "EXT-X-CONTENT-STEERING":
+		return true
 	}
+	return false
 }
 
 // checkText checks what holds for every playlist: L11.
@@ -174,10 +178,10 @@ func (s *parser) line(line string) {
 	case strings.HasPrefix(line, "#EXT"):
 		name, value, _ := strings.Cut(line[1:], ":")
 		s.seen[name]++
-		if onceTags()[name] && s.seen[name] > 1 {
+		if once(name) && s.seen[name] > 1 {
 			s.fault("L12", "%s appears twice", name)
 		}
-		if multivariantTags()[name] {
+		if foreign(name) {
 			s.fault("L13", "%s in a media playlist", name)
 		}
 		if !s.header(name, value) && !s.media(name, value, line) {
@@ -316,7 +320,7 @@ func (s *parser) trailer(name, value string) {
 		s.p.start = s.attributes(name, value)["TIME-OFFSET"]
 	case "EXT-X-DEFINE":
 	default:
-		if !multivariantTags()[name] {
+		if !foreign(name) {
 			s.fault("L12", "unknown tag %s", name)
 		}
 	}

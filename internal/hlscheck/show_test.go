@@ -402,7 +402,7 @@ func publish(k *track, n int, at time.Time, all []*track, put func(event)) {
 	k.parts = n + 1
 	full := k.playlist(all, 0)
 	put(event{kind: "media", uri: k.index(), at: at, body: full})
-	if closed := k.parts / 4; k.skippable(max(0, closed-k.window), closed) > 0 && closed < segments {
+	if closed := k.parts / 4; j%2 == 0 && k.skippable(max(0, closed-k.window), closed) > 0 && closed < segments {
 		put(event{kind: "delta", uri: k.index(), at: at, body: k.playlist(all, 1), full: full})
 		if at.Sub(noon()) > 16*time.Second && at.Sub(noon()) < 24*time.Second { // the date range is old, and listed
 			put(event{kind: "delta2", uri: k.index(), at: at, body: k.playlist(all, 2), full: full})
