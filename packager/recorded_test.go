@@ -322,7 +322,9 @@ func (b *bench) conform(t testing.TB) {
 		body := o.Body.Bytes()
 		switch o.Kind {
 		case storage.Multivariant:
-			checker(o.Key, "", false).Multivariant("/"+o.Key, body)
+			id, _, _ := strings.Cut(named(string(body))[0], "/")
+			checker("show/"+id, "", false).Multivariant("/"+o.Key, body)
+			checker("show/"+id, " plain", true).Multivariant("/"+o.Key, body)
 		case storage.Playlist:
 			checker(o.Key, " plain", true).Media("/"+o.Key, o.Modified, body)
 		case storage.LowLatency:

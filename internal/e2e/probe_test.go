@@ -33,7 +33,7 @@ type probe struct {
 
 func newProbe(g *gateway) *probe {
 	return &probe{
-		base: g.url("/hls"), files: make(map[string][]byte), seen: make(map[string]time.Time),
+		base: g.url("/hls"), checker: hlscheck.Checker{Lag: 2 * time.Second}, files: make(map[string][]byte), seen: make(map[string]time.Time),
 		ended: make(map[string]bool), order: make(map[string][]string), inits: make(map[string]string),
 	}
 }

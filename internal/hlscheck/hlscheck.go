@@ -42,10 +42,18 @@ type Checker struct {
 	// Static says that the playlists come from a store that cannot hold
 	// requests: then they must not have any low-latency tag (S7).
 	Static bool
+	// Lag is how long after its publication a version may reach the Checker. 0
+	// says that it is fed by the publisher: all versions of all playlists, in the
+	// order in which they were published. A player that reloads sets it; then
+	// renditions are compared with that much room, and what only a publisher can
+	// know is not checked.
+	Lag time.Duration
 
 	mu         sync.Mutex
 	media      map[string]*history // below mu, by URI
 	files      map[string][]byte   // below mu
+	shows      map[string]*show    // below mu; by directory
+	versions   map[string]int      // below mu; of multivariant playlists
 	audio      map[string]bool     // below mu; media playlists that are audio renditions
 	violations []Violation         // below mu
 }
@@ -59,11 +67,18 @@ type history struct {
 	starts    map[uint64]float64 // MSN → sum of durations before it, from the first seen segment
 	parts     map[uint64][]part  // MSN → the parts it was listed with
 	hinted    string             // of the last version
+	hintedMap string             // also of it
 	hintMSN   uint64
 	hintCount int               // parts of the open segment then
 	discs     map[uint64]uint64 // MSN → discontinuity sequence number
 	segments  map[uint64]segment
-	reports   []reported
+	moments   []moment
+	read      map[uint64]media           // by MSN, once CheckFiles has read them
+	inits     map[string]*initialization // by URI in the playlist; nil if it cannot be read
+	compared  uint64                     // the first MSN that was not compared with other playlists
+	partOf    map[string]uint64          // part URI → MSN
+	restarted bool                       // since the last version
+	ranges    map[string]listing         // by ID
 }
 
 // Violations returns all that was found so far.
@@ -114,11 +129,14 @@ func (c *Checker) Media(uri string, at time.Time, body []byte) {
 		checkAudio(p, fault)
 	}
 	checkEdge(p, fault)
+	checkRanges(p, fault)
+	h.checkRangeMutation(p, at, fault)
 	if h.count > 1 {
 		checkMutation(h, p, fault)
 	}
 	h.remember(p, at)
 	c.checkRenditions(uri, h, fault)
+	h.moments = append(h.moments, h.moment(c.readReports(uri, h, fault)))
 }
 
 // Delta takes a delta update of the version that was given to Media last, or of
@@ -134,6 +152,19 @@ func (c *Checker) Delta(uri string, full, delta []byte) {
 		return // nothing was to be skipped
 	}
 	checkDelta(p, d, fault)
+	c.checkDeltaRanges(h, p, d, fault)
+}
+
+// Restart says that the publisher's process was started anew. The version that
+// comes next of each playlist may go on at a higher number, may list what is left
+// as gaps, and need not go on with the open segment; what is new in it begins
+// after a discontinuity.
+func (c *Checker) Restart() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.media {
+		h.restarted = h.count > 0
+	}
 }
 
 func (c *Checker) history(uri string) *history {
@@ -144,7 +175,8 @@ func (c *Checker) history(uri string) *history {
 	if !ok {
 		h = &history{
 			uris: make(map[uint64]string), starts: make(map[uint64]float64), parts: make(map[uint64][]part),
-			discs: make(map[uint64]uint64), segments: make(map[uint64]segment),
+			discs: make(map[uint64]uint64), segments: make(map[uint64]segment), ranges: make(map[string]listing),
+			partOf: make(map[string]uint64),
 		}
 		c.media[uri] = h
 	}
@@ -154,24 +186,34 @@ func (c *Checker) history(uri string) *history {
 // remember keeps what later versions are compared with.
 func (h *history) remember(p playlist, at time.Time) {
 	disc := p.discSeq
-	for _, s := range p.segments {
+	for _, s := range append(slices.Clone(p.segments), p.open) {
 		if s.disc {
 			disc++
 		}
-		h.discs[s.msn] = disc
-		h.uris[s.msn] = s.uri
-		h.segments[s.msn] = s
+		if s.uri != "" || len(s.parts) > 0 {
+			h.discs[s.msn] = disc
+			h.segments[s.msn] = s
+		}
+		for _, part := range s.parts {
+			h.partOf[part.uri] = s.msn
+		}
 		if len(s.parts) > 0 {
 			h.parts[s.msn] = s.parts
 		}
+	}
+	for _, s := range p.segments {
+		h.uris[s.msn] = s.uri
 		if start, ok := h.starts[s.msn]; ok {
 			h.starts[s.msn+1] = start + s.duration
 		} else {
 			h.starts[s.msn], h.starts[s.msn+1] = 0, s.duration
 		}
 	}
-	h.hinted = ""
+	h.hinted, h.hintedMap = "", ""
 	for _, hint := range p.hints {
+		if hint["TYPE"] == "MAP" {
+			h.hintedMap = hint["URI"]
+		}
 		if hint["TYPE"] == "PART" {
 			h.hinted, h.hintMSN, h.hintCount = hint["URI"], p.open.msn, len(p.open.parts)
 		}

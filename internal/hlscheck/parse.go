@@ -3,6 +3,7 @@ package hlscheck
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,12 +22,17 @@ type playlist struct {
 	hasDiscSeq  bool
 	independent bool
 	ended       bool
-	skipped     int // EXT-X-SKIP; -1 without the tag
+	skipped     int      // EXT-X-SKIP; -1 without the tag
+	skipsRanges bool     // it has RECENTLY-REMOVED-DATERANGES
+	removed     []string // which lists these
 	segments    []segment
 	open        segment // what follows the last complete segment
 	hints       []map[string]string
 	reports     []map[string]string
 	kind        string // EXT-X-PLAYLIST-TYPE
+	ranges      []dateRange
+	start       string    // TIME-OFFSET of EXT-X-START
+	first, end  time.Time // of what is listed, parts included; zero without dates
 }
 
 // segment is one parent with its parts and the tags that stand before it.
@@ -63,22 +69,26 @@ type parser struct {
 	fault func(item, format string, args ...any)
 }
 
-// onceTags may stand at most once in a media playlist (rfc8216bis §4.4.3).
-func onceTags() map[string]bool {
-	return map[string]bool{
-		"EXT-X-VERSION": true, "EXT-X-TARGETDURATION": true, "EXT-X-MEDIA-SEQUENCE": true,
-		"EXT-X-DISCONTINUITY-SEQUENCE": true, "EXT-X-ENDLIST": true, "EXT-X-PLAYLIST-TYPE": true,
-		"EXT-X-I-FRAMES-ONLY": true, "EXT-X-PART-INF": true, "EXT-X-SERVER-CONTROL": true,
-		"EXT-X-INDEPENDENT-SEGMENTS": true, "EXT-X-SKIP": true, "EXT-X-START": true,
+// once reports whether a tag may stand at most once in a media playlist
+// (rfc8216bis §4.4.3).
+func once(name string) bool {
+	switch name {
+	case "EXT-X-VERSION", "EXT-X-TARGETDURATION", "EXT-X-MEDIA-SEQUENCE", "EXT-X-DISCONTINUITY-SEQUENCE",
+		"EXT-X-ENDLIST", "EXT-X-PLAYLIST-TYPE", "EXT-X-I-FRAMES-ONLY", "EXT-X-PART-INF", "EXT-X-SERVER-CONTROL",
+		"EXT-X-INDEPENDENT-SEGMENTS", "EXT-X-SKIP", "EXT-X-START":
+		return true
 	}
+	return false
 }
 
-// multivariantTags must not stand in a media playlist (L13).
-func multivariantTags() map[string]bool {
-	return map[string]bool{
-		"EXT-X-MEDIA": true, "EXT-X-STREAM-INF": true, "EXT-X-I-FRAME-STREAM-INF": true,
-		"EXT-X-SESSION-DATA": true, "EXT-X-SESSION-KEY": true, "EXT-X-CONTENT-STEERING": true,
+// foreign reports whether a tag must not stand in a media playlist (L13).
+func foreign(name string) bool {
+	switch name {
+	case "EXT-X-MEDIA", "EXT-X-STREAM-INF", "EXT-X-I-FRAME-STREAM-INF",
+		"EXT-X-SESSION-DATA", "EXT-X-SESSION-KEY", "EXT-X-CONTENT-STEERING":
+		return true
 	}
+	return false
 }
 
 // checkText checks what holds for every playlist: L11.
@@ -90,13 +100,10 @@ func checkText(body []byte, fault func(item, format string, args ...any)) []stri
 	if strings.HasPrefix(text, "\ufeff") {
 		fault("L11", "begins with a byte order mark")
 	}
-	for _, r := range text {
-		if r < ' ' && r != '\n' && r != '\r' || r == 0x7f {
-			fault("L11", "control character %U", r)
-			break
-		}
-	}
 	lines := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
+	if r, bad := control(lines); bad {
+		fault("L11", "control character %U", r)
+	}
 	if lines[0] != "#EXTM3U" {
 		fault("L11", "first line is %q", lines[0])
 	}
@@ -104,6 +111,20 @@ func checkText(body []byte, fault func(item, format string, args ...any)) []stri
 		fault("L11", "the last line is not terminated: cut off?")
 	}
 	return lines[1:]
+}
+
+// control returns the first control character. Only the list of removed date
+// ranges may have tabs (rfc8216bis §4.4.5.2).
+func control(lines []string) (rune, bool) {
+	for _, line := range lines {
+		for _, r := range line {
+			tab := r == '\t' && strings.HasPrefix(line, "#EXT-X-SKIP:")
+			if r < ' ' && !tab || r >= 0x7f && r < 0xa0 {
+				return r, true
+			}
+		}
+	}
+	return 0, false
 }
 
 func parseMedia(body []byte, fault func(item, format string, args ...any)) playlist {
@@ -117,7 +138,33 @@ func parseMedia(body []byte, fault func(item, format string, args ...any)) playl
 	}
 	s.p.open = s.cur
 	s.p.open.msn = s.nextMSN()
+	s.p.first, s.p.end = span(s.p)
 	return s.p
+}
+
+// span returns the dates of the begin of the first segment and of the end of the
+// last part.
+func span(p playlist) (first, end time.Time) {
+	at, before := time.Time{}, time.Duration(0)
+	last := p.open
+	last.duration = 0
+	for _, part := range p.open.parts {
+		last.duration += part.duration
+	}
+	for _, s := range append(slices.Clone(p.segments), last) {
+		if !s.time.IsZero() {
+			at = s.time
+			if first.IsZero() {
+				first = at.Add(-before)
+			}
+		}
+		length := time.Duration(min(s.duration, 1e6) * float64(time.Second))
+		before += length
+		if !at.IsZero() {
+			at = at.Add(length)
+		}
+	}
+	return first, at
 }
 
 func (s *parser) nextMSN() uint64 {
@@ -131,10 +178,10 @@ func (s *parser) line(line string) {
 	case strings.HasPrefix(line, "#EXT"):
 		name, value, _ := strings.Cut(line[1:], ":")
 		s.seen[name]++
-		if onceTags()[name] && s.seen[name] > 1 {
+		if once(name) && s.seen[name] > 1 {
 			s.fault("L12", "%s appears twice", name)
 		}
-		if multivariantTags()[name] {
+		if foreign(name) {
 			s.fault("L13", "%s in a media playlist", name)
 		}
 		if !s.header(name, value) && !s.media(name, value, line) {
@@ -171,12 +218,28 @@ func (s *parser) header(name, value string) bool {
 	case "EXT-X-SERVER-CONTROL":
 		s.p.control, s.p.controlLine = s.attributes(name, value), value
 	case "EXT-X-SKIP":
-		s.p.skipped = int(s.integer(name, s.attributes(name, value)["SKIPPED-SEGMENTS"]))
+		s.skip(s.attributes(name, value))
 		s.early(name)
 	default:
 		return false
 	}
 	return true
+}
+
+func (s *parser) skip(a map[string]string) {
+	s.p.skipped = int(min(s.integer("EXT-X-SKIP", a["SKIPPED-SEGMENTS"]), math.MaxInt32))
+	list, ok := a["RECENTLY-REMOVED-DATERANGES"]
+	if !ok {
+		return
+	}
+	s.p.skipsRanges = true
+	if len(list) < 2 || list[0] != '"' {
+		s.fault("L69", "RECENTLY-REMOVED-DATERANGES=%s is not a quoted string", list)
+		return
+	}
+	if list = strings.Trim(list, `"`); list != "" {
+		s.p.removed = strings.Split(list, "\t")
+	}
 }
 
 // early checks that no segment stands before a header tag.
@@ -212,6 +275,7 @@ func (s *parser) media(name, value, line string) bool {
 			s.fault("L25", "date %q: not ISO 8601 with milliseconds and zone", value)
 		}
 		s.cur.time = at
+	case "EXT-X-KEY", "EXT-X-BITRATE", "EXT-X-BYTERANGE":
 	default:
 		return false
 	}
@@ -250,9 +314,13 @@ func (s *parser) trailer(name, value string) {
 		s.p.reports = append(s.p.reports, a)
 	case "EXTM3U":
 		s.fault("L12", "EXTM3U again")
-	case "EXT-X-KEY", "EXT-X-BITRATE", "EXT-X-BYTERANGE", "EXT-X-DATERANGE", "EXT-X-START", "EXT-X-DEFINE":
+	case "EXT-X-DATERANGE":
+		s.p.ranges = append(s.p.ranges, s.dateRange(s.attributes(name, value)))
+	case "EXT-X-START":
+		s.p.start = s.attributes(name, value)["TIME-OFFSET"]
+	case "EXT-X-DEFINE":
 	default:
-		if !multivariantTags()[name] {
+		if !foreign(name) {
 			s.fault("L12", "unknown tag %s", name)
 		}
 	}

@@ -3,6 +3,7 @@ package hlscheck
 import (
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -24,11 +25,19 @@ func checkHeader(p playlist, fault faultFunc) {
 	if slices.ContainsFunc(p.segments, func(s segment) bool { return s.mapURI != "" }) || p.open.mapURI != "" {
 		want = 6
 	}
-	if p.skipped >= 0 {
+	switch {
+	case p.skipsRanges:
+		want = 10
+	case p.skipped >= 0:
 		want = 9
 	}
 	if p.version != want {
 		fault("L14", "EXT-X-VERSION is %d, the least that fits is %d", p.version, want)
+	}
+	if p.start != "" && !p.ended {
+		if offset, err := strconv.ParseFloat(p.start, 64); err != nil || offset > -3*float64(p.target) && offset < 0 {
+			fault("L109", "EXT-X-START at %s, less than 3 × %d from the end", p.start, p.target)
+		}
 	}
 	checkControl(p, fault)
 }
@@ -44,6 +53,9 @@ func checkControl(p playlist, fault faultFunc) {
 	}
 	if p.control["CAN-SKIP-UNTIL"] != "" && number("L53", "CAN-SKIP-UNTIL") < 6*float64(p.target) {
 		fault("L53", "CAN-SKIP-UNTIL %s is below 6 × %d", p.control["CAN-SKIP-UNTIL"], p.target)
+	}
+	if p.control["CAN-SKIP-DATERANGES"] != "" && p.control["CAN-SKIP-UNTIL"] == "" {
+		fault("L53", "CAN-SKIP-DATERANGES without CAN-SKIP-UNTIL")
 	}
 	if p.control["HOLD-BACK"] != "" && number("L52", "HOLD-BACK") < 3*float64(p.target) {
 		fault("L52", "HOLD-BACK %s is below 3 × %d", p.control["HOLD-BACK"], p.target)
@@ -123,6 +135,9 @@ func checkParts(p playlist, fault faultFunc) {
 			sum += part.duration
 			checkPart(p, s, j, fault)
 		}
+		if complete && !s.gap && len(s.parts) > 0 && !slices.ContainsFunc(s.parts, part.available) {
+			fault("L27", "segment %d has only parts with GAP=YES and no EXT-X-GAP", s.msn)
+		}
 		if complete && len(s.parts) > 0 {
 			if !near(sum, s.duration) {
 				fault("L3", "segment %d lasts %s, its parts %.5f", s.msn, s.printed, sum)
@@ -136,6 +151,8 @@ func checkParts(p playlist, fault faultFunc) {
 		}
 	}
 }
+
+func (p part) available() bool { return !p.gap }
 
 func checkPart(p playlist, s segment, j int, fault faultFunc) {
 	part := s.parts[j]
@@ -218,14 +235,59 @@ func checkMutation(h *history, p playlist, fault faultFunc) {
 	if p.sequence < old.sequence {
 		return
 	}
-	checkRemoved(old, p, fault)
-	for _, s := range p.segments {
-		if before, ok := h.segments[s.msn]; ok {
+	if h.restarted {
+		h.checkRestart(p, fault)
+	} else {
+		if p.sequence > old.open.msn {
+			fault("L18", "media sequence jumps from %d to %d, the last segment was %d", old.sequence, p.sequence, old.open.msn)
+		}
+		checkRemoved(old, p, fault)
+		checkAppend(old, p, fault)
+		checkHint(h, p, fault)
+	}
+	h.restarted = false
+	checkListed(h, p, fault)
+}
+
+// checkListed checks that what was listed before is what it was: L35, L41.
+func checkListed(h *history, p playlist, fault faultFunc) {
+	for _, s := range append(slices.Clone(p.segments), p.open) {
+		if before, ok := h.segments[s.msn]; ok && before.uri != "" && s.uri != "" {
 			checkSame(before, s, fault)
 		}
+		for _, part := range s.parts {
+			if msn, ok := h.partOf[part.uri]; ok && msn != s.msn {
+				fault("L41", "part %s was of segment %d and is of %d", part.uri, msn, s.msn)
+			}
+		}
 	}
-	checkAppend(old, p, fault)
-	checkHint(h, p, fault)
+}
+
+// checkRestart checks the first version after a restart: L18, L19, L21.
+func (h *history) checkRestart(p playlist, fault faultFunc) {
+	old := h.last
+	if p.open.msn < old.open.msn {
+		fault("L18", "the next segment was %d and is %d", old.open.msn, p.open.msn)
+	}
+	if p.sequence < old.open.msn {
+		checkRemoved(old, p, fault)
+	}
+	if len(old.segments) == 0 {
+		return
+	}
+	last := old.segments[len(old.segments)-1].msn
+	disc := p.discSeq
+	for _, s := range append(slices.Clone(p.segments), p.open) {
+		if s.disc {
+			disc++
+		}
+		if s.msn > last && !s.gap && (s.uri != "" || len(s.parts) > 0) {
+			if disc <= h.discs[last] {
+				fault("L21", "segment %d follows a restart without a discontinuity", s.msn)
+			}
+			return
+		}
+	}
 }
 
 // checkRemoved checks what left the playlist: L19, L39.
@@ -285,18 +347,38 @@ func checkSame(before, now segment, fault faultFunc) {
 // checkAppend checks that the open segment only grew, or was closed with what
 // it had: L35.
 func checkAppend(old, p playlist, fault faultFunc) {
-	now := p.open.parts
+	if p.open.msn < old.open.msn {
+		fault("L35", "the open segment was %d and is %d", old.open.msn, p.open.msn)
+		return
+	}
+	now := p.open
 	if i := slices.IndexFunc(p.segments, func(s segment) bool { return s.msn == old.open.msn }); i >= 0 {
-		now = p.segments[i].parts
-		if now == nil {
-			return // its parts have left the playlist already
-		}
+		now = p.segments[i]
 	} else if p.open.msn != old.open.msn {
 		return
 	}
-	if len(now) < len(old.open.parts) || !slices.Equal(now[:len(old.open.parts)], old.open.parts) {
-		fault("L35", "parts of the open segment %d changed: %v → %v", old.open.msn, old.open.parts, now)
+	if a, b := old.open.head(), now.head(); len(old.open.parts) > 0 && !slices.Equal(a, b) {
+		fault("L35", "the open segment %d began with %q and begins with %q", old.open.msn, a, b)
 	}
+	if now.uri != "" && now.parts == nil {
+		return // its parts have left the playlist already
+	}
+	if len(now.parts) < len(old.open.parts) || !slices.Equal(now.parts[:len(old.open.parts)], old.open.parts) {
+		fault("L35", "parts of the open segment %d changed: %v → %v", old.open.msn, old.open.parts, now.parts)
+	}
+}
+
+// head returns the tags that stand before the first part. EXT-X-MAP may come and
+// go: the first segment of a version repeats the one in force (checkSame).
+func (s segment) head() []string {
+	var tags []string
+	for _, l := range s.lines {
+		switch name, _, _ := strings.Cut(l, ":"); name {
+		case "#EXT-X-DISCONTINUITY", "#EXT-X-PROGRAM-DATE-TIME", "#EXT-X-KEY", "#EXT-X-BITRATE":
+			tags = append(tags, l)
+		}
+	}
+	return tags
 }
 
 // checkHint checks L56: the part that came next has the hinted URI.
@@ -318,39 +400,13 @@ func checkHint(h *history, p playlist, fault faultFunc) {
 			if parts[0].uri != h.hinted {
 				fault("L56", "%s was hinted, %s came", h.hinted, parts[0].uri)
 			}
+			if h.hintedMap != "" && s.mapURI != h.hintedMap {
+				fault("L56", "%s was hinted, %s came", h.hintedMap, s.mapURI)
+			}
 			return
 		}
 		if s.uri != "" && s.msn > h.hintMSN {
 			return // too many versions were missed: its parts are gone
 		}
-	}
-}
-
-// checkDelta checks L68 and the counters of a delta update.
-func checkDelta(p, d playlist, fault faultFunc) {
-	checkHeader(d, fault)
-	if d.skipped == 0 {
-		fault("L67", "delta update that skips nothing")
-	}
-	if d.sequence != p.sequence || d.discSeq != p.discSeq {
-		fault("L68", "delta counts from %d/%d, the full playlist from %d/%d", d.sequence, d.discSeq, p.sequence, p.discSeq)
-	}
-	if d.skipped+len(d.segments) != len(p.segments) {
-		fault("L68", "%d skipped + %d listed segments, the full playlist has %d", d.skipped, len(d.segments), len(p.segments))
-		return
-	}
-	boundary := 0.0
-	for i, s := range p.segments[d.skipped:] {
-		boundary += s.duration
-		if !slices.Equal(s.lines, d.segments[i].lines) {
-			fault("L68", "segment %d: %q in the delta, %q in the full playlist", s.msn, d.segments[i].lines, s.lines)
-		}
-	}
-	if d.open.msn != p.open.msn || !slices.Equal(d.open.lines, p.open.lines) {
-		fault("L68", "the open segment differs")
-	}
-	until := (&parser{fault: fault}).float("L53", d.control["CAN-SKIP-UNTIL"])
-	if boundary < until-1e-6 {
-		fault("L68", "only the last %.3f s are listed, CAN-SKIP-UNTIL is %v", boundary, until)
 	}
 }
