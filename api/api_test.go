@@ -223,7 +223,12 @@ func TestStreams(t *testing.T) {
 	if got, want := call(public, "GET", "/v1/streams", "Bearer "+token).body, `{"streams":[]}`; got != want {
 		t.Errorf("without streams: %s, want %s", got, want)
 	}
-	publish(t, hub, "one").Close(nil)
+	one := publish(t, hub, "one")
+	video := stream.LayerID{Kind: stream.Video, RID: "h"}
+	for _, seq := range []uint16{1, 2, 2, 3} { // one of them twice
+		one.Write(video, stream.Packet{Sequence: seq, Payload: []byte{0x41, 0}})
+	}
+	one.Close(nil)
 	defer publish(t, hub, "two").Close(nil)
 
 	response := call(public, "GET", "/v1/streams", "Bearer "+token)
@@ -233,10 +238,15 @@ func TestStreams(t *testing.T) {
 	if err := json.Unmarshal([]byte(response.body), &got); err != nil {
 		t.Fatal(err)
 	}
-	layers := []any{map[string]any{"kind": "video", "rid": "h", "codec": "H264"}, map[string]any{"kind": "audio", "codec": "Opus"}}
+	layers := func(packets, bytes float64) []any {
+		return []any{
+			map[string]any{"kind": "video", "rid": "h", "codec": "H264", "packets": packets, "bytes": bytes},
+			map[string]any{"kind": "audio", "codec": "Opus", "packets": 0.0, "bytes": 0.0},
+		}
+	}
 	for i, want := range []map[string]any{
-		{"name": "one", "live": false, "epoch": 1.0, "layers": layers, "watch": "/watch/one", "seat": "/seat/one"},
-		{"name": "two", "live": true, "epoch": 1.0, "layers": layers, "watch": "/watch/two", "seat": "/seat/two"},
+		{"name": "one", "live": false, "epoch": 1.0, "layers": layers(3, 6), "watch": "/watch/one", "seat": "/seat/one"},
+		{"name": "two", "live": true, "epoch": 1.0, "layers": layers(0, 0), "watch": "/watch/two", "seat": "/seat/two"},
 	} {
 		since, err := time.Parse(time.RFC3339, got.Streams[i]["since"].(string))
 		if err != nil || time.Since(since) > time.Minute {
@@ -279,13 +289,13 @@ func TestFindings(t *testing.T) {
 		handler    http.Handler
 		want       string
 	}{
-		{"of one stream", "/v1/streams/one", with, `[{"kind":"video","rid":"h","codec":"H264","findings":[` +
+		{"of one stream", "/v1/streams/one", with, `[{"kind":"video","rid":"h","codec":"H264","packets":0,"bytes":0,"findings":[` +
 			`{"code":"keyframe-interval","severity":"warning","words":"Key frames come up to 8.3 s apart.","remedy":"Set it to 2 s.",` +
 			`"since":"2026-11-20T12:00:00Z","measure":{"value":8.333,"unit":"s"}},` +
 			`{"code":"b-frames","severity":"warning","words":"B-frames.","remedy":"Set B-frames to 0.","since":"2026-11-20T12:00:00Z"}]},` +
-			`{"kind":"audio","codec":"Opus","findings":[]}]`},
-		{"not of all", "/v1/streams", with, `[{"kind":"video","rid":"h","codec":"H264"},{"kind":"audio","codec":"Opus"}]`},
-		{"without a doctor", "/v1/streams/one", serve(api.Config{}), `[{"kind":"video","rid":"h","codec":"H264"},{"kind":"audio","codec":"Opus"}]`},
+			`{"kind":"audio","codec":"Opus","packets":0,"bytes":0,"findings":[]}]`},
+		{"not of all", "/v1/streams", with, `[{"kind":"video","rid":"h","codec":"H264","packets":0,"bytes":0},{"kind":"audio","codec":"Opus","packets":0,"bytes":0}]`},
+		{"without a doctor", "/v1/streams/one", serve(api.Config{}), `[{"kind":"video","rid":"h","codec":"H264","packets":0,"bytes":0},{"kind":"audio","codec":"Opus","packets":0,"bytes":0}]`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := call(tt.handler, "GET", tt.path, "Bearer "+token).body; !strings.Contains(got, `"layers":`+tt.want+`,`) {

@@ -25,6 +25,10 @@ type layerJSON struct {
 	Kind  string `json:"kind"`          // "audio" or "video"
 	RID   string `json:"rid,omitempty"` // of a simulcast layer
 	Codec string `json:"codec"`
+	// Totals of the present or the last publisher: packets that are not repeated
+	// ones, and the bytes of their payloads.
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
 	// Findings are only told of one stream, not in the list of all.
 	Findings []Finding `json:"findings,omitzero"`
 }
@@ -110,7 +114,10 @@ func describe(name string, state stream.State) streamJSON {
 		if source.Layer.ID.Kind == stream.Video {
 			kind = "video"
 		}
-		j.Layers = append(j.Layers, layerJSON{Kind: kind, RID: source.Layer.ID.RID, Codec: source.Layer.Codec.Name})
+		c := source.Counters()
+		j.Layers = append(j.Layers, layerJSON{
+			Kind: kind, RID: source.Layer.ID.RID, Codec: source.Layer.Codec.Name, Packets: c.Packets, Bytes: c.Bytes,
+		})
 	}
 	return j
 }

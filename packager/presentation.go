@@ -412,6 +412,10 @@ func (p *presentation) idle(ctx context.Context, now time.Time) error {
 	if err := p.chase(ctx); err != nil {
 		return err
 	}
+	if now := p.onAudio(r.cut.end); !p.solo && p.has().audio && p.sound.behind(now, quietLag) {
+		p.quiet = true // it had as much time
+		p.silence(now)
+	}
 	return p.follow(ctx)
 }
 

@@ -13,7 +13,9 @@ const demoStream = "demo"
 // runDemo is the gateway together with a publisher, which reaches it by WHIP over
 // loopback as any other would.
 func runDemo(ctx context.Context, args []string, std stdio, environ []string) error {
-	config, err := loadConfig("demo", args, std, environ)
+	var simulcast bool
+	config, err := loadConfig("demo", args, std, environ,
+		option{"simulcast", "the test source sends its picture in three sizes", &simulcast})
 	if err != nil {
 		return err
 	}
@@ -26,11 +28,15 @@ func runDemo(ctx context.Context, args []string, std stdio, environ []string) er
 		g.close()
 		return fmt.Errorf("print links: %w", err)
 	}
+	source := testsource.Config{
+		URL: links.loopback + "/whip/" + demoStream, Token: g.secret.token, Certificate: g.certificate(),
+	}
+	if simulcast {
+		source.Simulcast = &testsource.Simulcast{}
+	}
 	g.add("test source", func(ctx context.Context) error {
-		return testsource.Run(ctx, testsource.Config{
-			URL: links.loopback + "/whip/" + demoStream, Token: g.secret.token, Certificate: g.certificate(),
-			Say: func(line string) { g.log.InfoContext(ctx, "test source", "says", line) },
-		})
+		source.Say = func(line string) { g.log.InfoContext(ctx, "test source", "says", line) }
+		return testsource.Run(ctx, source)
 	})
 	return g.run(ctx)
 }

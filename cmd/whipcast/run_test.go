@@ -118,7 +118,10 @@ func TestCommandLine(t *testing.T) {
 		{"demo --hls.part=2s", 1, "", `--hls.part: hls.part = "2s": longer than half of hls.segment (2s); set it to 1s or less`},
 		{"publish", 2, "", "publish needs --url WHIP_URL; see whipcast help"},
 		{"publish --url ftp://x", 1, "", `WHIP URL "ftp://x" is not usable: write it like https://example.com/whip/name`},
-		{"publish --simulcast", 2, "", "publish: flag provided but not defined: -simulcast; see whipcast help"},
+		{"publish --simulcast", 2, "", "publish needs --url WHIP_URL; see whipcast help"},
+		{"publish --nothing", 2, "", "publish: flag provided but not defined: -nothing; see whipcast help"},
+		{"demo --help", 0, "\n  --simulcast   the test source sends its picture in three sizes\n", ""},
+		{"serve --simulcast", 2, "", "serve: flag provided but not defined: -simulcast; see whipcast help"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			var out, logs bytes.Buffer

@@ -15,7 +15,6 @@ import (
 	"github.com/pion/ice/v4"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
-	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/whipcast/whipcast/internal/rtc"
@@ -220,76 +219,6 @@ func TestReport(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Error("no sender report within 5 s")
-}
-
-// TestSimulcast: W78, R39 three RIDs become three Layers.
-func TestSimulcast(t *testing.T) {
-	g := start(t, rtc.RegistryConfig{}, rtc.Config{})
-	rids := []string{"q", "h", "f"}
-	var tracks []*webrtc.TrackLocalStaticRTP
-	var sender *webrtc.RTPSender
-	x := rtctest.New(t, rtctest.Options{Token: "secret"}, func(pc *webrtc.PeerConnection) error {
-		for i, rid := range rids {
-			track, err := webrtc.NewTrackLocalStaticRTP(h264(), "video", "stream", webrtc.WithRTPStreamID(rid))
-			if err != nil {
-				return err
-			}
-			tracks = append(tracks, track)
-			if i == 0 {
-				transceiver, err := pc.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
-				if err != nil {
-					return err
-				}
-				sender = transceiver.Sender()
-			} else if err := sender.AddEncoding(track); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	x.Connect(t, g.endpoint("live"))
-	if !strings.Contains(x.Answer, "a=simulcast:recv q;h;f\r\n") {
-		t.Errorf("W78 answer:\n%s", x.Answer)
-	}
-	ids := map[string]uint8{}
-	for _, e := range sender.GetParameters().HeaderExtensions {
-		ids[e.URI] = uint8(e.ID)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	for i, track := range tracks {
-		wg.Go(func() {
-			for seq := uint16(0); ctx.Err() == nil; seq++ {
-				p := &rtp.Packet{
-					Header:  rtp.Header{Version: 2, Marker: true, SequenceNumber: seq, Timestamp: uint32(seq) * 3000},
-					Payload: []byte{0x65, byte(i), byte(seq)},
-				}
-				if err := p.SetExtension(ids[sdp.SDESMidURI], []byte("0")); err != nil {
-					t.Error(err)
-				}
-				if err := p.SetExtension(ids[sdp.SDESRTPStreamIDURI], []byte(rids[i])); err != nil {
-					t.Error(err)
-				}
-				if track.WriteRTP(p) != nil {
-					return
-				}
-				time.Sleep(5 * time.Millisecond)
-			}
-		})
-	}
-	defer wg.Wait()
-	defer cancel()
-	for i, rid := range rids {
-		for _, p := range g.expect(t, "live", stream.LayerID{Kind: stream.Video, RID: rid}, 10) {
-			if len(p.Payload) != 3 || p.Payload[1] != byte(i) {
-				t.Fatalf("layer %s got %v", rid, p.Payload)
-			}
-		}
-	}
-	s, _ := g.hub.Lookup("live")
-	if best := s.State().Sources[0].Layer.ID.RID; best != "f" {
-		t.Errorf("the best layer is %q, want f", best)
-	}
 }
 
 // TestReaping: W66, X23 a session that never connects loses its slot.

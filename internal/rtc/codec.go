@@ -180,21 +180,23 @@ func raiseLevel(fmtp string) string {
 }
 
 // bestFirst orders RIDs by quality. The list of a=simulcast stands in the
-// sender's order of preference (RFC 8853 §5.2), which OBS heeds; browsers' pages
-// commonly list the smallest first under well-known names.
+// sender's order of preference (RFC 8853 §5.2), which OBS heeds. Pages in
+// browsers list the smallest first as often, but then under names that tell: h is
+// the half beside f and q, but the highest beside m and l.
 func bestFirst(rids []string) []string {
-	ranks := map[string]int{
-		"f": 3, "h": 2, "q": 1,
-		"hi": 3, "high": 3, "mid": 2, "medium": 2, "lo": 1, "low": 1,
-	}
-	sorted := slices.Clone(rids)
-	for _, rid := range rids {
-		if ranks[strings.ToLower(rid)] == 0 {
+	for _, names := range [][]string{
+		{"f", "h", "q"},
+		{"full", "half", "quarter"},
+		{"h", "m", "l"},
+		{"hi", "mid", "med", "lo"},
+		{"high", "medium", "mid", "med", "low"},
+	} {
+		rank := func(rid string) int { return slices.Index(names, strings.ToLower(rid)) }
+		if !slices.ContainsFunc(rids, func(rid string) bool { return rank(rid) < 0 }) {
+			sorted := slices.Clone(rids)
+			slices.SortStableFunc(sorted, func(a, b string) int { return rank(a) - rank(b) })
 			return sorted
 		}
 	}
-	slices.SortStableFunc(sorted, func(a, b string) int {
-		return ranks[strings.ToLower(b)] - ranks[strings.ToLower(a)]
-	})
-	return sorted
+	return slices.Clone(rids)
 }

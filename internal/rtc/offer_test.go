@@ -185,6 +185,14 @@ func TestSimulcast(t *testing.T) {
 	for _, tt := range []struct{ rids, want []string }{
 		{[]string{"q", "h", "f"}, []string{"f", "h", "q"}},
 		{[]string{"low", "mid", "high"}, []string{"high", "mid", "low"}},
+		{[]string{"low", "med", "high"}, []string{"high", "med", "low"}},
+		{[]string{"L", "M", "H"}, []string{"H", "M", "L"}},
+		{[]string{"h", "m", "l"}, []string{"h", "m", "l"}},
+		{[]string{"q", "h"}, []string{"h", "q"}},
+		{[]string{"h", "f"}, []string{"f", "h"}},
+		{[]string{"q", "h", "l"}, []string{"q", "h", "l"}}, // of two orders
+		{[]string{"0", "1", "2"}, []string{"0", "1", "2"}}, // OBS
+		{[]string{"x"}, []string{"x"}},
 		{[]string{"a", "h", "f"}, []string{"a", "h", "f"}}, // not all known: the sender's order
 		{[]string{"2", "1", "0"}, []string{"2", "1", "0"}},
 	} {

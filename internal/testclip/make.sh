@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes clip.mp4, the test source's loop of 10 s, with Debian's ffmpeg and
+# Makes clip.mp4, the test source's loop of 10 s, and the same pictures at a half
+# and a quarter of its width and height, with Debian's ffmpeg and
 # fonts-dejavu-core. Run it in this folder; then `go test .` measures the result.
 #
 # What the picture shows is told in testclip.go; the constants there and the
@@ -30,14 +31,20 @@ picture="[0:v]drawtext=fontfile=$bold:text='WHIPCAST':x=80:y=64:fontsize=56:font
 ,drawtext=fontfile=$mono:text='%{pts\\:hms}':x=(w-text_w)/2:y=300:fontsize=124:fontcolor=white
 ,drawbox=x=960:y=0:w=320:h=240:color=0x1c2836:t=fill
 ,drawbox=x=960:y=0:w=320:h=240:color=white:t=fill:enable='lt(mod(n,30),3)'
-$code[back];[back][1:v]overlay=x='1280*mod(t,1)-24':y=660:shortest=1,format=yuv420p[v]"
+$code[back];[back][1:v]overlay=x='1280*mod(t,1)-24':y=660:shortest=1,format=yuv420p,split=3[v][w][x]
+;[w]scale=640:360:flags=area[half];[x]scale=320:180:flags=area[quarter]"
+
+# No B-frames, one slice a picture, a keyframe each second and nowhere else.
+x264='-c:v libx264 -profile:v baseline -preset veryslow -tune zerolatency -crf 20
+  -g 30 -keyint_min 30 -sc_threshold 0 -threads 1 -bitexact'
 
 ffmpeg -hide_banner -loglevel error -y \
   -f lavfi -i color=0x101a26:size=1280x720:rate=30:duration=10 \
   -f lavfi -i color=0x35c3a0:size=48x36:rate=30:duration=10 \
-  -filter_complex "$(printf '%s' "$picture" | tr -d '\n')" -map '[v]' \
-  -c:v libx264 -profile:v baseline -level 3.1 -preset veryslow -tune zerolatency -crf 20 \
-  -g 30 -keyint_min 30 -sc_threshold 0 -threads 1 -bitexact "$work/video.mp4"
+  -filter_complex "$(printf '%s' "$picture" | tr -d '\n')" \
+  -map '[v]' $x264 -level 3.1 "$work/video.mp4" \
+  -map '[half]' $x264 half.mp4 \
+  -map '[quarter]' $x264 quarter.mp4
 
 # The beep is 1 kHz for 100 ms, from each whole second on. Three loops are
 # encoded and the middle one is kept, so that the end fits the beginning. The

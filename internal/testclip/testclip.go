@@ -19,7 +19,7 @@ import (
 	"github.com/Eyevinn/mp4ff/mp4"
 )
 
-// What the clip is.
+// What the clip is; Width and Height are the best layer's.
 const (
 	Period       = 10 * time.Second // of the loop: whole frames, whole Opus packets
 	FrameRate    = 30               // pictures per second
@@ -58,9 +58,31 @@ const (
 //go:embed clip.mp4
 var file []byte
 
+//go:embed half.mp4
+var half []byte
+
+//go:embed quarter.mp4
+var quarter []byte
+
+// Layer is one encoding of the clip's pictures.
+type Layer struct {
+	Width, Height int
+	Bitrate       int // of the pictures of a Clip by LoadLadder, bits per second
+}
+
+// Ladder returns the layers of LoadLadder's Clip, the best one first.
+func Ladder() []Layer {
+	return []Layer{
+		{Width, Height, 2_000_000},
+		{Width / 2, Height / 2, 600_000},
+		{Width / 4, Height / 4, 200_000},
+	}
+}
+
 // Unit is one picture or one Opus packet. Data is shared: never change it.
 type Unit struct {
 	Video bool
+	Layer int    // of a picture: its index in Ladder; 0 of an Opus packet
 	Key   bool   // a decoder can start here
 	Ticks int64  // media time since the first loop began, in VideoClock or AudioClock units
 	Data  []byte // H.264: Annex B, parameter sets before each keyframe; Opus: one packet
@@ -81,27 +103,72 @@ type Clip struct {
 	units []Unit // one loop, in order of time; the picture first when equal
 }
 
-// Load reads the clip that is built into the program.
+// Load reads the clip that is built into the program: the best layer alone, at
+// the bitrate that its calm pictures need, some 250 kb/s.
 func Load() (*Clip, error) {
-	parsed, err := mp4.DecodeFile(bytes.NewReader(file))
+	video, audio, err := readClip()
 	if err != nil {
-		return nil, fmt.Errorf("read test clip: %w", err)
+		return nil, err
 	}
-	if parsed.Moov == nil || len(parsed.Moov.Traks) != 2 {
-		return nil, errors.New("read test clip: not a file of two tracks")
-	}
-	video, err := readVideo(parsed.Moov.Traks[0])
-	if err != nil {
-		return nil, fmt.Errorf("read test clip's video: %w", err)
-	}
-	audio, err := readAudio(parsed.Moov.Traks[1])
-	if err != nil {
-		return nil, fmt.Errorf("read test clip's audio: %w", err)
-	}
-	return &Clip{units: interleave(video, audio)}, nil
+	return &Clip{units: interleave([][]Unit{video}, audio)}, nil
 }
 
-func readVideo(track *mp4.TrakBox) ([]Unit, error) {
+// LoadLadder reads the clip in all layers of Ladder. Pictures of one time have
+// the same number, are keyframes together and come the best layer first. Filler
+// brings each second of a layer to its Bitrate.
+func LoadLadder() (*Clip, error) {
+	best, audio, err := readClip()
+	if err != nil {
+		return nil, err
+	}
+	videos := [][]Unit{best}
+	for _, small := range [][]byte{half, quarter} {
+		tracks, err := readTracks(small, 1)
+		if err != nil {
+			return nil, fmt.Errorf("read test clip's small pictures: %w", err)
+		}
+		video, err := readVideo(small, tracks[0])
+		if err != nil {
+			return nil, fmt.Errorf("read test clip's small pictures: %w", err)
+		}
+		videos = append(videos, video)
+	}
+	for i, layer := range Ladder() {
+		for j := range videos[i] {
+			videos[i][j].Layer = i
+		}
+		fill(videos[i], layer.Bitrate)
+	}
+	return &Clip{units: interleave(videos, audio)}, nil
+}
+
+// readClip returns the best layer's pictures, and the sound.
+func readClip() (video, audio []Unit, err error) {
+	tracks, err := readTracks(file, 2)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read test clip: %w", err)
+	}
+	if video, err = readVideo(file, tracks[0]); err != nil {
+		return nil, nil, fmt.Errorf("read test clip's video: %w", err)
+	}
+	if audio, err = readAudio(tracks[1]); err != nil {
+		return nil, nil, fmt.Errorf("read test clip's audio: %w", err)
+	}
+	return video, audio, nil
+}
+
+func readTracks(from []byte, want int) ([]*mp4.TrakBox, error) {
+	parsed, err := mp4.DecodeFile(bytes.NewReader(from))
+	if err != nil {
+		return nil, err
+	}
+	if parsed.Moov == nil || len(parsed.Moov.Traks) != want {
+		return nil, fmt.Errorf("not a file of %d tracks", want)
+	}
+	return parsed.Moov.Traks, nil
+}
+
+func readVideo(from []byte, track *mp4.TrakBox) ([]Unit, error) {
 	entry := track.Mdia.Minf.Stbl.Stsd.AvcX
 	if entry == nil || entry.AvcC == nil {
 		return nil, errors.New("not H.264")
@@ -110,7 +177,7 @@ func readVideo(track *mp4.TrakBox) ([]Unit, error) {
 	for _, set := range append(entry.AvcC.SPSnalus, entry.AvcC.PPSnalus...) {
 		sets = appendNAL(sets, set)
 	}
-	samples, err := readSamples(track)
+	samples, err := readSamples(from, track)
 	if err != nil {
 		return nil, err
 	}
@@ -131,8 +198,44 @@ func readVideo(track *mp4.TrakBox) ([]Unit, error) {
 	return units, nil
 }
 
+// fill brings each GOP to bitrate: what it lacks is spread over its pictures but
+// the keyframe, which is the biggest anyway.
+func fill(video []Unit, bitrate int) {
+	const pictures = FramesPerGOP - 1
+	for len(video) > 0 {
+		gop := video[:FramesPerGOP]
+		video = video[FramesPerGOP:]
+		missing := bitrate / 8 * FramesPerGOP / FrameRate
+		for _, u := range gop {
+			missing -= len(u.Data)
+		}
+		for i := range gop[1:] {
+			gop[1+i].Data = append(filler(missing/pictures), gop[1+i].Data...)
+		}
+	}
+}
+
+// filler returns an SEI message of filler (H.264 7.3.2.3.1, D.1.4) in Annex B,
+// of size bytes in all or one less. Unlike filler NAL units it is part of the
+// coded pictures, so that nobody on the way leaves it out.
+func filler(size int) []byte {
+	const start, kind, end = 5, 3, 0x80 // bytes of start code and NAL header; filler_payload; stop bit
+	payload := size - start - 2
+	for payload > 0 && start+1+payload/0xff+1+payload+1 > size {
+		payload--
+	}
+	if payload <= 0 {
+		return nil
+	}
+	message := append(make([]byte, 0, size), 0, 0, 0, 1, 6, kind)
+	message = append(message, bytes.Repeat([]byte{0xff}, payload/0xff)...)
+	message = append(message, byte(payload%0xff))
+	message = append(message, bytes.Repeat([]byte{0xff}, payload)...)
+	return append(message, end)
+}
+
 func readAudio(track *mp4.TrakBox) ([]Unit, error) {
-	samples, err := readSamples(track)
+	samples, err := readSamples(file, track)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +250,7 @@ func readAudio(track *mp4.TrakBox) ([]Unit, error) {
 }
 
 // readSamples returns the track's samples as slices of the file.
-func readSamples(track *mp4.TrakBox) ([][]byte, error) {
+func readSamples(from []byte, track *mp4.TrakBox) ([][]byte, error) {
 	samples := make([][]byte, 0, track.GetNrSamples())
 	for nr := uint32(1); nr <= track.GetNrSamples(); nr++ {
 		ranges, err := track.GetRangesForSampleInterval(nr, nr)
@@ -155,10 +258,10 @@ func readSamples(track *mp4.TrakBox) ([][]byte, error) {
 			return nil, fmt.Errorf("locate sample %d: %w", nr, err)
 		}
 		at, size := ranges[0].Offset, ranges[0].Size
-		if at+size > uint64(len(file)) {
+		if at+size > uint64(len(from)) {
 			return nil, fmt.Errorf("sample %d lies outside the file", nr)
 		}
-		samples = append(samples, file[at:at+size:at+size])
+		samples = append(samples, from[at:at+size:at+size])
 	}
 	return samples, nil
 }
@@ -184,16 +287,18 @@ func appendNAL(dst, nal []byte) []byte {
 	return append(append(dst, 0, 0, 0, 1), nal...)
 }
 
-func interleave(video, audio []Unit) []Unit {
-	all := make([]Unit, 0, len(video)+len(audio))
-	for len(video) > 0 && len(audio) > 0 {
-		if video[0].Time() <= audio[0].Time() {
-			all, video = append(all, video[0]), video[1:]
-		} else {
+// interleave orders by time: of equal ones the pictures first, the best first.
+func interleave(videos [][]Unit, audio []Unit) []Unit {
+	all := make([]Unit, 0, len(videos)*VideoFrames+len(audio))
+	for i := range videos[0] {
+		for len(audio) > 0 && audio[0].Time() < videos[0][i].Time() {
 			all, audio = append(all, audio[0]), audio[1:]
 		}
+		for _, video := range videos {
+			all = append(all, video[i])
+		}
 	}
-	return append(append(all, video...), audio...)
+	return append(all, audio...)
 }
 
 // Loop plays a Clip without end. It belongs to one goroutine.

@@ -3,10 +3,12 @@ package testclip
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"math"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -20,12 +22,26 @@ func load(t *testing.T) *Clip {
 	return clip
 }
 
-func TestClipFile(t *testing.T) {
-	if len(file) > 1_000_000 {
-		t.Errorf("clip.mp4 has %d bytes, more than 1 MB", len(file))
+func ladder(t *testing.T) *Clip {
+	t.Helper()
+	clip, err := LoadLadder()
+	if err != nil {
+		t.Fatal(err)
 	}
-	clip := load(t)
-	if got, want := len(clip.units), VideoFrames+AudioPackets; got != want {
+	return clip
+}
+
+func TestClipFile(t *testing.T) {
+	if size := len(file) + len(half) + len(quarter); size > 1_000_000 {
+		t.Errorf("the clip's files have %d bytes, more than 1 MB", size)
+	}
+	checkUnits(t, load(t), 1)
+	checkUnits(t, ladder(t), len(Ladder()))
+}
+
+func checkUnits(t *testing.T, clip *Clip, layers int) {
+	t.Helper()
+	if got, want := len(clip.units), layers*VideoFrames+AudioPackets; got != want {
 		t.Fatalf("%d units, want %d", got, want)
 	}
 	for i, u := range clip.units {
@@ -40,6 +56,9 @@ func TestClipFile(t *testing.T) {
 		var kinds []byte
 		for _, nal := range bytes.Split(u.Data, []byte{0, 0, 0, 1})[1:] {
 			kinds = append(kinds, nal[0]&0x1f)
+		}
+		if slices, rest := 1, kinds; len(rest) == 0 || bytes.Count(kinds, []byte{1})+bytes.Count(kinds, []byte{5}) != slices || kinds[len(kinds)-1] > 5 {
+			t.Fatalf("unit %d: NAL units %v, want one slice, and all others before it", i, kinds)
 		}
 		if has := bytes.ContainsRune(kinds, 5); has != u.Key {
 			t.Fatalf("unit %d: NAL units %v, want an IDR picture: %v", i, kinds, u.Key)
@@ -74,6 +93,99 @@ func TestLoopIsSeamless(t *testing.T) {
 	}
 }
 
+// TestLadder: pictures of one time are there in all layers, the best first,
+// keyframes together; each second of a layer has its bitrate.
+func TestLadder(t *testing.T) {
+	layers := Ladder()
+	loop := ladder(t).Loop()
+	bits := make([]int, len(layers))
+	next, pictures := 0, 0
+	var at Unit
+	for range len(layers)*VideoFrames + AudioPackets {
+		u := loop.Next()
+		if !u.Video {
+			if u.Layer != 0 {
+				t.Fatalf("sound in layer %d", u.Layer)
+			}
+			continue
+		}
+		if u.Layer != next {
+			t.Fatalf("picture of layer %d at %v, want layer %d", u.Layer, u.Time(), next)
+		}
+		if next == 0 {
+			at = u
+		}
+		if u.Ticks != at.Ticks || u.Key != at.Key {
+			t.Fatalf("layer %d: %d ticks, key %v; layer 0: %d ticks, key %v", u.Layer, u.Ticks, u.Key, at.Ticks, at.Key)
+		}
+		bits[u.Layer] += 8 * len(u.Data)
+		if next++; next < len(layers) {
+			continue
+		}
+		next = 0
+		if pictures++; pictures%FramesPerGOP == 0 {
+			for i, layer := range layers {
+				if off := layer.Bitrate - bits[i]; off < 0 || off > layer.Bitrate/100 {
+					t.Errorf("layer %d has %d bits in a second, want %d or 1 %% less", i, bits[i], layer.Bitrate)
+				}
+			}
+			clear(bits)
+		}
+	}
+	if pictures != VideoFrames {
+		t.Errorf("%d pictures, want %d", pictures, VideoFrames)
+	}
+}
+
+// TestLadderDecodes: filler and all, each layer is a stream that ffmpeg decodes
+// without a word, and shows the same pictures.
+func TestLadderDecodes(t *testing.T) {
+	clip := ladder(t)
+	for i, layer := range Ladder() {
+		var stream []byte
+		for _, u := range clip.units {
+			if u.Video && u.Layer == i {
+				stream = append(stream, u.Data...)
+			}
+		}
+		flashes, codes := decodePictures(t, stream, "-f", "h264", "-framerate", strconv.Itoa(FrameRate))
+		if len(flashes) != int(Period/MarkEvery) {
+			t.Errorf("layer %d: %d flashes", i, len(flashes))
+		}
+		for frame, code := range codes {
+			if frame != code {
+				t.Errorf("layer %d: frame %d bears the number %d", i, frame, code)
+			}
+		}
+		size := strings.TrimSpace(string(run(t, "ffprobe", stream, "-f", "h264", "-select_streams", "v", "-show_entries", "stream=width,height,has_b_frames", "-of", "csv=p=0", "-")))
+		if want := fmt.Sprintf("%d,%d,0", layer.Width, layer.Height); size != want {
+			t.Errorf("layer %d: width, height and B-frames %s, want %s", i, size, want)
+		}
+	}
+}
+
+func TestFiller(t *testing.T) {
+	for size := range 2000 {
+		got := filler(size)
+		if len(got) == 0 && size > 8 || len(got) > size || len(got) > 0 && len(got) < size-1 {
+			t.Fatalf("filler(%d) has %d bytes", size, len(got))
+		}
+		if len(got) == 0 {
+			continue
+		}
+		length, rest := 0, got[6:]
+		for ; rest[0] == 0xff; rest = rest[1:] {
+			length += 0xff
+			if length > size {
+				t.Fatalf("filler(%d): no end of its size", size)
+			}
+		}
+		if length += int(rest[0]); length != len(rest)-2 || rest[len(rest)-1] != 0x80 {
+			t.Fatalf("filler(%d) says %d bytes and has %d", size, length, len(rest)-2)
+		}
+	}
+}
+
 func TestLoopSkip(t *testing.T) {
 	for _, tt := range []struct {
 		to, want time.Duration
@@ -100,7 +212,7 @@ func TestLoopSkip(t *testing.T) {
 // TestFlashAndBeepCoincide decodes the clip by ffmpeg and measures both marks.
 // The sound is decoded as from RTP: without leaving out the pre-skip.
 func TestFlashAndBeepCoincide(t *testing.T) {
-	flashes, codes := decodePictures(t)
+	flashes, codes := decodePictures(t, file)
 	beeps := onsets(decodeSound(t))
 	want := int(Period / MarkEvery)
 	if len(flashes) != want || len(beeps) != want {
@@ -123,10 +235,10 @@ func TestFlashAndBeepCoincide(t *testing.T) {
 }
 
 // decodePictures returns when the flash box turns white, and each frame's number.
-func decodePictures(t *testing.T) (flashes []time.Duration, codes []int) {
+func decodePictures(t *testing.T, stream []byte, format ...string) (flashes []time.Duration, codes []int) {
 	t.Helper()
 	const w, h = Width / 8, Height / 8
-	pixels := run(t, file, "-i", "-", "-map", "0:v", "-vf", "scale="+strconv.Itoa(w)+":"+strconv.Itoa(h)+":flags=area", "-pix_fmt", "gray", "-f", "rawvideo", "-")
+	pixels := run(t, "ffmpeg", stream, append(format, "-i", "-", "-map", "0:v", "-vf", "scale="+strconv.Itoa(w)+":"+strconv.Itoa(h)+":flags=area", "-pix_fmt", "gray", "-f", "rawvideo", "-")...)
 	if len(pixels) != VideoFrames*w*h {
 		t.Fatalf("%d bytes of pictures, want %d frames", len(pixels), VideoFrames)
 	}
@@ -154,7 +266,7 @@ func decodePictures(t *testing.T) (flashes []time.Duration, codes []int) {
 
 func decodeSound(t *testing.T) []int16 {
 	t.Helper()
-	raw := run(t, file, "-flags2", "+skip_manual", "-i", "-", "-map", "0:a", "-ac", "1", "-f", "s16le", "-")
+	raw := run(t, "ffmpeg", file, "-flags2", "+skip_manual", "-i", "-", "-map", "0:a", "-ac", "1", "-f", "s16le", "-")
 	if want := AudioPackets * PacketTicks * 2; len(raw) != want {
 		t.Fatalf("%d bytes of sound, want %d", len(raw), want)
 	}
@@ -182,16 +294,16 @@ func onsets(samples []int16) []time.Duration {
 	return found
 }
 
-func run(t *testing.T, stdin []byte, args ...string) []byte {
+func run(t *testing.T, program string, stdin []byte, args ...string) []byte {
 	t.Helper()
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), "ffmpeg", append([]string{"-hide_banner", "-loglevel", "error"}, args...)...)
+	cmd := exec.CommandContext(t.Context(), program, append([]string{"-hide_banner", "-loglevel", "error"}, args...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = io.Reader(bytes.NewReader(stdin)), &out, &errs
 	if err := cmd.Run(); err != nil {
-		t.Fatalf("ffmpeg %v: %v\n%s", args, err, errs.String())
+		t.Fatalf("%s %v: %v\n%s", program, args, err, errs.String())
 	}
 	if errs.Len() > 0 {
-		t.Errorf("ffmpeg %v says: %s", args, errs.String())
+		t.Errorf("%s %v says: %s", program, args, errs.String())
 	}
 	return out.Bytes()
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,32 +14,50 @@ import (
 	"github.com/pion/interceptor/pkg/nack"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
+	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
 )
 
 const (
 	gatherTime  = 3 * time.Second
 	connectTime = 15 * time.Second
+	mediaStream = "whipcast-test-source"
 )
 
-var errLost = errors.New("connection to WHIP server lost")
+var (
+	errLost        = errors.New("connection to WHIP server lost")
+	errNoSimulcast = errors.New("WHIP server does not take all layers: publish without --simulcast")
+)
 
-// link is one peer connection with a video and an audio track to send. It is an
-// outlet for one goroutine.
+// sending is one lane of a link.
+type sending struct {
+	track   *webrtc.TrackLocalStaticRTP
+	sender  *webrtc.RTPSender
+	rid     string // "" without simulcast
+	ssrc    uint32 // once accepted
+	packets uint32 // sent, for sender reports
+	octets  uint32
+}
+
+// link is one peer connection with the video layers and an audio track to send.
+// It is an outlet for one goroutine.
 type link struct {
-	pc      *webrtc.PeerConnection
-	tracks  [kinds]*webrtc.TrackLocalStaticRTP
-	senders [kinds]*webrtc.RTPSender
-	packets [kinds]uint32 // sent, for sender reports
-	octets  [kinds]uint32
+	pc    *webrtc.PeerConnection
+	lanes []sending // the video layers, the best one first, then the audio
+	// Of the header extensions by which a server tells layers apart (RFC 8852);
+	// 0 before the answer.
+	midID, ridID uint8
+	mid          []byte // of the video
 
 	up      chan struct{} // closed when connected
 	down    chan struct{} // closed when the connection is lost
 	readers sync.WaitGroup
 }
 
-func newLink(local bool) (*link, error) {
-	api, err := newAPI(local)
+// newLink makes a link for a server on this machine or elsewhere. A nil
+// simulcast sends one video layer without a RID.
+func newLink(simulcast *Simulcast, local bool) (*link, error) {
+	api, err := newAPI(simulcast, local)
 	if err != nil {
 		return nil, fmt.Errorf("set up WebRTC: %w", err)
 	}
@@ -56,27 +76,66 @@ func newLink(local bool) (*link, error) {
 		default:
 		}
 	})
-	for k, codec := range [kinds]webrtc.RTPCodecCapability{h264(), opus()} {
-		if err := l.addTrack(kind(k), codec); err != nil {
-			l.close()
-			return nil, fmt.Errorf("add track: %w", err)
-		}
+	if err := l.addTracks(simulcast); err != nil {
+		l.close()
+		return nil, fmt.Errorf("add track: %w", err)
 	}
 	return l, nil
 }
 
-func (l *link) addTrack(k kind, codec webrtc.RTPCodecCapability) error {
-	// RFC 9725 §4.4.2: one MediaStream for all tracks.
-	track, err := webrtc.NewTrackLocalStaticRTP(codec, [kinds]string{"video", "audio"}[k], "whipcast-test-source")
+// addTracks adds the video layers and the audio.
+func (l *link) addTracks(simulcast *Simulcast) error {
+	rids := []string{""}
+	if simulcast != nil {
+		rids = simulcast.Style.rids()
+	}
+	for _, rid := range rids {
+		var options []func(*webrtc.TrackLocalStaticRTP)
+		if rid != "" {
+			options = append(options, webrtc.WithRTPStreamID(rid))
+		}
+		// RFC 9725 §4.4.2: one MediaStream for all tracks.
+		track, err := webrtc.NewTrackLocalStaticRTP(h264(), "video", mediaStream, options...)
+		if err != nil {
+			return err
+		}
+		l.lanes = append(l.lanes, sending{track: track, rid: rid})
+	}
+	sound, err := webrtc.NewTrackLocalStaticRTP(opus(), "audio", mediaStream)
 	if err != nil {
 		return err
 	}
+	layers := l.lanes
+	l.lanes = append(l.lanes, sending{track: sound})
+	order := make([]int, len(layers)) // in which a=simulcast names them
+	for i := range order {
+		order[i] = i
+	}
+	if simulcast != nil && simulcast.Style == Browser {
+		slices.Reverse(order)
+	}
+	video, err := l.addSender(l.lanes[order[0]].track)
+	if err != nil {
+		return err
+	}
+	for _, i := range order[1:] {
+		if err := video.AddEncoding(l.lanes[i].track); err != nil {
+			return err
+		}
+	}
+	for i := range layers {
+		l.lanes[i].sender = video
+	}
+	l.lanes[len(layers)].sender, err = l.addSender(sound)
+	return err
+}
+
+func (l *link) addSender(track webrtc.TrackLocal) (*webrtc.RTPSender, error) {
 	transceiver, err := l.pc.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	l.tracks[k], l.senders[k] = track, transceiver.Sender()
-	return nil
+	return transceiver.Sender(), nil
 }
 
 func h264() webrtc.RTPCodecCapability {
@@ -94,7 +153,7 @@ func opus() webrtc.RTPCodecCapability {
 	}
 }
 
-func newAPI(local bool) (*webrtc.API, error) {
+func newAPI(simulcast *Simulcast, local bool) (*webrtc.API, error) {
 	var media webrtc.MediaEngine
 	if err := media.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: h264(), PayloadType: 96}, webrtc.RTPCodecTypeVideo); err != nil {
 		return nil, err
@@ -110,6 +169,18 @@ func newAPI(local bool) (*webrtc.API, error) {
 		return nil, err
 	}
 	registry.Add(responder)
+	if simulcast != nil {
+		if err := webrtc.ConfigureSimulcastExtensionHeaders(&media); err != nil {
+			return nil, err
+		}
+	}
+	if simulcast != nil && simulcast.Style == Browser {
+		if err := webrtc.ConfigureTWCCHeaderExtensionSender(&media, &registry); err != nil {
+			return nil, err
+		}
+		media.RegisterFeedback(webrtc.RTCPFeedback{Type: webrtc.TypeRTCPFBTransportCC}, webrtc.RTPCodecTypeVideo)
+		media.RegisterFeedback(webrtc.RTCPFeedback{Type: webrtc.TypeRTCPFBTransportCC}, webrtc.RTPCodecTypeAudio)
+	}
 
 	var settings webrtc.SettingEngine
 	settings.SetIncludeLoopbackCandidate(local)
@@ -142,12 +213,15 @@ func (l *link) accept(ctx context.Context, answer string) error {
 	if err := l.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}); err != nil {
 		return fmt.Errorf("read answer of WHIP server: %w", err)
 	}
-	for _, sender := range l.senders {
+	if err := l.negotiated(answer); err != nil {
+		return err
+	}
+	for _, lane := range l.lanes {
 		// NACKs reach their interceptor only while somebody reads.
 		l.readers.Go(func() {
 			buffer := make([]byte, 1500)
 			for {
-				if _, _, err := sender.Read(buffer); err != nil {
+				if err := lane.readRTCP(buffer); err != nil {
 					return
 				}
 			}
@@ -165,25 +239,90 @@ func (l *link) accept(ctx context.Context, answer string) error {
 	}
 }
 
+// readRTCP waits for the next RTCP packet about the lane.
+func (s *sending) readRTCP(buffer []byte) error {
+	if s.rid == "" {
+		_, _, err := s.sender.Read(buffer)
+		return err
+	}
+	_, _, err := s.sender.ReadSimulcast(buffer, s.rid)
+	return err
+}
+
+// negotiated reads from an answer what packets need.
+func (l *link) negotiated(answer string) error {
+	for i := range l.lanes {
+		lane := &l.lanes[i]
+		for _, e := range lane.sender.GetParameters().Encodings {
+			if e.RID == lane.rid {
+				lane.ssrc = uint32(e.SSRC)
+			}
+		}
+	}
+	if l.lanes[0].rid == "" {
+		return nil
+	}
+	// RFC 8853 §5.3.3: only layers that the answer names may be sent.
+	received := strings.Split(simulcastOf(answer), ";")
+	for _, lane := range l.lanes[:len(l.lanes)-1] {
+		if !slices.Contains(received, lane.rid) {
+			return errNoSimulcast
+		}
+	}
+	for _, e := range l.lanes[0].sender.GetParameters().HeaderExtensions {
+		switch e.URI {
+		case sdp.SDESMidURI:
+			l.midID = uint8(e.ID) //nolint:gosec // at most 14
+		case sdp.SDESRTPStreamIDURI:
+			l.ridID = uint8(e.ID) //nolint:gosec // at most 14
+		}
+	}
+	if l.midID == 0 || l.ridID == 0 {
+		return errNoSimulcast
+	}
+	l.mid = []byte(l.pc.GetTransceivers()[0].Mid())
+	return nil
+}
+
+// simulcastOf returns the layers that an answer receives, "" if none.
+func simulcastOf(answer string) string {
+	for line := range strings.Lines(answer) {
+		if layers, ok := strings.CutPrefix(line, "a=simulcast:recv "); ok {
+			return strings.TrimSpace(layers)
+		}
+	}
+	return ""
+}
+
 // packet implements outlet. A player learns here that the connection is lost.
-func (l *link) packet(k kind, p *rtp.Packet) error {
+func (l *link) packet(lane int, p *rtp.Packet) error {
 	select {
 	case <-l.down:
 		return errLost
 	default:
 	}
-	l.packets[k]++
-	l.octets[k] += uint32(len(p.Payload)) //nolint:gosec // at most maxPayload
-	return l.tracks[k].WriteRTP(p)
+	to := &l.lanes[lane]
+	to.packets++
+	to.octets += uint32(len(p.Payload)) //nolint:gosec // at most maxPayload
+	if to.rid != "" {
+		if err := p.SetExtension(l.midID, l.mid); err != nil {
+			return fmt.Errorf("name the section of a packet: %w", err)
+		}
+		if err := p.SetExtension(l.ridID, []byte(to.rid)); err != nil {
+			return fmt.Errorf("name the layer of a packet: %w", err)
+		}
+	}
+	return to.track.WriteRTP(p)
 }
 
-func (l *link) report(k kind, ntp time.Time, rtp uint32) error {
+func (l *link) report(lane int, ntp time.Time, rtp uint32) error {
+	from := &l.lanes[lane]
 	return l.pc.WriteRTCP([]rtcp.Packet{&rtcp.SenderReport{
-		SSRC:        uint32(l.senders[k].GetParameters().Encodings[0].SSRC),
+		SSRC:        from.ssrc,
 		NTPTime:     ntpTime(ntp),
 		RTPTime:     rtp,
-		PacketCount: l.packets[k],
-		OctetCount:  l.octets[k],
+		PacketCount: from.packets,
+		OctetCount:  from.octets,
 	}})
 }
 

@@ -20,45 +20,58 @@ const (
 	tooLate     = 1 * time.Second // a player that is later than this leaves media out
 )
 
-// outlet takes what a player sends. Its methods are called by the player's
-// goroutine only.
+// outlet takes what a player sends. A lane is one RTP sequence: the video layers
+// come first, the best one first, and the audio is the last. Its methods are
+// called by the player's goroutine only.
 type outlet interface {
-	// packet sends p on the video or the audio track. The outlet sets SSRC and
-	// payload type; it must not keep p.
-	packet(kind kind, p *rtp.Packet) error
-	// report sends a sender report: at the time ntp the track's clock stood at rtp.
-	report(kind kind, ntp time.Time, rtp uint32) error
+	// packet sends p on a lane. The outlet sets SSRC, payload type and header
+	// extensions; it must not keep p.
+	packet(lane int, p *rtp.Packet) error
+	// report sends a sender report: at the time ntp the lane's clock stood at rtp.
+	report(lane int, ntp time.Time, rtp uint32) error
 }
 
-// kind is the index of a track.
-type kind int
-
-const (
-	video kind = iota
-	audio
-	kinds
-)
+// lane is what a player knows of one RTP sequence.
+type lane struct {
+	clock    int64 // ticks a second
+	sequence uint16
+	base     uint32 // RTP time of media time 0
+	h264     codecs.H264Payloader
+	silent   bool // sends nothing until a keyframe after its silence
+}
 
 // player sends a Loop by the wall clock. It belongs to one goroutine.
 type player struct {
 	loop   *testclip.Loop
 	out    outlet
-	h264   codecs.H264Payloader
+	lanes  []lane // the video layers, then the audio
 	packet rtp.Packet
-	padTo  int // bytes of a picture at least
-	// RTP numbers begin anywhere (RFC 3550 §5.1).
-	sequence [kinds]uint16
-	base     [kinds]uint32
+	padTo  int                                       // bytes of a picture at least
+	silent func(layer int, media time.Duration) bool // nil: no layer ever is
 }
 
-func newPlayer(loop *testclip.Loop, out outlet) *player {
+// newPlayer plays a loop of so many video layers.
+func newPlayer(loop *testclip.Loop, layers int, out outlet) *player {
 	p := &player{loop: loop, out: out}
-	for k := range kinds {
-		// The lower half keeps the first hours away from a wrap, so that a reader of
-		// a packet dump need not think of it.
-		p.sequence[k], p.base[k] = uint16(rand.Uint32()), rand.Uint32()&0x7fffffff //nolint:gosec // RTP needs no secrecy here
+	for range layers {
+		p.lanes = append(p.lanes, newLane(testclip.VideoClock))
 	}
+	p.lanes = append(p.lanes, newLane(testclip.AudioClock))
 	return p
+}
+
+// newLane begins its numbers anywhere (RFC 3550 §5.1). The lower half of times
+// keeps the first hours away from a wrap, so that a reader of a packet dump need
+// not think of it.
+func newLane(clock int64) lane {
+	return lane{clock: clock, sequence: uint16(rand.Uint32()), base: rand.Uint32() & 0x7fffffff} //nolint:gosec // RTP needs no secrecy here
+}
+
+// oneBase gives all video layers equal RTP times.
+func (p *player) oneBase() {
+	for i := range p.lanes[1 : len(p.lanes)-1] {
+		p.lanes[1+i].base = p.lanes[0].base
+	}
 }
 
 // run sends until ctx ends or the outlet fails. Each unit goes out when its
@@ -98,26 +111,47 @@ func (p *player) run(ctx context.Context) error {
 
 // send sends one unit as RTP: RFC 6184 for video, RFC 7587 for audio.
 func (p *player) send(u testclip.Unit) error {
-	k, payloads := audio, [][]byte{u.Data}
+	k, payloads := len(p.lanes)-1, [][]byte{u.Data}
 	if u.Video {
-		k, payloads = video, p.h264.Payload(maxPayload, p.pad(u.Data))
+		k = u.Layer
+		if p.quiet(u) {
+			return nil
+		}
+		payloads = p.lanes[k].h264.Payload(maxPayload, p.pad(u.Data))
 	}
+	to := &p.lanes[k]
 	for i, payload := range payloads {
 		p.packet = rtp.Packet{
 			Header: rtp.Header{
 				Version:        2,
 				Marker:         u.Video && i == len(payloads)-1,
-				SequenceNumber: p.sequence[k],
-				Timestamp:      p.base[k] + uint32(u.Ticks), //nolint:gosec // RTP time wraps
+				SequenceNumber: to.sequence,
+				Timestamp:      to.base + uint32(u.Ticks), //nolint:gosec // RTP time wraps
 			},
 			Payload: payload,
 		}
-		p.sequence[k]++
+		to.sequence++
 		if err := p.out.packet(k, &p.packet); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// quiet says whether a picture is left out: its layer is silent, or was and has
+// not come to a keyframe yet.
+func (p *player) quiet(u testclip.Unit) bool {
+	if p.silent == nil {
+		return false
+	}
+	to := &p.lanes[u.Layer]
+	switch {
+	case p.silent(u.Layer, u.Time()):
+		to.silent = true
+	case u.Key:
+		to.silent = false
+	}
+	return to.silent
 }
 
 // pad lengthens a picture's last slice.
@@ -128,12 +162,16 @@ func (p *player) pad(picture []byte) []byte {
 	return picture
 }
 
-// reports tells both tracks' clocks at one instant of one clock (RFC 3550
-// §6.4.1), which is what keeps lips in sync.
+// reports tells all lanes' clocks at one instant of one clock (RFC 3550 §6.4.1),
+// which is what keeps lips and layers in sync. Who sends nothing reports nothing.
 func (p *player) reports(start time.Time, now time.Duration) error {
-	for k, clock := range [kinds]int64{testclip.VideoClock, testclip.AudioClock} {
-		ticks := int64(now/time.Second)*clock + int64(now%time.Second)*clock/int64(time.Second)
-		if err := p.out.report(kind(k), start.Add(now), p.base[k]+uint32(ticks)); err != nil { //nolint:gosec // RTP time wraps
+	for i := range p.lanes {
+		from := &p.lanes[i]
+		if from.silent {
+			continue
+		}
+		ticks := int64(now/time.Second)*from.clock + int64(now%time.Second)*from.clock/int64(time.Second)
+		if err := p.out.report(i, start.Add(now), from.base+uint32(ticks)); err != nil { //nolint:gosec // RTP time wraps
 			return fmt.Errorf("send sender report: %w", err)
 		}
 	}

@@ -1,9 +1,9 @@
 // Package testsource publishes the test clip to any WHIP server (RFC 9725).
 //
-// It is a client and knows nothing of our server: one video and one audio
-// track, all candidates in the offer, packets paced by the wall clock, sender
-// reports on one common clock, NACKs answered. When the connection is lost it
-// comes back by itself.
+// It is a client and knows nothing of our server: one video track, plain or in
+// three simulcast layers, and one audio track; all candidates in the offer,
+// packets paced by the wall clock, sender reports on one common clock, NACKs
+// answered. When the connection is lost it comes back by itself.
 //
 //	testclip.Loop ──▶ player (pace, packetize) ──▶ link (Pion) ──▶ WHIP server
 package testsource
@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/whipcast/whipcast/internal/testclip"
@@ -30,6 +31,41 @@ type Config struct {
 	// PictureBytes, for load tests: pictures are padded to so many bytes at least.
 	// What is padded cannot be decoded any more, but is packaged and sent.
 	PictureBytes int
+	// Simulcast publishes the layers of testclip.Ladder; nil: the best one alone.
+	Simulcast *Simulcast
+}
+
+// Style says whose simulcast is imitated.
+type Style int
+
+const (
+	// OBS names its layers 0, 1 and 2, the best one first. Equal pictures have
+	// equal RTP times in all layers. It has no transport-cc, and keyframes come
+	// each second whether they are asked for or not.
+	OBS Style = iota
+	// Browser names its layers q, h and f, the smallest first. Each has an RTP
+	// time base of its own; sender reports tell how they belong together. It
+	// numbers packets for transport-cc. The clip's pictures are fixed: after a
+	// request the next keyframe comes in its turn, within a second.
+	Browser
+)
+
+// rids returns the names of the layers of testclip.Ladder, the best one first.
+func (s Style) rids() []string {
+	if s == Browser {
+		return []string{"f", "h", "q"}
+	}
+	return []string{"0", "1", "2"}
+}
+
+// Simulcast says how layers are sent. The zero value imitates OBS.
+type Simulcast struct {
+	Style Style
+	// Silent says whether a layer, by its index in testclip.Ladder, sends nothing
+	// at a media time, which begins at 0 with each connection. A layer comes back
+	// at a keyframe, with the next sequence number. nil: no layer is ever silent.
+	// It is called for each picture, from Run's goroutine.
+	Silent func(layer int, media time.Duration) bool
 }
 
 const (
@@ -47,7 +83,11 @@ func Run(ctx context.Context, config Config) error {
 	if err != nil || target.Host == "" || target.Scheme != "http" && target.Scheme != "https" {
 		return fmt.Errorf("WHIP URL %q is not usable: write it like https://example.com/whip/name", config.URL)
 	}
-	clip, err := testclip.Load()
+	load := testclip.Load
+	if config.Simulcast != nil {
+		load = testclip.LoadLadder
+	}
+	clip, err := load()
 	if err != nil {
 		return err
 	}
@@ -72,7 +112,7 @@ func (p *publisher) run(ctx context.Context) error {
 		start := time.Now()
 		err := p.once(ctx)
 		var refused *refusal
-		if errors.As(err, &refused) && refused.permanent() {
+		if errors.Is(err, errNoSimulcast) || errors.As(err, &refused) && refused.permanent() {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -94,7 +134,7 @@ func (p *publisher) run(ctx context.Context) error {
 
 // once publishes until the link ends. It never returns nil.
 func (p *publisher) once(ctx context.Context) error {
-	l, err := newLink(loopback(p.target.Hostname()))
+	l, err := newLink(p.config.Simulcast, loopback(p.target.Hostname()))
 	if err != nil {
 		return err
 	}
@@ -116,9 +156,19 @@ func (p *publisher) once(ctx context.Context) error {
 	if err := l.accept(ctx, answer); err != nil {
 		return err
 	}
-	p.config.Say(fmt.Sprintf("publishing %dx%d H264 and Opus to %s", testclip.Width, testclip.Height, p.target.Redacted()))
-	source := newPlayer(p.clip.Loop(), l)
+	source := newPlayer(p.clip.Loop(), len(l.lanes)-1, l)
 	source.padTo = p.config.PictureBytes
+	var sizes []string
+	for _, layer := range testclip.Ladder()[:len(source.lanes)-1] {
+		sizes = append(sizes, fmt.Sprintf("%dx%d", layer.Width, layer.Height))
+	}
+	if s := p.config.Simulcast; s != nil {
+		source.silent = s.Silent
+		if s.Style == OBS {
+			source.oneBase()
+		}
+	}
+	p.config.Say(fmt.Sprintf("publishing %s H264 and Opus to %s", strings.Join(sizes, ", "), p.target.Redacted()))
 	return source.run(ctx)
 }
 

@@ -2,6 +2,7 @@ package testsource
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,10 +33,12 @@ type answerer struct {
 	sessions []*webrtc.PeerConnection
 	repeated chan uint16 // sequence number that came again after a NACK
 	reports  chan *rtcp.SenderReport
+	edit     *strings.Replacer // of the answer; nil: none
+	rids     chan string       // of a layer that answered a NACK and sent a report, "" without simulcast
 }
 
 func newAnswerer(t *testing.T) *answerer {
-	return &answerer{t: t, token: "tok-123456", repeated: make(chan uint16, 1), reports: make(chan *rtcp.SenderReport, 1)}
+	return &answerer{t: t, token: "tok-123456", repeated: make(chan uint16, 1), reports: make(chan *rtcp.SenderReport, 1), rids: make(chan string, 10)}
 }
 
 func (a *answerer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -85,7 +88,11 @@ func (a *answerer) answer(offer string) (string, error) {
 	}
 	a.sessions = append(a.sessions, pc)
 	pc.OnTrack(func(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
-		go a.readReports(receiver)
+		if track.RID() != "" {
+			go a.checkLayer(receiver, track)
+		} else {
+			go a.readReports(receiver)
+		}
 		if track.Kind() == webrtc.RTPCodecTypeVideo {
 			a.askAgain(pc, track)
 		}
@@ -102,7 +109,26 @@ func (a *answerer) answer(offer string) (string, error) {
 		return "", err
 	}
 	<-done
+	if a.edit != nil {
+		return a.edit.Replace(pc.LocalDescription().SDP), nil
+	}
 	return pc.LocalDescription().SDP, nil
+}
+
+// checkLayer waits for a sender report of a layer.
+func (a *answerer) checkLayer(receiver *webrtc.RTPReceiver, track *webrtc.TrackRemote) {
+	for {
+		packets, _, err := receiver.ReadSimulcastRTCP(track.RID())
+		if err != nil {
+			return
+		}
+		for _, p := range packets {
+			if report, ok := p.(*rtcp.SenderReport); ok && report.SSRC == uint32(track.SSRC()) {
+				a.rids <- track.RID()
+				return
+			}
+		}
+	}
 }
 
 func (a *answerer) readReports(receiver *webrtc.RTPReceiver) {
@@ -216,6 +242,79 @@ func TestPublish(t *testing.T) {
 	for _, not := range []string{"a=rid:", "a=simulcast:", "VP8", "a=recvonly"} {
 		if strings.Contains(a.offers[0], not) {
 			t.Errorf("offer has %q", not)
+		}
+	}
+}
+
+// TestSimulcast: W78, R39, R40 each style offers its layers in its order, and each
+// layer arrives with a report of its own.
+func TestSimulcast(t *testing.T) {
+	for _, tt := range []struct {
+		style   Style
+		order   string
+		has, no []string
+	}{
+		{OBS, "0;1;2", []string{"a=rid:0 send", "a=rid:2 send"}, []string{"transport-cc"}},
+		{Browser, "q;h;f", []string{"a=rid:q send", "a=rid:f send", "a=rtcp-fb:96 transport-cc"}, nil},
+	} {
+		a := newAnswerer(t)
+		server := httptest.NewServer(a)
+		defer server.Close()
+		defer a.close()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		lines := make(chan string, 10)
+		go func() {
+			done <- Run(ctx, Config{URL: server.URL, Token: a.token, Simulcast: &Simulcast{Style: tt.style}, Say: func(line string) { lines <- line }})
+		}()
+		if line := next(t, lines, "words"); !strings.HasPrefix(line, "publishing 1280x720, 640x360, 320x180 H264 and Opus to ") {
+			t.Errorf("words %q", line)
+		}
+		got := map[string]bool{}
+		for range 3 {
+			got[next(t, a.rids, "layer")] = true
+		}
+		next(t, a.repeated, "answer to a NACK")
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		for rid := range strings.SplitSeq(tt.order, ";") {
+			if !got[rid] {
+				t.Errorf("layers %v, want %s", got, tt.order)
+			}
+		}
+		for _, want := range append(tt.has, "a=simulcast:send "+tt.order+"\r\n") {
+			if !strings.Contains(a.offers[0], want) {
+				t.Errorf("offer lacks %q:\n%s", want, a.offers[0])
+			}
+		}
+		for _, not := range tt.no {
+			if strings.Contains(a.offers[0], not) {
+				t.Errorf("offer has %q", not)
+			}
+		}
+	}
+}
+
+// TestSimulcastRefused: a server that leaves a layer out gets nothing; trying
+// again would not help.
+func TestSimulcastRefused(t *testing.T) {
+	for _, edit := range []*strings.Replacer{
+		strings.NewReplacer("a=simulcast:recv 0;1;2\r\n", ""),
+		strings.NewReplacer("a=simulcast:recv 0;1;2\r\n", "a=simulcast:recv 0;1\r\n"),
+	} {
+		a := newAnswerer(t)
+		a.edit = edit
+		server := httptest.NewServer(a)
+		defer server.Close()
+		defer a.close()
+		err := Run(t.Context(), Config{URL: server.URL, Token: a.token, Simulcast: &Simulcast{}})
+		if !errors.Is(err, errNoSimulcast) {
+			t.Errorf("Run: %v, want %v", err, errNoSimulcast)
+		}
+		if a.deletes != 1 {
+			t.Errorf("%d DELETEs, want 1", a.deletes)
 		}
 	}
 }
