@@ -71,6 +71,7 @@ type HLS struct {
 	Window  time.Duration // how much can be rewound
 	Memory  int64         // bytes of it that stay in RAM
 	Grace   time.Duration // from the publisher's end to the stream's end
+	Audio   string        // "both", "opus" or "aac"
 }
 
 // Limits keep one gateway usable whatever comes in.
@@ -90,7 +91,7 @@ func Default() Config {
 		Admin:   Admin{Address: "127.0.0.1:8081"},
 		Auth:    Auth{Watch: "open"},
 		HLS: HLS{
-			Segment: 2 * time.Second, Part: 500 * time.Millisecond, Window: time.Minute, Memory: 256 << 20, Grace: time.Minute,
+			Segment: 2 * time.Second, Part: 500 * time.Millisecond, Window: time.Minute, Memory: 256 << 20, Grace: time.Minute, Audio: "both",
 		},
 		Limits: Limits{Streams: 100, Sessions: 4000, Viewers: 1000},
 	}

@@ -60,6 +60,7 @@ func (c *Config) keys() []key {
 		{name: "hls.part", parse: duration(&c.HLS.Part, 200*time.Millisecond, 5*time.Second), text: span(&c.HLS.Part)},
 		{name: "hls.window", parse: duration(&c.HLS.Window, 1500*time.Millisecond, 24*time.Hour), text: span(&c.HLS.Window)},
 		{name: "hls.memory", parse: size(&c.HLS.Memory, 16<<20, 1<<40), text: amount(&c.HLS.Memory)},
+		{name: "hls.audio", parse: oneOf(&c.HLS.Audio, "both", "opus", "aac"), text: text(&c.HLS.Audio)},
 		{name: "hls.grace", parse: duration(&c.HLS.Grace, 100*time.Millisecond, time.Hour), text: span(&c.HLS.Grace)},
 		{name: "limits.streams", parse: count(&c.Limits.Streams, 10_000), text: number(&c.Limits.Streams)},
 		{name: "limits.sessions", parse: count(&c.Limits.Sessions, 1_000_000), text: number(&c.Limits.Sessions)},

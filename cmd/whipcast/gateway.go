@@ -113,6 +113,7 @@ func (g *gateway) wire() error {
 	g.hub = stream.NewHub(stream.Config{MaxStreams: limits.Streams})
 	g.packaging = packaging{hub: g.hub, log: g.log, packager: packager.New(packager.Config{
 		Segment: cut.Segment, Part: cut.Part, Window: cut.Window, Grace: cut.Grace,
+		Audio: packager.Sound(cut.Audio),
 	}, live(store), g.log)}
 	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{
 		Publish: auth.Publish, Watch: auth.Watch, MaxSessions: limits.Sessions, Logger: g.log,
