@@ -61,7 +61,7 @@ func (c *Checker) CheckFiles() int {
 func (c *Checker) checkTogetherness() {
 	for _, uri := range slices.Sorted(maps.Keys(c.media)) {
 		h := c.media[uri]
-		if h.count == 0 || len(h.moments) == 0 {
+		if len(h.moments) == 0 {
 			continue
 		}
 		c.checkReported(uri, h)

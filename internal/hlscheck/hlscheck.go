@@ -131,7 +131,7 @@ func (c *Checker) Media(uri string, at time.Time, body []byte) {
 	checkEdge(p, fault)
 	checkRanges(p, fault)
 	h.checkRangeMutation(p, at, fault)
-	if h.count > 1 {
+	if len(h.moments) > 0 {
 		checkMutation(h, p, fault)
 	}
 	h.remember(p, at)
@@ -163,7 +163,7 @@ func (c *Checker) Restart() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, h := range c.media {
-		h.restarted = h.count > 0
+		h.restarted = len(h.moments) > 0
 	}
 }
 

@@ -249,12 +249,21 @@ p1/video/index.m3u8
 }
 
 func FuzzMedia(f *testing.F) {
+	full, delta := skippable([]string{out, in, inter}, []string{point}, ",RECENTLY-REMOVED-DATERANGES=\"early\tother\"")
 	f.Add([]byte(version(1)), []byte(version(2)))
+	f.Add([]byte("\n#EXT-X-MEDIA-SEQUENCE:7"), []byte("0"))
+	f.Add([]byte("#EXT-X-SKIP:SKIPPED-SEGMENTS=3"), []byte(version(1)))
+	f.Add([]byte(full), []byte(delta))
+	f.Add([]byte(strings.ReplaceAll(version(1), "URI=", "GAP=YES,URI=")), []byte(strings.ReplaceAll(version(2), "#EXTINF", "#EXT-X-GAP\n#EXTINF")))
 	f.Fuzz(func(_ *testing.T, a, b []byte) {
 		var c hlscheck.Checker
-		c.Media(videoURI, time.Time{}, a)
-		c.Media(videoURI, time.Time{}, b)
-		c.Delta(videoURI, a, b)
 		c.Multivariant("show/index.m3u8", a)
+		c.Media(videoURI, noon(), a)
+		c.Media(audioURI, noon(), b)
+		c.Restart()
+		c.Media(videoURI, noon().Add(time.Second), b)
+		c.Delta(videoURI, a, b)
+		c.CheckFiles()
+		c.Ladder(videoURI)
 	})
 }

@@ -37,7 +37,7 @@ func (c *Checker) Ladder(uri string) Ladder {
 	defer c.mu.Unlock()
 	ladder := make(Ladder)
 	for _, name := range append(c.others(uri), uri) {
-		if h := c.media[name]; h != nil && h.count > 0 {
+		if h := c.media[name]; h != nil && len(h.moments) > 0 {
 			ladder[name] = h.rungs(path.Dir(name))
 		}
 	}
@@ -50,7 +50,7 @@ func (c *Checker) Ladders() []Ladder {
 	c.mu.Lock()
 	first := make(map[string]string)
 	for uri, h := range c.media {
-		if h.count > 0 {
+		if len(h.moments) > 0 {
 			first[presentation(uri)] = uri
 		}
 	}

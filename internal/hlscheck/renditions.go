@@ -24,7 +24,7 @@ func presentation(uri string) string { return path.Dir(path.Dir(uri)) }
 func (c *Checker) others(uri string) []string {
 	var found []string
 	for other, h := range c.media {
-		if other != uri && h.count > 0 && presentation(other) == presentation(uri) {
+		if other != uri && len(h.moments) > 0 && presentation(other) == presentation(uri) {
 			found = append(found, other)
 		}
 	}
@@ -194,7 +194,7 @@ func (c *Checker) checkReported(uri string, h *history) {
 				fault("L58", "report of %s goes back from %d/%d to %d/%d", r.other, old.msn, old.part, r.msn, r.part)
 			}
 			newest[r.other] = r
-			if other := c.media[r.other]; other != nil && other.count > 0 {
+			if other := c.media[r.other]; other != nil && len(other.moments) > 0 {
 				c.checkReportTime(m, r, other, fault)
 			} else if named != nil && c.Lag == 0 && !named.names(r.other) {
 				fault("L59", "report of %s, which is no rendition", r.other)
@@ -309,7 +309,7 @@ func (h *history) length(msn uint64, part int) float64 {
 		return h.segments[msn].duration
 	}
 	sum := 0.0
-	for _, p := range parts[:min(part+1, len(parts))] {
+	for _, p := range parts[:min(part, len(parts)-1)+1] {
 		sum += p.duration
 	}
 	return sum
