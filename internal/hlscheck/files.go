@@ -51,6 +51,7 @@ func (c *Checker) CheckFiles() int {
 		c.readMedia(uri, h, fault)
 		c.checkInits(uri, h, fault)
 		checkMedia(h, fault)
+		c.checkGone(uri, h, fault)
 	}
 	c.checkTogetherness()
 	c.checkPromises()

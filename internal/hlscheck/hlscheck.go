@@ -50,12 +50,13 @@ type Checker struct {
 	Lag time.Duration
 
 	mu         sync.Mutex
-	media      map[string]*history // below mu, by URI
-	files      map[string][]byte   // below mu
-	shows      map[string]*show    // below mu; by directory
-	versions   map[string]int      // below mu; of multivariant playlists
-	audio      map[string]bool     // below mu; media playlists that are audio renditions
-	violations []Violation         // below mu
+	media      map[string]*history  // below mu, by URI
+	files      map[string][]byte    // below mu
+	shows      map[string]*show     // below mu; by directory
+	gone       map[string]time.Time // below mu
+	versions   map[string]int       // below mu; of multivariant playlists
+	audio      map[string]bool      // below mu; media playlists that are audio renditions
+	violations []Violation          // below mu
 }
 
 // history is what was seen of one media playlist.
@@ -75,6 +76,8 @@ type history struct {
 	moments   []moment
 	read      map[uint64]media           // by MSN, once CheckFiles has read them
 	inits     map[string]*initialization // by URI in the playlist; nil if it cannot be read
+	lives     map[string]life            // of segments and parts, by URI in the playlist
+	shown     map[string]bool            // those of the last version
 	compared  uint64                     // the first MSN that was not compared with other playlists
 	partOf    map[string]uint64          // part URI → MSN
 	restarted bool                       // since the last version
@@ -135,6 +138,7 @@ func (c *Checker) Media(uri string, at time.Time, body []byte) {
 		checkMutation(h, p, fault)
 	}
 	h.remember(p, at)
+	h.live(p, at)
 	c.checkRenditions(uri, h, fault)
 	h.moments = append(h.moments, h.moment(c.readReports(uri, h, fault)))
 }
@@ -176,7 +180,7 @@ func (c *Checker) history(uri string) *history {
 		h = &history{
 			uris: make(map[uint64]string), starts: make(map[uint64]float64), parts: make(map[uint64][]part),
 			discs: make(map[uint64]uint64), segments: make(map[uint64]segment), ranges: make(map[string]listing),
-			partOf: make(map[string]uint64),
+			partOf: make(map[string]uint64), lives: make(map[string]life),
 		}
 		c.media[uri] = h
 	}
