@@ -67,6 +67,7 @@ func (c *Checker) checkTogetherness() {
 		}
 		c.checkReported(uri, h)
 		c.checkSteps(uri, h)
+		c.checkPace(uri, h)
 		c.checkSameRanges(uri, h)
 		for _, other := range c.others(uri) {
 			if uri < other {

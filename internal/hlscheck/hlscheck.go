@@ -6,9 +6,15 @@
 // names; it collects violations named by the items of the conformance list
 // (L…, S…).
 //
-//	Media(uri, body) ─┐
-//	Delta(uri, body) ─┼─▶ rules for one version, between versions, between renditions ─▶ Violations
-//	File(uri, bytes) ─┘
+//	Multivariant, Media, Delta ─▶ one version, and what changed since the last one ─┐
+//	File, Gone, Restart ────────▶ CheckFiles: the bytes, and all renditions together ┴▶ Violations
+//	                                        └▶ Ladder: what was listed, for tests that ask for more
+//
+// What is checked, by the items of the conformance list: L1 to L3, L5 to L8, L10
+// to L15, L17 to L27, L30 to L32, L35, L37 to L44, L47, L49 to L56, L58, L59, L67 to
+// L69, L74 to L79, L82, L84 to L92, L94, L109, L110; S7 and S9 in playlists from a store
+// that cannot hold requests. Not to be seen from here are delivery (L57, L60 to
+// L66, L70 to L73, L93, L95 to L103) and policy (the others).
 package hlscheck
 
 import (
@@ -48,6 +54,9 @@ type Checker struct {
 	// renditions are compared with that much room, and what only a publisher can
 	// know is not checked.
 	Lag time.Duration
+	// Pace asks for parts and segments in time (L38), with that much room. 0: they
+	// may stop, as they do while nobody publishes.
+	Pace time.Duration
 
 	mu         sync.Mutex
 	media      map[string]*history  // below mu, by URI
@@ -134,13 +143,16 @@ func (c *Checker) Media(uri string, at time.Time, body []byte) {
 	checkEdge(p, fault)
 	checkRanges(p, fault)
 	h.checkRangeMutation(p, at, fault)
+	restarted := h.restarted
 	if len(h.moments) > 0 {
 		checkMutation(h, p, fault)
 	}
 	h.remember(p, at)
 	h.live(p, at)
 	c.checkRenditions(uri, h, fault)
-	h.moments = append(h.moments, h.moment(c.readReports(uri, h, fault)))
+	m := h.moment(c.readReports(uri, h, fault))
+	m.restarted = restarted
+	h.moments = append(h.moments, m)
 }
 
 // Delta takes a delta update of the version that was given to Media last, or of

@@ -156,6 +156,19 @@ func TestWindowAndRenditions(t *testing.T) {
 	}
 }
 
+// A MAP is only needed where media is.
+func TestGapsNeedNoMap(t *testing.T) { // L22
+	gap := "#EXT-X-DISCONTINUITY\n#EXT-X-PROGRAM-DATE-TIME:2026-11-20T12:00:06.000Z\n#EXT-X-GAP\n#EXTINF:2.00000,\ns00000044.m4s\n"
+	cut := strings.Index(version(1), "#EXT-X-DISCONTINUITY\n")
+	before, after := version(1)[:cut], strings.Replace(version(1)[cut:], "#EXT-X-DISCONTINUITY\n", gap, 1)
+	after = strings.NewReplacer("06.000Z\n#EXT-X-PART", "08.000Z\n#EXT-X-PART", "LAST-MSN=44", "LAST-MSN=45").Replace(after)
+	var c, bad hlscheck.Checker
+	c.Media(videoURI, time.Time{}, []byte(before+after))
+	only(t, &c, "")
+	bad.Media(videoURI, time.Time{}, []byte(before+strings.Replace(after, "#EXT-X-MAP:URI=\"init-e5f60718.mp4\"\n", "", 1)))
+	only(t, &bad, "L22")
+}
+
 func TestStaticPlaylistMustBePlain(t *testing.T) { // S7
 	c := hlscheck.Checker{Static: true}
 	c.Media(videoURI, time.Time{}, []byte(version(1)))

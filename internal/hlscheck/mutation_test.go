@@ -137,6 +137,8 @@ func TestEditedPresentation(t *testing.T) {
 		{"L79", "Opus first", text("multivariant", "", "(?s)(#EXT-X-STREAM-INF.*)(#EXT-X-STREAM-INF[^#]*opus.*)(#EXT-X-STREAM-INF[^#]*opus.*)", "$2$3$1")},
 		{"", "date ranges in pictures only", both(text("", "/opus/", "#EXT-X-DATERANGE.*\n", ""), text("", "/aac/", "#EXT-X-DATERANGE.*\n", ""))},
 		{"", "date ranges in sound only", both(text("", "/video/", "#EXT-X-DATERANGE.*\n", ""), text("", "/video-m/", "#EXT-X-DATERANGE.*\n", ""))},
+		{"L82", "a rendition that is not there", text("multivariant", "", `(#EXT-X-MEDIA.*GROUP-ID="(aac|opus)".*)NAME="Audio",DEFAULT=YES,AUTOSELECT=YES(.*)p1/.*/(.*\n)`,
+			`$0${1}NAME="Other"${3}p1/other/$4`)},
 		{"L90", "pictures and sound without date ranges", both(text("", "/video/", "#EXT-X-DATERANGE.*\n", ""), text("", "/aac/", "#EXT-X-DATERANGE.*\n", ""))},
 		{"L90", "another value", text("", "/opus/", `CLASS="ads"`, `CLASS="spots"`)},
 		{"L90", "a date range in one", text("media", "/opus/", "(#EXT-X-DATERANGE:ID=\"ad\",CLASS)", break4+"$1")},
@@ -201,6 +203,11 @@ func TestShapedPresentation(t *testing.T) {
 			}
 		}},
 		{"L22", "two names of one init segment", func(all []*track) { all[opus].renamed = true }},
+		{"", "a gap right after the discontinuity", func(all []*track) {
+			if all[small].segments != nil {
+				all[small].segments[breakAt].gap = true
+			}
+		}},
 		{"L24", "a discontinuity more in one", func(all []*track) {
 			if all[aac].segments != nil {
 				all[aac].segments[3].disc = true
@@ -233,6 +240,32 @@ func edited(body []byte, change func(*mp4.InitSegment)) []byte {
 		return nil
 	}
 	return b.Bytes()
+}
+
+func TestPace(t *testing.T) { // L38
+	events := publication(t, asIs)
+	for _, tt := range []struct {
+		items string
+		pace  time.Duration
+		from  int // the version of the pictures from which on it is late
+		late  time.Duration
+	}{
+		{"", 50 * time.Millisecond, 100, 0},
+		{"", 50 * time.Millisecond, 10, 60 * time.Millisecond},
+		{"L38", 50 * time.Millisecond, 10, 80 * time.Millisecond},
+		{"", 0, 10, time.Hour},
+	} {
+		c := hlscheck.Checker{Pace: tt.pace}
+		var late []event
+		for _, e := range alone(events, 1, 4*breakAt) {
+			if e.n >= tt.from {
+				e.at = e.at.Add(tt.late)
+			}
+			late = append(late, e)
+		}
+		check(&c, late)
+		exactly(t, &c, tt.items)
+	}
 }
 
 // alone returns the versions of the best pictures up to a number of parts, or

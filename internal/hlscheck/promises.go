@@ -10,7 +10,7 @@ import (
 )
 
 // checkPromises compares the newest multivariant playlist of each presentation
-// with the media: L74 to L76, L78, L90.
+// with the media: L74 to L76, L78, L82, L90.
 func (c *Checker) checkPromises() {
 	done := make(map[*show]bool)
 	for _, dir := range slices.Sorted(maps.Keys(c.shows)) {
@@ -20,6 +20,11 @@ func (c *Checker) checkPromises() {
 		}
 		done[s] = true
 		fault := c.fault(s.uri, s.version)
+		for _, uri := range s.renditions {
+			if h := c.media[uri]; c.Lag == 0 && (h == nil || len(h.moments) == 0) {
+				fault("L82", "%s is named and was never published", uri)
+			}
+		}
 		for _, v := range s.variants {
 			c.checkFormats(s, v, fault)
 			if c.Lag == 0 { // a player may have seen an early version only

@@ -93,25 +93,27 @@ func (h *history) fresh() []segment {
 type reported struct {
 	other string
 	msn   uint64
-	part  int
+	part  int // -1: there is none
 }
 
 // moment says what one version of a playlist listed, and when it came.
 type moment struct {
-	at       time.Time
-	version  int
-	msn      uint64 // of the last part; without parts of the last segment
-	part     int    // its index; -1 without parts
-	sequence uint64 // of the first segment
-	end      time.Time
-	ended    bool
-	reports  []reported
+	at        time.Time
+	version   int
+	msn       uint64 // of the last part; without parts of the last segment
+	part      int    // its index; -1 without parts
+	sequence  uint64 // of the first segment
+	next      uint64 // of the segment that is not complete
+	restarted bool   // a restart came before it
+	end       time.Time
+	ended     bool
+	reports   []reported
 }
 
 // moment describes the version that was remembered last.
 func (h *history) moment(reports []reported) moment {
 	p := h.last
-	m := moment{at: h.at, version: h.count, part: -1, sequence: p.sequence, end: p.end, ended: p.ended, reports: reports}
+	m := moment{at: h.at, version: h.count, part: -1, sequence: p.sequence, next: p.open.msn, end: p.end, ended: p.ended, reports: reports}
 	switch n := len(p.segments); {
 	case len(p.open.parts) > 0:
 		m.msn, m.part = p.open.msn, len(p.open.parts)-1
@@ -164,12 +166,16 @@ func (c *Checker) readReports(uri string, h *history, fault faultFunc) []reporte
 		}
 		seen[other] = true
 		msn, err1 := strconv.ParseUint(r["LAST-MSN"], 10, 64)
-		part, err2 := strconv.ParseUint(r["LAST-PART"], 10, 31)
+		part, err2 := uint64(0), error(nil)
+		if r["LAST-PART"] != "" {
+			part, err2 = strconv.ParseUint(r["LAST-PART"], 10, 31)
+			part++
+		}
 		if err1 != nil || err2 != nil {
 			fault("L58", "LAST-MSN=%s,LAST-PART=%s", r["LAST-MSN"], r["LAST-PART"])
 			continue
 		}
-		found = append(found, reported{other, msn, int(part)})
+		found = append(found, reported{other, msn, int(part) - 1})
 	}
 	named := c.shows[presentation(uri)]
 	for _, other := range c.others(uri) {
@@ -210,6 +216,10 @@ func (c *Checker) checkReportTime(m moment, r reported, other *history, fault fa
 		fault("L58", "report of %s names part %d of segment %d, which has %d", r.other, r.part, r.msn, len(parts))
 		return
 	}
+	if known && r.part < 0 {
+		fault("L58", "report of %s names no part of segment %d", r.other, r.msn)
+		return
+	}
 	late := m.at.Add(c.Lag)
 	if then := other.by(late); then != nil && other.goesOn(late, c.Lag) && (moment{msn: r.msn, part: r.part}).after(*then) {
 		fault("L58", "report of %s says %d/%d, it has come to %d/%d", r.other, r.msn, r.part, then.msn, then.part)
@@ -236,6 +246,31 @@ func (h *history) between(r reported, m moment) int {
 		n += len(h.parts[msn])
 	}
 	return n
+}
+
+// checkPace checks L38: something new is listed in time.
+func (c *Checker) checkPace(uri string, h *history) {
+	if c.Pace == 0 {
+		return
+	}
+	part := time.Duration(h.last.partTarget*float64(time.Second)) + c.Pace
+	segment := time.Duration(h.last.target)*time.Second*3/2 + c.Pace
+	grown, closed := h.moments[0], h.moments[0]
+	for _, m := range h.moments[1:] {
+		fault := c.fault(uri, m.version)
+		if since := m.at.Sub(closed.at); m.next > closed.next {
+			if since > segment && !m.restarted {
+				fault("L38", "segment %d came %v after the one before", m.next-1, since)
+			}
+			closed = m
+		}
+		if since := m.at.Sub(grown.at); m.after(grown) {
+			if part > c.Pace && since > part && !m.restarted {
+				fault("L38", "part %d/%d came %v after the one before", m.msn, m.part, since)
+			}
+			grown = m
+		}
+	}
 }
 
 // checkSteps checks how far renditions are apart, version by version: L32, L90

@@ -77,7 +77,7 @@ func checkStatic(p playlist, fault faultFunc) {
 // checkSegments checks L2, L15, L17, L22 and L41 within one version.
 func checkSegments(p playlist, fault faultFunc) {
 	uris := make(map[string]bool)
-	for i, s := range p.segments {
+	for _, s := range p.segments {
 		if math.Round(s.duration) > float64(p.target) {
 			fault("L15", "segment %d lasts %s, target is %d", s.msn, s.printed, p.target)
 		}
@@ -87,18 +87,27 @@ func checkSegments(p playlist, fault faultFunc) {
 		if s.mapURI == "" && !s.gap {
 			fault("L2", "segment %d is not covered by EXT-X-MAP", s.msn)
 		}
-		if s.disc && !s.mapTag && i > 0 {
-			fault("L22", "no EXT-X-MAP after the discontinuity at segment %d", s.msn)
-		}
 		if uris[s.uri] {
 			fault("L41", "URI %s twice", s.uri)
 		}
 		uris[s.uri] = true
 	}
-	if p.open.disc && !p.open.mapTag && len(p.open.parts) > 0 {
-		fault("L22", "no EXT-X-MAP after the discontinuity at segment %d", p.open.msn)
-	}
+	checkMaps(p, fault)
 	checkDates(p, fault)
+}
+
+// checkMaps checks L22: EXT-X-MAP stands again between a discontinuity and the
+// first media after it; gaps need none.
+func checkMaps(p playlist, fault faultFunc) {
+	missing := false
+	for i, s := range append(slices.Clone(p.segments), p.open) {
+		missing = (missing || s.disc && i > 0) && !s.mapTag
+		media := s.uri != "" && !s.gap || slices.ContainsFunc(s.parts, part.available)
+		if missing && media {
+			fault("L22", "no EXT-X-MAP after the discontinuity at segment %d", s.msn)
+			return
+		}
+	}
 }
 
 // checkDates checks L25 and L26 within one version.
@@ -210,8 +219,8 @@ func checkEdge(p playlist, fault faultFunc) {
 		if strings.Contains(r["URI"], "://") || strings.HasPrefix(r["URI"], "/") {
 			fault("L58", "report URI %s is not relative", r["URI"])
 		}
-		if r["LAST-MSN"] == "" || r["LAST-PART"] == "" {
-			fault("L58", "report without LAST-MSN and LAST-PART")
+		if r["LAST-MSN"] == "" {
+			fault("L58", "report without LAST-MSN")
 		}
 	}
 }
