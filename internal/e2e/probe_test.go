@@ -151,10 +151,18 @@ func edge(playlist string) (msn, part int) {
 
 var uriAttribute = regexp.MustCompile(`URI="([^"]+)"`)
 
-// fetch gets all media that a version names for the first time.
+// fetch gets all media that a version names for the first time. Gaps have none.
 func (p *probe) fetch(ctx context.Context, uri, playlist string) {
+	gap := false
 	for line := range strings.Lines(playlist) {
 		line = strings.TrimSpace(line)
+		if line == "#EXT-X-GAP" {
+			gap = true
+		}
+		if gap && line != "" && line[0] != '#' {
+			gap = false
+			continue
+		}
 		name := ""
 		switch {
 		case strings.HasPrefix(line, "#EXT-X-PART:"), strings.HasPrefix(line, "#EXT-X-MAP:"):
