@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/whipcast/whipcast/packager/au"
+	"github.com/whipcast/whipcast/packager/fmp4"
 	"github.com/whipcast/whipcast/packager/hls"
 )
 
@@ -98,7 +99,7 @@ func (p *presentation) advance(ctx context.Context, u *au.Unit, f frame) error {
 	if err := p.do(ctx, r, p.steps); err != nil {
 		return err
 	}
-	r.at = f.at
+	r.taken = f.at
 	if !ok {
 		r.starved = true
 		p.out.metrics.Dropped.Add(1)
@@ -167,7 +168,13 @@ func (p *presentation) do(ctx context.Context, r *reel, steps []step) error {
 		case closePart:
 			err = r.closePart(ctx)
 		case skip:
-			err = r.skipPart(ctx, s.ticks)
+			if p.solo && !p.coded {
+				err = p.hush(ctx, r, s.ticks)
+			} else {
+				err = r.skipPart(ctx, s.ticks)
+			}
+		case show:
+			err = p.show(ctx, r, s.ticks)
 		case openEmpty:
 			p.openEmpty(r, s.ticks, s.cut)
 		case closeSegment:
@@ -180,6 +187,47 @@ func (p *presentation) do(ctx context.Context, r *reel, steps []step) error {
 		}
 	}
 	return nil
+}
+
+// show makes a part of a segment without frames. When the publisher is silent, as
+// a whole, the last key frame stands still: players wait for nothing, and whoever
+// comes has a picture (ADR 6). When only one layer is, it has gaps: there are
+// better ones (specs R43).
+func (p *presentation) show(ctx context.Context, r *reel, ticks int64) error {
+	switch {
+	case r != p.lead && !p.silent() || p.solo && p.coded:
+		return r.skipPart(ctx, ticks)
+	case p.solo:
+		return p.hush(ctx, r, ticks)
+	case len(r.still.Data) == 0 || len(r.body) == 0 && r.at > r.start: // or it has begun with gaps
+		return r.skipPart(ctx, ticks)
+	}
+	still := r.still
+	still.Duration = uint32(ticks) //nolint:gosec // at most a part
+	r.add(still)
+	p.out.metrics.Stills.Add(1)
+	return r.closePart(ctx)
+}
+
+// silent reports whether the publisher as a whole sends nothing that can be shown.
+func (p *presentation) silent() bool { return p.lead.cut.dry || p.lead.cut.lapsed }
+
+// hush makes a part of silence where the audio leads.
+func (p *presentation) hush(ctx context.Context, r *reel, ticks int64) error {
+	end := r.at + ticks
+	quiet := soundtrack{cursor: r.at}
+	sounds := quiet.fill(end, nil)
+	if len(sounds) == 0 {
+		return r.skipPart(ctx, ticks)
+	}
+	sounds[len(sounds)-1].ticks += end - quiet.cursor
+	for _, s := range sounds {
+		r.add(fmp4.Sample{Duration: uint32(s.ticks), Key: true, Data: s.data}) //nolint:gosec // 20 ms
+	}
+	p.sound.skip(end)
+	p.queue(sounds, p.sound.code(sounds, nil))
+	p.out.metrics.Silence.Add(uint64(len(sounds)))
+	return r.closePart(ctx)
 }
 
 // openEmpty begins a segment that has no media yet; c is nil if it is of the
@@ -201,18 +249,18 @@ func (p *presentation) chase(ctx context.Context) error {
 		if r == p.lead {
 			continue
 		}
-		for r != p.lead && len(r.queue) > 0 && r.next() <= p.lead.at+r.within() {
+		for r != p.lead && len(r.queue) > 0 && r.next() <= p.lead.taken+r.within() {
 			if err := p.take(ctx, r); err != nil {
 				return err
 			}
 		}
-		if !r.active(p.lead.at) {
+		if !r.active(p.lead.taken) || p.silent() {
 			r.cut.misses = 0
 		}
 		if r.media == nil || r == p.lead {
 			continue
 		}
-		now := max(p.lead.cut.end, p.lead.at)
+		now := max(p.lead.cut.end, p.lead.taken)
 		if !r.cut.dry {
 			now -= toTicks(stallAfter, r.rate)
 		}
@@ -251,7 +299,7 @@ func (p *presentation) take(ctx context.Context, r *reel) error {
 	if err := p.do(ctx, r, p.steps); err != nil {
 		return err
 	}
-	r.at, r.arrival = f.at, u.Arrival
+	r.taken, r.arrival = f.at, u.Arrival
 	if !ok {
 		p.miss(r, f.at)
 		return nil
@@ -314,7 +362,7 @@ func (p *presentation) successor() *reel {
 	}
 	patience := toTicks(leadPatience, p.lead.rate)
 	for _, r := range slices.Backward(p.reels) {
-		if r == p.lead || r.misfit || r.media == nil || len(r.queue) == 0 || r.newest-p.lead.at < patience {
+		if r == p.lead || r.misfit || r.media == nil || len(r.queue) == 0 || r.newest-p.lead.taken < patience {
 			continue
 		}
 		if cut := &p.lead.cut; cut.open && !cut.dry {
@@ -336,7 +384,7 @@ func (p *presentation) succeed(ctx context.Context, r *reel) error {
 		if err := p.do(ctx, r, p.steps); err != nil {
 			return err
 		}
-		for !r.queue[0].Key {
+		for len(r.queue) > 0 && !r.queue[0].Key {
 			r.take()
 			p.out.metrics.Dropped.Add(1)
 		}
@@ -356,7 +404,7 @@ func (p *presentation) succeed(ctx context.Context, r *reel) error {
 func (p *presentation) exclude(ctx context.Context) error {
 	var misfit *reel
 	for _, r := range p.reels {
-		if r != p.lead && r.cut.misses >= mostMisses && r.active(p.lead.at) {
+		if r != p.lead && r.cut.misses >= mostMisses && r.active(p.lead.taken) {
 			misfit = r
 		}
 	}
@@ -367,7 +415,7 @@ func (p *presentation) exclude(ctx context.Context) error {
 		"give all layers the same key frame interval", "rendition", misfit.name)
 	best := p.lead
 	for _, r := range p.reels {
-		if r.active(p.lead.at) {
+		if r.active(p.lead.taken) {
 			best = r
 			break
 		}

@@ -502,7 +502,7 @@ func TestRecordedSimulcasts(t *testing.T) {
 				t.Errorf("%d variants, want 3:\n%s", n, b.master(t))
 			}
 			if t.Failed() {
-				show(t, b)
+				display(t, b)
 			}
 		})
 	}

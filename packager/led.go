@@ -110,12 +110,16 @@ func (s *segmenter) carry(c *cut, out []step) []step {
 	return append(out, step{verb: openEmpty, ticks: s.end, cut: begun})
 }
 
-// blank covers the rest of a segment with parts without media, unless it is
+// blank covers the rest of a segment with parts without frames, unless it is
 // shorter than least.
 func (s *segmenter) blank(until, least int64, out []step) []step {
+	verb := skip
+	if s.dry {
+		verb = show
+	}
 	for until-s.end >= least {
 		d := min(until-s.end, s.part)
-		out = append(s.endPart(out), step{verb: skip, ticks: d})
+		out = append(s.endPart(out), step{verb: verb, ticks: d})
 		s.end += d
 		s.partAt = s.end
 	}

@@ -25,6 +25,7 @@ type announcement struct {
 // offered is what was said of one reel.
 type offered struct {
 	bandwidth int
+	average   int
 	params    *au.Params
 }
 
@@ -72,10 +73,12 @@ func (p *presentation) announce(ctx context.Context) error {
 	for i, r := range p.reels {
 		o := &a.offers[i]
 		peak := r.rates.highest() + p.loudest()
-		if r.media == nil || o.params == r.params && !settle && peak <= float64(o.bandwidth) {
+		average := r.rates.average()
+		if r.media == nil || o.params == r.params && !settle && peak <= float64(o.bandwidth) && average <= float64(o.average)*1.05 {
 			continue
 		}
 		changed = true
+		o.average = bandwidth(average)
 		o.params = r.params
 		o.bandwidth = max(o.bandwidth, bandwidth(peak*1.25))
 		if settle {

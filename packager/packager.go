@@ -36,6 +36,9 @@ type Config struct {
 	// Grace is how long after its publisher left a presentation waits for the
 	// next one before it ends: 60 s by default.
 	Grace time.Duration
+	// Ledger keeps what must outlive the program; nil: a restart begins anew, and a
+	// stop ends the playlists.
+	Ledger Ledger
 	// Audio says which audio renditions are made: Both by default.
 	Audio Sound
 }
@@ -64,6 +67,7 @@ type Metrics struct {
 	Segments         atomic.Uint64
 	Parts            atomic.Uint64 // with media
 	GapParts         atomic.Uint64 // without
+	Stills           atomic.Uint64 // parts in which the last picture stands still
 	Discontinuities  atomic.Uint64
 	KeyframeRequests atomic.Uint64 // before they are coalesced
 	Dropped          atomic.Uint64 // units without a place: before a key frame, or late
@@ -101,8 +105,9 @@ func (p *Packager) Metrics() *Metrics { return &p.metrics }
 // deletes its files as they expire, and returns nil. A publisher that comes
 // meanwhile begins a new presentation.
 //
-// When ctx ends it closes what is open, ends the playlists and returns the
-// context's error within a few seconds; the files stay. Run for each Stream from
+// When ctx ends it closes what is open and returns the context's error within a
+// few seconds; the files stay. The playlists end then, unless there is a Ledger:
+// the next Run goes on with them. Run for each Stream from
 // a goroutine of its own, one at a time for a Stream.
 func (p *Packager) Run(ctx context.Context, s *stream.Stream) error {
 	log := p.log.With("stream", s.Name())
@@ -125,6 +130,9 @@ func (p *Packager) Run(ctx context.Context, s *stream.Stream) error {
 			}
 		})
 		return stop
+	}
+	if err := r.recall(ctx, time.Now()); err != nil {
+		log.Warn("a new presentation begins: what was before the restart is of no use", "error", err)
 	}
 	r.start(r.watch)
 	err := r.run(ctx)

@@ -21,6 +21,8 @@ const (
 	stallAfter = 500 * time.Millisecond
 	// askAhead is how long before a segment is due a key frame is asked for.
 	askAhead = 100 * time.Millisecond
+	// opusName is the directory of the Opus rendition.
+	opusName = "audio"
 )
 
 // presentation is all renditions of one Stream, cut together. It is not safe for
@@ -47,19 +49,24 @@ type presentation struct {
 	heir    *reel   // will, with its next key frame
 	voices  []*voice
 	sound   choir
-	solo    bool // there is no video
-	coded   bool // without video: AAC leads
-	quiet   bool // silence takes the place of the audio
-	current *cut // what the newest segment of the leading rendition begins with
-	breaks  bool // a discontinuity comes before the next segment with media
-	hasty   bool // the watchdog waits for no layer
-	vacant  bool // a segment without media is open: nobody publishes
-	resting bool // there was one since the last Epoch
+	solo    bool  // there is no video
+	choice  Sound // of audio renditions; empty without audio
+	coded   bool  // without video: AAC leads
+	quiet   bool  // silence takes the place of the audio
+	current *cut  // what the newest segment of the leading rendition begins with
+	breaks  bool  // a discontinuity comes before the next segment with media
+	hasty   bool  // the watchdog waits for no layer
+	vacant  bool  // a segment without media is open: nobody publishes
+	resting bool  // there was one since the last Epoch
 
 	sounds, codes []sound // scratch
 	steps         []step  // scratch
 
 	announced announcement
+
+	lines     int  // in the Ledger
+	savedOpen bool // the newest of them says that a segment is open
+	forgetful bool // that the Ledger fails was said
 }
 
 // newPresentation returns a presentation whose playlists are empty. Without
@@ -69,13 +76,12 @@ func newPresentation(r *runner, stream string, target time.Duration, has tracks)
 		cfg: r.cfg, stream: stream, target: target, out: &r.out, shelf: &r.shelf, log: r.log,
 		id: strconv.FormatInt(r.lastID, 36), solo: !has.video,
 	}
-	choice := p.cfg.Audio
 	if has.audio {
 		var err error
-		if p.sound, choice, err = newChoir(choice); err != nil {
+		if p.sound, p.choice, err = newChoir(p.cfg.Audio); err != nil {
 			p.log.Warn("AAC rendition cannot be made", "error", err)
 		}
-		p.engage(choice)
+		p.engage()
 	}
 	if has.video {
 		p.lead = p.reel(0)
@@ -84,13 +90,13 @@ func newPresentation(r *runner, stream string, target time.Duration, has tracks)
 }
 
 // engage makes the voices.
-func (p *presentation) engage(choice Sound) {
-	if choice != Opus {
+func (p *presentation) engage() {
+	if p.choice != Opus {
 		p.voices = append(p.voices, p.voice("aac"))
 		p.voices[0].coded = true
 	}
-	if choice != AAC {
-		p.voices = append(p.voices, p.voice("audio"))
+	if p.choice != AAC {
+		p.voices = append(p.voices, p.voice(opusName))
 	}
 	if !p.solo {
 		return
@@ -126,7 +132,7 @@ func (p *presentation) rendition(name string, rate int64, mime string) *renditio
 	return &rendition{
 		name: name, prefix: p.stream + "/" + p.id + "/" + name + "/", rate: rate, mime: mime,
 		target: p.target, part: p.cfg.Part, out: p.out, shelf: p.shelf,
-		listed: map[string]struct{}{},
+		listed: map[string]struct{}{}, inits: map[string][]byte{},
 		others: func() []hls.Report { return p.reports(name) },
 	}
 }
@@ -184,11 +190,12 @@ type opening struct {
 
 // begin starts an Epoch.
 func (p *presentation) begin(ctx context.Context, o opening) error {
-	base := p.time.begin(o.at)
-	p.base = base
-	if err := p.rest(ctx, base); err != nil {
+	p.time.reach(fromTicks(p.lead.cut.end, p.lead.rate))
+	if err := p.rest(ctx, p.time.begin(o.at)); err != nil {
 		return err
 	}
+	base := p.time.begin(o.at)
+	p.base = base
 	if !p.solo {
 		p.reel(o.videos - 1)
 		p.lead = p.reels[o.lead]
@@ -198,11 +205,11 @@ func (p *presentation) begin(ctx context.Context, o opening) error {
 	for i, r := range p.reels {
 		switch {
 		case r == p.lead:
-			r.start(o.lead, alignment{offset: offset, sure: true}, at)
+			r.enter(o.lead, alignment{offset: offset, sure: true}, at)
 		case i < o.videos:
-			r.start(i, o.sync(i, offset), at)
+			r.enter(i, o.sync(i, offset), at)
 		default:
-			r.start(-1, alignment{}, at)
+			r.enter(-1, alignment{}, at)
 		}
 	}
 	for _, v := range p.voices {
@@ -277,8 +284,10 @@ func (p *presentation) video(ctx context.Context, track int, u *au.Unit) error {
 
 // sounding takes a unit of the audio.
 func (p *presentation) sounding(ctx context.Context, u *au.Unit) error {
-	if p.solo && (!p.lead.cut.open || p.lead.cut.dry) { // after a break
-		p.sound.leave(max(u.PTS+p.sound.offset, p.lead.cut.end))
+	if p.solo {
+		if err := p.rejoin(ctx, u.PTS+p.sound.offset); err != nil {
+			return err
+		}
 	}
 	before := p.sound.late
 	p.sounds = p.sound.add(u.PTS, u.Duration, u.Data, p.sounds[:0])
@@ -296,6 +305,23 @@ func (p *presentation) sounding(ctx context.Context, u *au.Unit) error {
 	return p.follow(ctx)
 }
 
+// rejoin brings audio that leads up to where its sound goes on after a pause.
+func (p *presentation) rejoin(ctx context.Context, at int64) error {
+	cut := &p.lead.cut
+	at = max(at, cut.end)
+	switch {
+	case cut.dry || cut.lapsed:
+		p.steps = cut.cover(at, p.steps[:0])
+		if err := p.do(ctx, p.lead, p.steps); err != nil {
+			return err
+		}
+		p.sound.skip(at)
+	case !cut.open:
+		p.sound.leave(at)
+	}
+	return nil
+}
+
 // hear gives the new sounds to all voices.
 func (p *presentation) hear(ctx context.Context) error {
 	p.codes = p.sound.code(p.sounds, p.codes[:0])
@@ -304,7 +330,7 @@ func (p *presentation) hear(ctx context.Context) error {
 			return err
 		}
 	}
-	p.queue()
+	p.queue(p.sounds, p.codes)
 	return nil
 }
 
@@ -328,14 +354,14 @@ func (p *presentation) sing(ctx context.Context) error {
 	return nil
 }
 
-// queue gives the new frames to the voices that follow.
-func (p *presentation) queue() {
+// queue gives new frames to the voices that follow.
+func (p *presentation) queue(sounds, codes []sound) {
 	for _, v := range p.voices {
-		sounds := p.sounds
+		all := sounds
 		if v.coded {
-			sounds = p.codes
+			all = codes
 		}
-		for _, s := range sounds {
+		for _, s := range all {
 			if !v.trail.push(s) {
 				p.out.metrics.Dropped.Add(1)
 			}
@@ -355,7 +381,7 @@ func (p *presentation) follow(ctx context.Context) error {
 	now := p.onAudio(p.lead.cut.end)
 	for _, v := range p.voices {
 		v.trail.reaches(now)
-		v.trail.mute = p.solo && (p.lead.cut.dry || p.lead.cut.lapsed)
+		v.trail.mute = p.solo && p.coded && (p.lead.cut.dry || p.lead.cut.lapsed)
 	}
 	lag := audioLag
 	if p.quiet {
@@ -371,7 +397,7 @@ func (p *presentation) follow(ctx context.Context) error {
 func (p *presentation) silence(until int64) {
 	p.sounds = p.sound.fill(until, p.sounds[:0])
 	p.codes = p.sound.code(p.sounds, p.codes[:0])
-	p.queue()
+	p.queue(p.sounds, p.codes)
 	p.out.metrics.Silence.Add(uint64(len(p.sounds)))
 }
 
@@ -401,7 +427,7 @@ func (p *presentation) idle(ctx context.Context, now time.Time) error {
 		return err
 	}
 	r = p.lead
-	at := r.at + toTicks(now.Sub(r.arrival)-stallAfter, r.rate)
+	at := r.taken + toTicks(now.Sub(r.arrival)-stallAfter, r.rate)
 	p.steps = r.cut.idle(at, p.steps[:0])
 	if len(p.steps) == 0 {
 		return nil
@@ -453,7 +479,7 @@ func (p *presentation) conclude(ctx context.Context) error {
 		if p.coded {
 			err = p.sing(ctx)
 		}
-		p.queue()
+		p.queue(p.sounds, p.codes)
 	}
 	if err != nil {
 		return err
@@ -475,7 +501,7 @@ func (p *presentation) conclude(ctx context.Context) error {
 		p.silence(p.onAudio(p.lead.end))
 		p.sounds = p.sounds[:0]
 		p.codes = p.sound.flush(p.codes[:0])
-		p.queue()
+		p.queue(p.sounds, p.codes)
 	}
 	return nil
 }
@@ -491,80 +517,67 @@ func (p *presentation) furthest() int64 {
 	return end
 }
 
-// rest covers the time since the end of the media, while nobody publishes, with
-// segments without media in all renditions (specs L27, L33, L38): in whole parts
-// up to the given time, and all of it when the next Epoch begins there.
-func (p *presentation) rest(ctx context.Context, until time.Duration) error {
-	for p.resting && until-p.time.end >= time.Millisecond {
-		if err := p.pause(ctx, min(until-p.time.end, p.cfg.Part)); err != nil {
+// lapse ends an Epoch: the leading layer's segment ends, and from there on the
+// time is covered until another one begins, with a discontinuity.
+func (p *presentation) lapse(ctx context.Context) error {
+	p.hasty = true
+	err := p.roll(ctx)
+	p.hasty = false
+	if err != nil || p.current == nil {
+		return err
+	}
+	p.breaks = true
+	cut := &p.lead.cut
+	if cut.open && !cut.dry {
+		p.steps = cut.abandon(cut.end+cut.expected(), p.steps[:0])
+		if err := p.do(ctx, p.lead, p.steps); err != nil {
 			return err
 		}
 	}
-	p.resting = false
-	if !p.vacant {
-		return nil
-	}
-	return p.unpause(ctx)
+	return p.vacate(ctx, p.lead.arrival)
 }
 
-// vacate covers the time up to now with whole parts without media.
+// vacate goes on in real time while nobody publishes: pictures stand still and
+// sound is silent in all renditions (specs L27, L33, L38; ADR 6).
 func (p *presentation) vacate(ctx context.Context, now time.Time) error {
 	if p.current == nil {
 		return nil
 	}
-	until := now.Sub(p.time.zero) - stallAfter
-	for until-p.time.end >= p.cfg.Part {
-		if err := p.pause(ctx, p.cfg.Part); err != nil {
-			return err
-		}
+	if err := p.idle(ctx, now); err != nil {
+		return err
 	}
-	return p.publish(ctx)
+	if err := p.chase(ctx); err != nil {
+		return err
+	}
+	return p.follow(ctx)
 }
 
-// pause adds a part without media to all renditions.
-func (p *presentation) pause(ctx context.Context, d time.Duration) error {
-	from := p.time.end
-	all := p.renditions()
-	if !p.vacant {
-		p.current = &cut{at: toTicks(from, p.lead.rate), begins: true}
-		for _, r := range all {
-			r.begin(toTicks(from, r.rate), p.time.date(from), p.current)
-		}
-		p.vacant, p.resting = true, true
-	}
-	left := p.target - (from - fromTicks(all[0].start, all[0].rate))
-	d = min(d, left)
-	for _, r := range all {
-		if err := r.skipPart(ctx, toTicks(from+d, r.rate)-r.at); err != nil {
-			return err
-		}
-	}
-	p.time.reach(from + d)
-	if left-d >= time.Millisecond {
+// rest covers the time up to the begin of the next Epoch, and closes everything.
+func (p *presentation) rest(ctx context.Context, until time.Duration) error {
+	if p.current == nil {
 		return nil
 	}
-	return p.unpause(ctx)
-}
-
-// unpause closes the segment without media.
-func (p *presentation) unpause(ctx context.Context) error {
-	p.vacant = false
-	for _, r := range p.renditions() {
-		if err := r.closeSegment(ctx); err != nil {
+	if cut := &p.lead.cut; cut.dry || cut.lapsed {
+		p.steps = cut.cover(toTicks(until, p.lead.rate), p.steps[:0])
+		if err := p.do(ctx, p.lead, p.steps); err != nil {
+			return err
+		}
+		if err := p.chase(ctx); err != nil {
 			return err
 		}
 	}
-	return nil
+	return p.finish(ctx)
+}
+
+// suspend closes everything: the program stops, and the next start goes on.
+func (p *presentation) suspend(ctx context.Context) error {
+	return p.finish(ctx)
 }
 
 // end closes everything and ends the playlists (specs L32). What exists is put
 // on the shelf, also when something fails; the multivariant playlist goes first.
 func (p *presentation) end(ctx context.Context) error {
-	var err error
-	if p.vacant {
-		err = p.unpause(ctx)
-	}
-	err = errors.Join(err, p.finish(ctx))
+	err := p.finish(ctx)
 	now := time.Now()
 	if p.announced.rows > 0 {
 		p.shelf.put(p.index(), now.Add(p.cfg.Window))
@@ -573,7 +586,7 @@ func (p *presentation) end(ctx context.Context) error {
 		err = errors.Join(err, r.finish(ctx))
 		r.retire(now, p.cfg.Window, max(p.cfg.Window, 3*p.target))
 	}
-	return err
+	return errors.Join(err, p.forget(ctx))
 }
 
 // publish writes the playlists that have changed, once each rendition has a
@@ -590,5 +603,9 @@ func (p *presentation) publish(ctx context.Context) error {
 			return err
 		}
 	}
-	return p.announce(ctx)
+	if err := p.announce(ctx); err != nil {
+		return err
+	}
+	p.save(ctx)
+	return nil
 }

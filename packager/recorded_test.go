@@ -567,14 +567,14 @@ func TestRecordedClients(t *testing.T) {
 				t.Errorf("%d frames, want at least %d", frames, tt.frames)
 			}
 			if t.Failed() {
-				show(t, b)
+				display(t, b)
 			}
 		})
 	}
 }
 
-// show logs what a person needs to understand a failure.
-func show(t testing.TB, b *bench) {
+// display logs what a person needs to understand a failure.
+func display(t testing.TB, b *bench) {
 	t.Helper()
 	t.Log(b.logs.String())
 	for _, name := range []string{"/video/", "/audio/"} {

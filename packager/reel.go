@@ -21,7 +21,8 @@ type reel struct {
 	newest  int64       // start of the newest unit
 	seen    bool        // there was one in this Epoch
 	waiting fmp4.Sample // the frame that the segmenter waits with
-	at      int64       // start of the newest frame that was taken
+	still   fmp4.Sample // the last key frame
+	taken   int64       // start of the newest frame that was taken
 	arrival time.Time   // and when it arrived
 	starved bool        // frames were dropped for want of a key frame
 	lost    bool        // packets were lost since the last key frame
@@ -33,9 +34,9 @@ type reel struct {
 // queued is how many units of a reel may wait for the leading one.
 const queuedUnits = 600
 
-// start begins an Epoch at the given tick: nothing of it was taken so far.
-func (r *reel) start(track int, a alignment, at int64) {
-	r.track, r.offset, r.exact, r.at = track, a.offset, a.sure, at-2*pairTicks
+// enter begins an Epoch at the given tick: nothing of it was taken so far.
+func (r *reel) enter(track int, a alignment, at int64) {
+	r.track, r.offset, r.exact, r.taken = track, a.offset, a.sure, at-2*pairTicks
 	r.misfit, r.seen, r.starved, r.lost = false, false, false, false
 	clear(r.queue)
 	r.queue = r.queue[:0]
@@ -111,6 +112,9 @@ func (r *reel) frame(u *au.Unit) frame {
 func (r *reel) hold(u *au.Unit) {
 	r.waiting = fmp4.Sample{Composition: int32(u.PTS - u.DTS), Key: u.Key, Data: u.Data} //nolint:gosec // a few frames
 	r.starved = false
+	if u.Key {
+		r.still = r.waiting
+	}
 }
 
 // settle moves the waiting frame into the open part.

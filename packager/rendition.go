@@ -67,9 +67,10 @@ type rendition struct {
 	shelf  *shelf
 
 	params   *au.Params
-	init     string // name of their init segment
-	sequence uint32 // of fragments
-	counter  uint64 // of parts, over segments and Epochs (specs L56)
+	init     string            // name of their init segment
+	inits    map[string][]byte // all that are listed
+	sequence uint32            // of fragments
+	counter  uint64            // of parts, over segments and Epochs (specs L56)
 
 	// The open part.
 	at      int64 // start of its first sample
@@ -88,6 +89,9 @@ type rendition struct {
 	end    int64 // of what was published
 	rates  rates
 	listed map[string]struct{} // keys of all that exists and is not on the shelf
+
+	saved      uint64 // media sequence number of the open segment in the Ledger
+	savedInits bool   // inits are there as they are
 }
 
 // begin opens a segment at the given tick. The init segment may still be set
@@ -135,6 +139,9 @@ func (r *rendition) setParams(ctx context.Context, p *au.Params) error {
 		return fmt.Errorf("describe %s: %w", r.name, err)
 	}
 	r.params, r.init = p, name
+	if _, ok := r.inits[name]; !ok {
+		r.inits[name], r.savedInits = content, false
+	}
 	return nil
 }
 
@@ -233,9 +240,11 @@ func (r *rendition) cover(ctx context.Context, until int64) error {
 	return nil
 }
 
+func segmentName(msn uint64) string { return fmt.Sprintf("s%08d.m4s", msn) }
+
 // closeSegment completes the open segment.
 func (r *rendition) closeSegment(ctx context.Context) error {
-	name := fmt.Sprintf("s%08d.m4s", r.media.Position().MSN)
+	name := segmentName(r.media.Position().MSN)
 	segment := hls.Segment{URI: name, Duration: r.printed(r.start, r.end), Gap: len(r.body) == 0}
 	if !segment.Gap {
 		r.put(ctx, storage.Object{Key: r.prefix + name, Kind: storage.Segment, Type: r.mime, Body: r.body})
@@ -265,6 +274,7 @@ func (r *rendition) leave(now time.Time, removed hls.Removed) {
 		shelve(s.URI, available(now, s.Duration, r.target))
 	}
 	for _, name := range removed.Inits {
+		delete(r.inits, name)
 		shelve(name, available(now, 2*r.target, r.target))
 	}
 }

@@ -298,7 +298,7 @@ const holdFrames = 250
 func (r *runner) turn(ctx context.Context, now time.Time) error {
 	if r.live != nil && r.live.finished(now) {
 		r.live = nil
-		if err := r.present.finish(ctx); err != nil {
+		if err := r.present.lapse(ctx); err != nil {
 			return err
 		}
 	}
@@ -423,7 +423,7 @@ func (r *runner) begin(e *epoch, target time.Duration) {
 // renew ends the live Epoch and holds its units anew.
 func (r *runner) renew(ctx context.Context, e *epoch, first held) error {
 	r.live = nil
-	if err := r.present.finish(ctx); err != nil {
+	if err := r.present.lapse(ctx); err != nil {
 		return err
 	}
 	first.unit.Restart = false
@@ -567,16 +567,20 @@ func (r *runner) needsKey(e *epoch, now time.Time) bool {
 	if !e.onRequest {
 		ahead = lead.cut.want - lead.cut.stop
 	}
-	return lead.cut.wants(lead.at+toTicks(now.Sub(lead.arrival), lead.rate), ahead)
+	return lead.cut.wants(lead.taken+toTicks(now.Sub(lead.arrival), lead.rate), ahead)
 }
 
 // stop ends the presentation when the context has ended or something broke: the
-// last segment is closed and ENDLIST written, within a few seconds.
+// last segment is closed and ENDLIST written, within a few seconds. With a Ledger
+// the next start goes on instead.
 func (r *runner) stop(ctx context.Context) error {
 	if r.present == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
+	if r.cfg.Ledger != nil {
+		return r.present.suspend(ctx)
+	}
 	return r.end(ctx, "gateway stops")
 }

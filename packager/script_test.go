@@ -151,8 +151,11 @@ func TestSegmenter(t *testing.T) {
 				case closeSegment:
 					out.add("segment %.1fms", ms(segment))
 					segment = 0
+				case show:
+					out.add("  still %.1fms", ms(step.ticks))
+					segment += step.ticks
 				case openEmpty:
-					out.add("without media:")
+					out.add("without frames:")
 				}
 			}
 		}

@@ -11,8 +11,9 @@ const (
 	extend                       // that frame lasts so many ticks beyond its part: parts without media follow
 	closePart                    // the open part is complete
 	skip                         // a part without media of so many ticks, GAP=YES (specs L108)
+	show                         // a part of so many ticks without frames: the last key frame stands still
 	closeSegment                 // the open segment is complete; its last part was closed before
-	openEmpty                    // a segment begins that has no media, or none yet
+	openEmpty                    // a segment begins that has no frames, or none yet
 )
 
 // step is one thing to do. Steps are done in order.
@@ -75,12 +76,12 @@ type frame struct {
 // A frame's duration is known only when the next one is there (specs R14), so
 // one frame always waits. Frames may start a little beside their true time so
 // that parts have legal lengths; the sum of all durations never drifts. Time
-// without media is covered by segments without media (specs L27).
+// without frames is covered by segments without frames (specs L27, R28).
 type segmenter struct {
 	limits
 
 	open      bool  // a segment is open
-	dry       bool  // it takes no frames: it has no key frame to begin with
+	dry       bool  // it takes no frames: it had no key frame to begin with
 	lapsed    bool  // none is open, and the time since end must be covered
 	hurry     bool  // a layer waits for the next segment: any common key frame will do
 	segmentAt int64 // its start
@@ -147,7 +148,7 @@ func (s *segmenter) resume(at int64, out []step) []step {
 	return out
 }
 
-// cover fills the time until the given tick with segments that have no media.
+// cover fills the time until the given tick with segments that have no frames.
 func (s *segmenter) cover(until int64, out []step) []step {
 	for until-s.end >= s.grain {
 		out = s.skipSome(min(until-s.end, s.part), out)
@@ -159,8 +160,8 @@ func (s *segmenter) cover(until int64, out []step) []step {
 	return out
 }
 
-// skipSome adds a part without media of at most so many ticks, in a segment
-// without media; that ends at TARGETDURATION.
+// skipSome adds a part of at most so many ticks to a segment without frames; that
+// ends at TARGETDURATION.
 func (s *segmenter) skipSome(ticks int64, out []step) []step {
 	if !s.open {
 		s.begin(s.end)
@@ -168,7 +169,7 @@ func (s *segmenter) skipSome(ticks int64, out []step) []step {
 		out = append(out, step{verb: openEmpty, ticks: s.end})
 	}
 	ticks = min(ticks, s.segmentAt+s.stop-s.end)
-	out = append(out, step{verb: skip, ticks: ticks})
+	out = append(out, step{verb: show, ticks: ticks})
 	s.end += ticks
 	s.partAt = s.end
 	if s.end-s.segmentAt >= s.stop {
@@ -299,7 +300,7 @@ func (s *segmenter) uncovered(ticks int64) int64 {
 
 // idle is told that no frame starts before the given tick. It ends the open part
 // at PART-TARGET, skips further parts, and ends the segment before it is longer
-// than TARGETDURATION; segments without media follow (specs R31, L38).
+// than TARGETDURATION; segments without frames follow (specs R31, L38).
 func (s *segmenter) idle(now int64, out []step) []step {
 	for s.open && !s.dry && now-s.partAt >= s.part {
 		full := s.partAt + s.part

@@ -40,7 +40,7 @@ func (a *audit) apply(t interface{ Fatalf(string, ...any) }, steps []step) {
 		case closePart:
 			a.part(t, a.open, a.key)
 			a.open, a.key = 0, false
-		case skip:
+		case skip, show:
 			if a.open != 0 {
 				t.Fatalf("a skipped part inside an open one")
 			}

@@ -1,0 +1,338 @@
+package packager
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/whipcast/whipcast/packager/au"
+	"github.com/whipcast/whipcast/packager/hls"
+	"github.com/whipcast/whipcast/storage"
+)
+
+// Ledger keeps what a presentation must remember over a restart of the program,
+// so that no media sequence number goes back, no name comes twice and players go
+// on (specs L18, L34, L41). It is a log for each stream. One goroutine a stream
+// uses it, and it should not be slow: a line of some kilobytes is written at each
+// segment.
+type Ledger interface {
+	// Load returns the lines of a stream, oldest first; none if nothing is known.
+	// A last line that was cut off may be among them.
+	Load(ctx context.Context, stream string) ([][]byte, error)
+	// Begin replaces all lines of a stream by one.
+	Begin(ctx context.Context, stream string, line []byte) error
+	// Append adds a line.
+	Append(ctx context.Context, stream string, line []byte) error
+	// Forget removes all lines of a stream. There may be none.
+	Forget(ctx context.Context, stream string) error
+}
+
+const (
+	// skipParts is by how much the counter of parts is raised after a restart: more
+	// parts than that were not made since the last line.
+	skipParts = 1000
+	// compactAfter is after how many lines a log begins anew; the more that is
+	// listed, the later.
+	compactAfter = 200
+)
+
+// memo is one line of a Ledger: a presentation as it is, with only those segments
+// that came since the line before.
+type memo struct {
+	ID         string        `json:"id"`
+	Zero       time.Time     `json:"zero"` // presentation time 0
+	End        time.Duration `json:"end"`  // of what was published
+	Open       bool          `json:"open"` // segments were open
+	Audio      Sound         `json:"audio,omitempty"`
+	Solo       bool          `json:"solo,omitempty"`
+	Settled    bool          `json:"settled,omitempty"`
+	Renditions []shelfMark   `json:"renditions"`
+}
+
+// shelfMark is a rendition in a memo.
+type shelfMark struct {
+	Name      string            `json:"name"`
+	Counter   uint64            `json:"counter"`
+	Params    *au.Params        `json:"params,omitempty"`
+	Inits     map[string][]byte `json:"inits,omitempty"` // written since the line before
+	Bandwidth int               `json:"bandwidth,omitempty"`
+	Rates     savedRates        `json:"rates"`
+	State     hls.State         `json:"state"`
+}
+
+// savedRates is what was measured of a rendition.
+type savedRates struct {
+	Bytes    int64         `json:"bytes"`
+	Length   time.Duration `json:"length"`
+	Peak     float64       `json:"peak"`
+	Segments int           `json:"segments"`
+	Frames   int           `json:"frames,omitempty"`
+	FramesIn int64         `json:"framesIn,omitempty"`
+}
+
+// save writes what has changed since the last line, if segments were opened or
+// closed.
+func (p *presentation) save(ctx context.Context) {
+	if p.cfg.Ledger == nil || !p.unsaved() {
+		return
+	}
+	whole := p.lines == 0 || p.lines >= compactAfter && p.lines >= len(p.lead.listed)
+	line, err := json.Marshal(p.memo(whole))
+	if err == nil && whole {
+		p.lines = 0
+		err = p.cfg.Ledger.Begin(ctx, p.stream, line)
+	} else if err == nil {
+		err = p.cfg.Ledger.Append(ctx, p.stream, line)
+	}
+	p.lines++
+	if err != nil && !p.forgetful {
+		p.forgetful = true
+		p.log.Error("a restart will begin a new presentation: its state cannot be written", "error", err)
+	}
+}
+
+// unsaved reports whether the newest line is out of date.
+func (p *presentation) unsaved() bool {
+	if p.lines == 0 || p.lead.begun && !p.savedOpen {
+		return true
+	}
+	for _, r := range p.renditions() {
+		if r.media.Position().MSN != r.saved {
+			return true
+		}
+	}
+	return false
+}
+
+// forget removes what was saved: the presentation has ended.
+func (p *presentation) forget(ctx context.Context) error {
+	if p.cfg.Ledger == nil {
+		return nil
+	}
+	return p.cfg.Ledger.Forget(ctx, p.stream)
+}
+
+// memo describes the presentation, whole or since the last line.
+func (p *presentation) memo(whole bool) memo { //nolint:revive // a fact, not a mode
+	m := memo{
+		ID: p.id, Zero: p.time.zero, Open: p.lead.begun, Audio: p.choice, Solo: p.solo,
+		Settled: p.announced.settled,
+	}
+	p.savedOpen = m.Open
+	for _, r := range p.renditions() {
+		from := r.saved
+		inits := r.inits
+		if whole {
+			from = 0
+		} else if r.savedInits {
+			inits = nil
+		}
+		mark := shelfMark{
+			Name: r.name, Counter: r.counter, Params: r.params, Inits: inits, State: r.media.Since(from),
+			Rates: savedRates{Bytes: r.rates.bytes, Length: r.rates.length, Peak: r.rates.peak, Segments: r.rates.segments},
+		}
+		mark.State.Parts, mark.State.Open = 0, hls.Listed{}
+		r.saved, r.savedInits = mark.State.Next, true
+		m.End = max(m.End, fromTicks(r.end, r.rate))
+		m.Renditions = append(m.Renditions, mark)
+	}
+	for i, r := range p.reels {
+		for j := range m.Renditions {
+			if m.Renditions[j].Name == r.name && i < len(p.announced.offers) {
+				m.Renditions[j].Bandwidth = p.announced.offers[i].bandwidth
+				m.Renditions[j].Rates.Frames, m.Renditions[j].Rates.FramesIn = r.frames, r.framesIn
+			}
+		}
+	}
+	return m
+}
+
+// errStale says that what a Ledger has is of no use any more.
+var errStale = errors.New("presentation cannot go on")
+
+// recall takes up the presentation that an earlier start of the program has left.
+// What cannot be taken up is forgotten.
+func (r *runner) recall(ctx context.Context, now time.Time) error {
+	if r.cfg.Ledger == nil {
+		return nil
+	}
+	lines, err := r.cfg.Ledger.Load(ctx, r.stream.Name())
+	if err != nil || len(lines) == 0 {
+		return err
+	}
+	m, err := readMemo(lines)
+	if err == nil {
+		r.present, err = r.revive(ctx, m, now)
+	}
+	r.lived = true
+	if err != nil {
+		return errors.Join(err, r.cfg.Ledger.Forget(ctx, r.stream.Name()))
+	}
+	r.begun = now
+	r.log.Info("presentation goes on after a restart", "presentation", r.present.id,
+		"away", now.Sub(m.Zero.Add(m.End)).Round(time.Millisecond))
+	return nil
+}
+
+// readMemo joins the lines of a Ledger. A last line that was cut off is left out.
+func readMemo(lines [][]byte) (memo, error) {
+	var m memo
+	states := map[string]*shelfMark{}
+	for i, line := range lines {
+		var next memo
+		if err := json.Unmarshal(line, &next); err != nil {
+			if i > 0 && i == len(lines)-1 {
+				break
+			}
+			return m, fmt.Errorf("read line %d of the state: %w", i+1, err)
+		}
+		for j := range next.Renditions {
+			mark := &next.Renditions[j]
+			former, ok := states[mark.Name]
+			if ok {
+				state := former.State
+				if err := state.Append(mark.State); err != nil {
+					return m, fmt.Errorf("read line %d of the state: %w", i+1, err)
+				}
+				mark.State = state
+				for name, content := range former.Inits {
+					if _, ok := mark.Inits[name]; !ok {
+						if mark.Inits == nil {
+							mark.Inits = map[string][]byte{}
+						}
+						mark.Inits[name] = content
+					}
+				}
+			}
+			states[mark.Name] = mark
+		}
+		m = next
+	}
+	return m, nil
+}
+
+// revive makes the presentation of a memo: what was listed is listed still, as
+// segments without media, since the media was in memory; and so is the time that
+// has passed since.
+func (r *runner) revive(ctx context.Context, m memo, now time.Time) (*presentation, error) {
+	away := now.Sub(m.Zero.Add(m.End))
+	if away < 0 || away >= r.cfg.Grace || len(m.Renditions) == 0 {
+		return nil, errStale
+	}
+	p := newPresentation(r, r.stream.Name(), m.Renditions[0].State.Target, tracks{video: !m.Solo, audio: m.Audio != ""})
+	if p.choice != m.Audio || m.ID == "" || strings.Contains(m.ID, "/") {
+		return nil, fmt.Errorf("%w: the configuration has changed", errStale)
+	}
+	p.id = m.ID
+	p.time.zero, p.time.end = m.Zero, m.End
+	next := uint64(0)
+	for i := range m.Renditions {
+		next = max(next, m.Renditions[i].State.Next)
+	}
+	away = max(min(p.target, away), time.Millisecond)
+	if m.Open {
+		next++ // players know parts of the open segment
+		p.time.reach(m.End + away)
+	}
+	for i := range m.Renditions {
+		if err := p.reviveRendition(ctx, &m.Renditions[i], next, away); err != nil {
+			return nil, err
+		}
+	}
+	p.breaks, p.current, p.announced.settled = true, &cut{}, m.Settled
+	p.resume()
+	return p, p.vacate(ctx, now.Add(stallAfter))
+}
+
+// resume lets all renditions go on at the end of what was published.
+func (p *presentation) resume() {
+	at := toTicks(p.time.end, p.lead.rate)
+	for _, r := range p.reels {
+		r.enter(-1, alignment{}, at)
+		r.cut.end = at
+	}
+	p.lead.taken, p.lead.arrival, p.lead.cut.lapsed = at, p.time.date(p.time.end), true
+	p.sound.begin(toTicks(p.time.end, opusRate), 0)
+}
+
+// reviveRendition takes up one rendition, up to the given media sequence number;
+// the last one before it lasts so long.
+func (p *presentation) reviveRendition(ctx context.Context, mark *shelfMark, next uint64, last time.Duration) error {
+	r, err := p.named(mark.Name)
+	if err != nil {
+		return err
+	}
+	for i := range mark.State.Segments {
+		mark.State.Segments[i].Gap = true
+	}
+	media, err := hls.Restore(p.mediaConfig(), mark.State)
+	if err != nil {
+		return fmt.Errorf("take up %s: %w", mark.Name, err)
+	}
+	r.media, r.params, r.counter = media, mark.Params, mark.Counter+skipParts
+	r.prefix = p.stream + "/" + p.id + "/" + r.name + "/"
+	r.rates = rates{bytes: mark.Rates.Bytes, length: mark.Rates.Length, peak: mark.Rates.Peak, segments: mark.Rates.Segments}
+	for name, content := range mark.Inits {
+		r.inits[name] = content
+		r.put(ctx, storage.Object{Key: r.prefix + name, Kind: storage.Init, Type: r.mime, Body: storage.Body{content}})
+	}
+	if r.params != nil {
+		if _, r.init, err = r.describe(r.params); err != nil {
+			return err
+		}
+		if err := r.media.SetInit(r.init); err != nil {
+			return fmt.Errorf("take up %s: %w", mark.Name, err)
+		}
+	}
+	end := p.time.end - last
+	for n := media.Position().MSN; n < next; n++ {
+		r.media.SetTime(p.time.date(end - time.Duration(next-1-n)*last)) //nolint:gosec // one or two
+		removed, err := media.CloseSegment(hls.Segment{URI: segmentName(n), Duration: last.Round(10 * time.Microsecond), Gap: true})
+		if err != nil {
+			return fmt.Errorf("take up %s: %w", mark.Name, err)
+		}
+		r.leave(time.Now(), removed)
+	}
+	r.end = toTicks(p.time.end, r.rate)
+	r.stale, r.closed = true, true
+	p.revived(r, mark)
+	return nil
+}
+
+// revived takes up what only some renditions have.
+func (p *presentation) revived(r *rendition, mark *shelfMark) {
+	if r.name == opusName && r.params != nil {
+		p.sound.opus = r.params
+	}
+	for i, reel := range p.reels {
+		if reel.rendition != r {
+			continue
+		}
+		reel.frames, reel.framesIn = mark.Rates.Frames, mark.Rates.FramesIn
+		for len(p.announced.offers) <= i {
+			p.announced.offers = append(p.announced.offers, offered{})
+		}
+		p.announced.offers[i].bandwidth = mark.Bandwidth
+	}
+}
+
+// named returns the rendition of a directory.
+func (p *presentation) named(name string) (*rendition, error) {
+	for _, v := range p.voices {
+		if v.name == name {
+			return v.rendition, nil
+		}
+	}
+	for rank := range 8 {
+		if p.solo && rank > 0 {
+			break
+		}
+		if r := p.reel(rank); r.name == name {
+			return r.rendition, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: rendition %q", errStale, name)
+}
