@@ -237,9 +237,19 @@ func (r *runner) revive(ctx context.Context, m memo, now time.Time) (*presentati
 		next++ // players know parts of the open segment
 		p.time.reach(m.End + away)
 	}
+	revived := map[string]bool{}
 	for i := range m.Renditions {
 		if err := p.reviveRendition(ctx, &m.Renditions[i], next, away); err != nil {
 			return nil, err
+		}
+		revived[m.Renditions[i].Name] = true
+	}
+	if !revived[p.reels[0].name] {
+		return nil, fmt.Errorf("%w: nothing is known of rendition %s", errStale, p.reels[0].name)
+	}
+	for _, v := range p.voices {
+		if !revived[v.name] {
+			return nil, fmt.Errorf("%w: nothing is known of rendition %s", errStale, v.name)
 		}
 	}
 	p.breaks, p.current, p.announced.settled = true, &cut{}, m.Settled
@@ -266,8 +276,12 @@ func (p *presentation) reviveRendition(ctx context.Context, mark *shelfMark, nex
 		return err
 	}
 	for i := range mark.State.Segments {
-		mark.State.Segments[i].Gap = true
+		s := &mark.State.Segments[i]
+		if s.Gap = true; mark.Inits[s.Init] == nil {
+			return fmt.Errorf("%w: init segment %q of %s is missing", errStale, s.Init, mark.Name)
+		}
 	}
+	mark.State.LastParts = 0 // they are not listed any more
 	media, err := hls.Restore(p.mediaConfig(), mark.State)
 	if err != nil {
 		return fmt.Errorf("take up %s: %w", mark.Name, err)

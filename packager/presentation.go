@@ -56,8 +56,6 @@ type presentation struct {
 	current *cut  // what the newest segment of the leading rendition begins with
 	breaks  bool  // a discontinuity comes before the next segment with media
 	hasty   bool  // the watchdog waits for no layer
-	vacant  bool  // a segment without media is open: nobody publishes
-	resting bool  // there was one since the last Epoch
 
 	sounds, codes []sound // scratch
 	steps         []step  // scratch

@@ -101,6 +101,27 @@ func (g *gateway) listen(ctx context.Context) error {
 	return nil
 }
 
+// remember opens what streams must remember over a restart, and makes the streams
+// that an earlier start has left, so that they go on. Without it the gateway works,
+// but a restart begins all presentations anew.
+func (g *gateway) remember() packager.Ledger {
+	notes, err := openLedger(g.config.DataDir)
+	var names []string
+	if err == nil {
+		names, err = notes.streams()
+	}
+	if err != nil {
+		g.log.Warn("players must reload after a restart: the state of streams cannot be kept; let this user write to data_dir", "error", err)
+		return nil
+	}
+	for _, name := range names {
+		if _, err := g.hub.Stream(name); err != nil {
+			g.log.Warn("stream of an earlier start does not go on", "stream", name, "error", err)
+		}
+	}
+	return notes
+}
+
 // wire makes all parts and joins them.
 func (g *gateway) wire() error {
 	var (
@@ -112,7 +133,7 @@ func (g *gateway) wire() error {
 	)
 	g.hub = stream.NewHub(stream.Config{MaxStreams: limits.Streams})
 	g.packaging = packaging{hub: g.hub, log: g.log, packager: packager.New(packager.Config{
-		Segment: cut.Segment, Part: cut.Part, Window: cut.Window, Grace: cut.Grace,
+		Segment: cut.Segment, Part: cut.Part, Window: cut.Window, Grace: cut.Grace, Ledger: g.remember(),
 		Audio: packager.Sound(cut.Audio),
 	}, live(store), g.log)}
 	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{

@@ -259,7 +259,7 @@ func TestToken(t *testing.T) {
 	if tokens[0] != tokens[1] || len(tokens[0]) < 26 { // 26 letters of base32 are 130 bits
 		t.Errorf("tokens %q, want one of 128 bits or more, kept", tokens)
 	}
-	for name, want := range map[string]os.FileMode{"": 0o700, "publish_token": 0o600, "dvr": 0o755} {
+	for name, want := range map[string]os.FileMode{"": 0o700, "publish_token": 0o600, "dvr": 0o755, "streams": 0o700} {
 		stat, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -268,8 +268,8 @@ func TestToken(t *testing.T) {
 			t.Errorf("mode of data directory's %q is %v, want %v", name, got, want)
 		}
 	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
-		t.Errorf("data directory has %v (%v), want only the token and the folder for media", left, err)
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 3 {
+		t.Errorf("data directory has %v (%v), want only the token and the folders for media and states", left, err)
 	}
 }
 
