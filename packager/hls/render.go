@@ -12,11 +12,13 @@ const skipTargets = 6
 type headers struct {
 	lowLatency []byte
 	delta      []byte
+	deltaDates []byte
 	plain      []byte
 }
 
 // newHeaders writes all up to EXT-X-PART-INF. EXT-X-VERSION is the least that
-// fits (specs L14): 6 for EXT-X-MAP, 9 where EXT-X-SKIP is in the text.
+// fits (specs L14): 6 for EXT-X-MAP, 9 where EXT-X-SKIP is in the text, 10 where
+// it stands for date ranges, too.
 func newHeaders(cfg Config) headers {
 	start := func(version string) []byte {
 		b := append([]byte(nil), "#EXTM3U\n#EXT-X-VERSION:"...)
@@ -32,6 +34,7 @@ func newHeaders(cfg Config) headers {
 		if cfg.Skip {
 			b = append(b, ",CAN-SKIP-UNTIL="...)
 			b = appendShort(b, grains(skipTargets*cfg.Target))
+			b = append(b, ",CAN-SKIP-DATERANGES=YES"...)
 		}
 		b = append(b, "\n#EXT-X-PART-INF:PART-TARGET="...)
 		b = appendShort(b, part)
@@ -40,6 +43,7 @@ func newHeaders(cfg Config) headers {
 	return headers{
 		lowLatency: control(start("6")),
 		delta:      control(start("9")),
+		deltaDates: control(start("10")),
 		plain:      start("6"),
 	}
 }
@@ -97,25 +101,29 @@ func (m *Media) appendEnd(b []byte) []byte {
 	return b
 }
 
-// room is what counters, MAP, SKIP, hints and reports take, each once, for the
-// capacity of a buffer; more only costs another allocation.
+// headRoom is what counters and MAP or SKIP take, for the capacity of a buffer;
+// more only costs another allocation.
+func (m *Media) headRoom() int { return 192 + len(m.init) }
+
+// room is what hints and reports take.
 func (m *Media) room() int {
-	n := 256 + 2*len(m.init) + len(m.hint) + len(m.hintMap)
+	n := 64 + len(m.hint) + len(m.hintMap)
 	for _, r := range m.reports {
 		n += 96 + len(r.URI)
 	}
 	return n
 }
 
-// LowLatency returns the playlist with parts as it is now, and its delta
-// update, which is nil while there is nothing to skip (specs L67). Both share
-// the memory of the history and of the tail.
-func (m *Media) LowLatency() (full, delta [][]byte) {
+// LowLatency returns the playlist with parts as it is now, and its delta updates
+// (specs L67 to L69): one that skips segments, and one that skips date ranges
+// too. They are nil while there is nothing to skip; if dates alone is, then delta
+// is what it would be. All share the memory of the history and of the tail.
+func (m *Media) LowLatency() (full, delta, dates [][]byte) {
 	if m.cfg.Part <= 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	recent := m.records[m.old:]
-	size := 3*m.room() + len(m.open.head) + len(m.open.parts)
+	size := m.room() + 2*m.headRoom() + len(m.open.head) + len(m.open.parts)
 	for i := range recent {
 		size += len(recent[i].head) + len(recent[i].parts) + len(recent[i].tail)
 	}
@@ -125,10 +133,7 @@ func (m *Media) LowLatency() (full, delta [][]byte) {
 	first := len(b)
 	skips := m.cfg.Skip && m.skip > 0 && !m.ended
 	if skips {
-		b = m.appendCounters(b)
-		b = append(b, "#EXT-X-SKIP:SKIPPED-SEGMENTS="...)
-		b = strconv.AppendInt(b, int64(m.skip), 10)
-		b = append(b, '\n')
+		b = m.appendSkip(m.appendCounters(b))
 	}
 	skip := len(b)
 	for i := range recent {
@@ -138,19 +143,38 @@ func (m *Media) LowLatency() (full, delta [][]byte) {
 	b = append(append(b, m.open.head...), m.open.parts...)
 	b = m.appendEnd(b)
 
-	text, tail := m.dateText(), b[skip:]
-	full = m.join(top{m.header.lowLatency, b[:counters], text, b[counters:first]}, 0, tail)
-	if skips {
-		delta = m.join(top{m.header.delta, b[first:skip], text, nil}, m.skip, tail)
+	ranges, tail := m.dateText(), b[skip:]
+	full = m.join(top{m.header.lowLatency, b[:counters], ranges, b[counters:first]}, 0, tail)
+	if !skips {
+		return full, nil, nil
 	}
-	return full, delta
+	delta = m.join(top{m.header.delta, b[first:skip], ranges, nil}, m.skip, tail)
+	if old := m.oldDates(); old > 0 {
+		dates = m.join(top{m.header.deltaDates, b[first:skip], ranges[old:], nil}, m.skip, tail)
+	}
+	return full, delta, dates
+}
+
+// appendSkip appends EXT-X-SKIP. The IDs of date ranges that have gone are
+// required where date ranges are skipped, and help players in any delta update.
+func (m *Media) appendSkip(b []byte) []byte {
+	b = append(b, "#EXT-X-SKIP:SKIPPED-SEGMENTS="...)
+	b = strconv.AppendInt(b, int64(m.skip), 10)
+	b = append(b, `,RECENTLY-REMOVED-DATERANGES="`...)
+	for i, u := range m.goneDates() {
+		if i > 0 {
+			b = append(b, '\t')
+		}
+		b = append(b, u.id...)
+	}
+	return append(b, "\"\n"...)
 }
 
 // Plain returns the same playlist for storage that cannot hold a request: only
 // complete segments, and no tag of Low-Latency HLS (specs S7).
 func (m *Media) Plain() [][]byte {
 	recent := m.records[m.old:]
-	size := 2 * m.room()
+	size := m.headRoom() + 32
 	for i := range recent {
 		size += len(recent[i].head) + len(recent[i].tail)
 	}
