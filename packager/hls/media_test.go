@@ -230,15 +230,18 @@ func BenchmarkVersion(b *testing.B) {
 	}
 }
 
-// Rendering alone.
+// Rendering alone, without date ranges and with all that can be listed.
 func BenchmarkLowLatency(b *testing.B) {
 	for _, window := range []time.Duration{30 * time.Second, 6 * time.Hour} {
-		b.Run(window.String(), func(b *testing.B) {
-			l := newLive(b, window)
+		l := newLive(b, window)
+		run := func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				l.media.LowLatency()
 			}
-		})
+		}
+		b.Run(window.String(), run)
+		l.dateRanges(b, MaxDateRanges)
+		b.Run(window.String()+"-dates", run)
 	}
 }
