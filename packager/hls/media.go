@@ -30,7 +30,8 @@ type Config struct {
 	// Window is how much is kept listed, at least 3 × Target (specs L39).
 	Window time.Duration
 	// Skip offers delta updates of segments and of date ranges (CAN-SKIP-UNTIL,
-	// CAN-SKIP-DATERANGES, specs L53). It has no effect unless Window is longer than 6 × Target: nothing could be skipped.
+	// CAN-SKIP-DATERANGES, specs L53). It has no effect unless Window is longer
+	// than 6 × Target: nothing could be skipped.
 	Skip bool
 }
 
