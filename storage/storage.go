@@ -38,7 +38,7 @@ type Object struct {
 	// Kind LowLatency; empty when there is nothing to skip.
 	Delta Body
 	// DeltaDates is the delta update that skips date ranges, too (_HLS_skip=v2).
-	// Empty when there are none to skip: then Delta is both.
+	// Empty when the playlist does not offer it: then Delta is both.
 	DeltaDates Body
 	Position   Position  // playlists: where the playlist ends
 	Modified   time.Time // when its content was made

@@ -377,12 +377,18 @@ func (r *run) checkDelta(v version, delta [][]byte, number string) {
 // checkDates: specs L69.
 func (r *run) checkDates(v version, delta, dates [][]byte) {
 	t := r.t
+	if (dates == nil) != (delta == nil) {
+		t.Fatal("L69: only one kind of delta update")
+	}
 	if dates == nil {
 		return
 	}
 	r.checkDelta(v, dates, "10")
 	one, two := parse(t, delta), parse(t, dates)
-	if len(two.ranges) >= len(one.ranges) || !slices.Equal(two.ranges, one.ranges[len(one.ranges)-len(two.ranges):]) {
+	if one.removed != nil || two.removed == nil {
+		t.Fatalf("L69: %q are named as removed with YES, %q with v2", one.removed, two.removed)
+	}
+	if len(two.ranges) > len(one.ranges) || !slices.Equal(two.ranges, one.ranges[len(one.ranges)-len(two.ranges):]) {
 		t.Fatalf("L69: %q with v2, %q with YES", two.ranges, one.ranges)
 	}
 	for _, line := range two.ranges {
@@ -390,11 +396,13 @@ func (r *run) checkDates(v version, delta, dates [][]byte) {
 			t.Fatalf("L69: listed at %v, still there at %v: %s", r.since[line], v.at, line)
 		}
 	}
-	two.header, two.ranges = one.header, one.ranges
+	if len(two.ranges) < len(one.ranges) {
+		r.deltaDates++
+	}
+	two.header, two.ranges, two.removed = one.header, one.ranges, nil
 	if !reflect.DeepEqual(one, two) {
 		t.Fatalf("L69: more than the date ranges differs: %s", cmp.Diff(one, two, cmp.AllowUnexported(parsed{}, listed{})))
 	}
-	r.deltaDates++
 }
 
 // skippable counts the segments that end more than the skip boundary, and margin

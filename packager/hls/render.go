@@ -101,7 +101,7 @@ func (m *Media) appendEnd(b []byte) []byte {
 	return b
 }
 
-// headRoom is what counters and MAP or SKIP take, for the capacity of a buffer;
+// headRoom is what counters and MAP take, for the capacity of a buffer;
 // more only costs another allocation.
 func (m *Media) headRoom() int { return 192 + len(m.init) }
 
@@ -115,27 +115,23 @@ func (m *Media) room() int {
 }
 
 // LowLatency returns the playlist with parts as it is now, and its delta updates
-// (specs L67 to L69): one that skips segments, and one that skips date ranges
-// too. They are nil while there is nothing to skip; if dates alone is, then delta
-// is what it would be. All share the memory of the history and of the tail.
+// (specs L67 to L69): one that skips segments, and one that skips old date ranges
+// too. Both are nil while there is nothing to skip. All share the memory of date
+// ranges, history and tail.
 func (m *Media) LowLatency() (full, delta, dates [][]byte) {
 	if m.cfg.Part <= 0 {
 		return nil, nil, nil
 	}
 	recent := m.records[m.old:]
-	size := m.room() + 2*m.headRoom() + len(m.open.head) + len(m.open.parts)
+	size := m.headRoom() + m.room() + len(m.open.head) + len(m.open.parts)
 	for i := range recent {
 		size += len(recent[i].head) + len(recent[i].parts) + len(recent[i].tail)
 	}
 	b := m.appendCounters(make([]byte, 0, size))
-	counters := len(b)
+	counters := b
 	b = m.appendFirstMap(b)
-	first := len(b)
-	skips := m.cfg.Skip && m.skip > 0 && !m.ended
-	if skips {
-		b = m.appendSkip(m.appendCounters(b))
-	}
-	skip := len(b)
+	first := b[len(counters):]
+	start := len(b)
 	for i := range recent {
 		r := &recent[i]
 		b = append(append(append(b, r.head...), r.parts...), r.tail...)
@@ -143,31 +139,41 @@ func (m *Media) LowLatency() (full, delta, dates [][]byte) {
 	b = append(append(b, m.open.head...), m.open.parts...)
 	b = m.appendEnd(b)
 
-	ranges, tail := m.dateText(), b[skip:]
-	full = m.join(top{m.header.lowLatency, b[:counters], ranges, b[counters:first]}, 0, tail)
-	if !skips {
+	ranges, tail := m.dateText(), b[start:]
+	full = m.join(top{header: m.header.lowLatency, counters: counters, ranges: ranges, init: first}, 0, tail)
+	if !m.cfg.Skip || m.skip == 0 || m.ended {
 		return full, nil, nil
 	}
-	delta = m.join(top{m.header.delta, b[first:skip], ranges, nil}, m.skip, tail)
-	if old := m.oldDates(); old > 0 {
-		dates = m.join(top{m.header.deltaDates, b[first:skip], ranges[old:], nil}, m.skip, tail)
-	}
+	one, two := m.skipTags()
+	delta = m.join(top{header: m.header.delta, counters: counters, skip: one, ranges: ranges}, m.skip, tail)
+	ranges = ranges[m.oldDates():]
+	dates = m.join(top{header: m.header.deltaDates, counters: counters, skip: two, ranges: ranges}, m.skip, tail)
 	return full, delta, dates
 }
 
-// appendSkip appends EXT-X-SKIP. The IDs of date ranges that have gone are
-// required where date ranges are skipped, and help players in any delta update.
-func (m *Media) appendSkip(b []byte) []byte {
-	b = append(b, "#EXT-X-SKIP:SKIPPED-SEGMENTS="...)
-	b = strconv.AppendInt(b, int64(m.skip), 10)
-	b = append(b, `,RECENTLY-REMOVED-DATERANGES="`...)
-	for i, u := range m.goneDates() {
+// skipTags returns EXT-X-SKIP for segments, and for date ranges too: then the IDs
+// of those that went of late are required, even if there are none (§4.4.5.2).
+func (m *Media) skipTags() (one, two []byte) {
+	gone := m.goneDates()
+	size := 160
+	for _, u := range gone {
+		size += len(u.id) + 1
+	}
+	skip := func(b []byte) []byte {
+		b = append(b, "#EXT-X-SKIP:SKIPPED-SEGMENTS="...)
+		return strconv.AppendInt(b, int64(m.skip), 10)
+	}
+	b := append(skip(make([]byte, 0, size)), '\n')
+	end := len(b)
+	b = append(skip(b), `,RECENTLY-REMOVED-DATERANGES="`...)
+	for i, u := range gone {
 		if i > 0 {
 			b = append(b, '\t')
 		}
 		b = append(b, u.id...)
 	}
-	return append(b, "\"\n"...)
+	b = append(b, "\"\n"...)
+	return b[:end], b[end:]
 }
 
 // Plain returns the same playlist for storage that cannot hold a request: only
@@ -179,26 +185,33 @@ func (m *Media) Plain() [][]byte {
 		size += len(recent[i].head) + len(recent[i].tail)
 	}
 	b := m.appendCounters(make([]byte, 0, size))
-	counters := len(b)
+	counters := b
 	b = m.appendFirstMap(b)
-	first := len(b)
+	first := b[len(counters):]
+	start := len(b)
 	for i := range recent {
 		b = append(append(b, recent[i].head...), recent[i].tail...)
 	}
 	if m.ended {
 		b = append(b, "#EXT-X-ENDLIST\n"...)
 	}
-	return m.join(top{m.header.plain, b[:counters], m.dateText(), b[counters:first]}, 0, b[first:])
+	return m.join(top{header: m.header.plain, counters: counters, ranges: m.dateText(), init: first}, 0, b[start:])
 }
 
-// top is what precedes the first segment: the header that never changes, the
-// counters, the date ranges, the first EXT-X-MAP.
-type top [4][]byte
+// top is what precedes the first segment.
+type top struct {
+	header   []byte // never changes
+	counters []byte
+	skip     []byte // EXT-X-SKIP
+	ranges   []byte // date ranges
+	init     []byte // the first EXT-X-MAP
+}
 
 // join puts the history from record on between top and tail.
 func (m *Media) join(t top, record int, tail []byte) [][]byte {
-	pieces := make([][]byte, 0, len(t)+len(m.history.chunks)+1)
-	for _, piece := range t {
+	head := [...][]byte{t.header, t.counters, t.skip, t.ranges, t.init}
+	pieces := make([][]byte, 0, len(head)+len(m.history.chunks)+1)
+	for _, piece := range head {
 		if len(piece) > 0 {
 			pieces = append(pieces, slices.Clip(piece))
 		}
