@@ -152,6 +152,9 @@ func merge(t failer, old, delta parsed) parsed {
 			out.ranges = append(out.ranges, line)
 		}
 	}
+	if len(out.ranges) == 0 {
+		out.ranges = nil // as without any
+	}
 	out.body = nil
 	out.segments = nil
 	for msn := delta.first; msn < delta.first+uint64(delta.skipped); msn++ {

@@ -101,9 +101,9 @@ func (m *Media) appendEnd(b []byte) []byte {
 	return b
 }
 
-// headRoom is what counters and MAP take, for the capacity of a buffer;
+// headRoom is what counters, MAP and SKIP take, for the capacity of a buffer;
 // more only costs another allocation.
-func (m *Media) headRoom() int { return 192 + len(m.init) }
+func (m *Media) headRoom() int { return 288 + len(m.init) }
 
 // room is what hints and reports take.
 func (m *Media) room() int {
@@ -131,6 +131,11 @@ func (m *Media) LowLatency() (full, delta, dates [][]byte) {
 	counters := b
 	b = m.appendFirstMap(b)
 	first := b[len(counters):]
+	skips := m.cfg.Skip && m.skip > 0 && !m.ended
+	var one, two []byte
+	if skips {
+		b, one, two = m.appendSkips(b)
+	}
 	start := len(b)
 	for i := range recent {
 		r := &recent[i]
@@ -141,46 +146,44 @@ func (m *Media) LowLatency() (full, delta, dates [][]byte) {
 
 	ranges, tail := m.dateText(), b[start:]
 	full = m.join(top{header: m.header.lowLatency, counters: counters, ranges: ranges, init: first}, 0, tail)
-	if !m.cfg.Skip || m.skip == 0 || m.ended {
+	if !skips {
 		return full, nil, nil
 	}
-	one, two := m.skipTags()
 	delta = m.join(top{header: m.header.delta, counters: counters, skip: one, ranges: ranges}, m.skip, tail)
 	ranges = ranges[m.oldDates():]
 	dates = m.join(top{header: m.header.deltaDates, counters: counters, skip: two, ranges: ranges}, m.skip, tail)
 	return full, delta, dates
 }
 
-// skipTags returns EXT-X-SKIP for segments, and for date ranges too: then the IDs
-// of those that went of late are required, even if there are none (§4.4.5.2).
-func (m *Media) skipTags() (one, two []byte) {
-	gone := m.goneDates()
-	size := 160
-	for _, u := range gone {
-		size += len(u.id) + 1
-	}
-	skip := func(b []byte) []byte {
+// appendSkips appends EXT-X-SKIP twice: for segments, and for date ranges too,
+// where the IDs of those that went of late are required, even if there are none
+// (§4.4.5.2).
+func (m *Media) appendSkips(b []byte) (all, one, two []byte) {
+	skip := func() {
 		b = append(b, "#EXT-X-SKIP:SKIPPED-SEGMENTS="...)
-		return strconv.AppendInt(b, int64(m.skip), 10)
+		b = strconv.AppendInt(b, int64(m.skip), 10)
 	}
-	b := append(skip(make([]byte, 0, size)), '\n')
-	end := len(b)
-	b = append(skip(b), `,RECENTLY-REMOVED-DATERANGES="`...)
-	for i, u := range gone {
+	start := len(b)
+	skip()
+	b = append(b, '\n')
+	half := len(b)
+	skip()
+	b = append(b, `,RECENTLY-REMOVED-DATERANGES="`...)
+	for i, u := range m.goneDates() {
 		if i > 0 {
 			b = append(b, '\t')
 		}
 		b = append(b, u.id...)
 	}
 	b = append(b, "\"\n"...)
-	return b[:end], b[end:]
+	return b, b[start:half], b[half:]
 }
 
 // Plain returns the same playlist for storage that cannot hold a request: only
 // complete segments, and no tag of Low-Latency HLS (specs S7).
 func (m *Media) Plain() [][]byte {
 	recent := m.records[m.old:]
-	size := m.headRoom() + 32
+	size := m.headRoom()
 	for i := range recent {
 		size += len(recent[i].head) + len(recent[i].tail)
 	}
