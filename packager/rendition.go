@@ -300,9 +300,9 @@ func (r *rendition) publish(ctx context.Context) error {
 	if err := r.media.SetReports(r.others()); err != nil {
 		return fmt.Errorf("report on renditions: %w", err)
 	}
-	full, delta := r.media.LowLatency()
+	full, delta, deltaDates := r.media.LowLatency()
 	r.out.put(ctx, storage.Object{
-		Key: key, Kind: storage.LowLatency, Type: mpegURL, Body: full, Delta: delta, Position: position,
+		Key: key, Kind: storage.LowLatency, Type: mpegURL, Body: full, Delta: delta, DeltaDates: deltaDates, Position: position,
 	})
 	r.stale = false
 	return nil
@@ -340,7 +340,7 @@ func (r *rendition) finish(ctx context.Context) error {
 	r.out.put(ctx, storage.Object{
 		Key: key, Kind: storage.Playlist, Type: mpegURL, Body: r.media.Plain(), Position: plain,
 	})
-	full, _ := r.media.LowLatency()
+	full, _, _ := r.media.LowLatency()
 	r.out.put(ctx, storage.Object{
 		Key: key, Kind: storage.LowLatency, Type: mpegURL, Body: full, Position: position,
 	})

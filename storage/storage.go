@@ -36,9 +36,12 @@ type Object struct {
 	Body Body
 	// Delta is the playlist's delta update (rfc8216bis §6.2.5.1). Only with
 	// Kind LowLatency; empty when there is nothing to skip.
-	Delta    Body
-	Position Position  // playlists: where the playlist ends
-	Modified time.Time // when its content was made
+	Delta Body
+	// DeltaDates is the delta update that skips date ranges, too (_HLS_skip=v2).
+	// Empty when the playlist does not offer it: then Delta is both.
+	DeltaDates Body
+	Position   Position  // playlists: where the playlist ends
+	Modified   time.Time // when its content was made
 }
 
 // Position says what a playlist lists, so that an origin can tell whether a

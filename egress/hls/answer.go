@@ -15,10 +15,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, o *storage.Object
 	if err != nil {
 		return err
 	}
-	s, body := &p.full, p.object.Body
-	if wanted.skip && len(p.object.Delta) > 0 && !p.object.Position.Ended {
-		s, body = &p.delta, p.object.Delta
-	}
+	s, body := p.choose(wanted.skip)
 	h.pages.fill(s, body)
 
 	to := w.Header()

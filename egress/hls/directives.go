@@ -13,12 +13,21 @@ var (
 	errPart    = errors.New("_HLS_part needs _HLS_msn")
 )
 
+// skip says what a delta update may leave out.
+type skip uint8
+
+const (
+	skipNothing  skip = iota // the whole playlist
+	skipSegments             // _HLS_skip=YES
+	skipDates                // _HLS_skip=v2: segments and date ranges
+)
+
 // directives are the delivery directives of a media playlist request
 // (rfc8216bis §6.2.5).
 type directives struct {
 	hasMSN  bool
 	hasPart bool // only with hasMSN
-	skip    bool // a delta update is welcome
+	skip    skip
 	msn     uint64
 	part    uint64
 }
@@ -46,7 +55,7 @@ func parseDirectives(query string) (directives, error) {
 				err = errTwice
 			}
 			hasSkip = true
-			d.skip = value == "YES" || value == "v2" // other values are ignored (specs L67)
+			d.skip = parseSkip(value)
 		}
 		if err != nil {
 			return directives{}, err
@@ -56,6 +65,17 @@ func parseDirectives(query string) (directives, error) {
 		return directives{}, errPart
 	}
 	return d, nil
+}
+
+// parseSkip reads the value of _HLS_skip. Others are ignored (specs L67).
+func parseSkip(value string) skip {
+	switch value {
+	case "YES":
+		return skipSegments
+	case "v2":
+		return skipDates
+	}
+	return skipNothing
 }
 
 // integer reads one number that may be given once.

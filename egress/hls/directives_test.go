@@ -35,9 +35,11 @@ func TestDirectives(t *testing.T) {
 		{"L64: duplicate", "_HLS_msn=1&_HLS_part=1&x=y&_HLS_part=1", directives{}, errTwice},
 		{"L64: duplicate", "_HLS_skip=YES&_HLS_skip=YES", directives{}, errTwice},
 		{"L64: part alone", "_HLS_part=1", directives{}, errPart},
-		{"L67", "_HLS_skip=YES", directives{skip: true}, nil},
-		{"L67", "_HLS_skip=v2", directives{skip: true}, nil},
+		{"L67", "_HLS_skip=YES", directives{skip: skipSegments}, nil},
+		{"L67", "_HLS_skip=v2", directives{skip: skipDates}, nil},
 		{"L67: other values are ignored", "_HLS_skip=yes", directives{}, nil},
+		{"L67: other values are ignored", "_HLS_skip=V2", directives{}, nil},
+		{"L67: other values are ignored", "_HLS_skip=v3", directives{}, nil},
 		{"L67: other values are ignored", "_HLS_skip=", directives{}, nil},
 		{"L70: unknown", "_HLS_msn=7&_HLS_future=-1&_HLS_future=2&token=abc%20&=&&;x", directives{hasMSN: true, msn: 7}, nil},
 		{"L70: case counts", "_hls_msn=x&_HLS_MSN=y", directives{}, nil},
@@ -83,8 +85,9 @@ func FuzzDirectives(f *testing.F) {
 		if d.hasMSN != values.Has("_HLS_msn") || d.hasPart != values.Has("_HLS_part") {
 			t.Fatalf("%q: %+v, but the query has %v", query, d, values)
 		}
-		if skip := values.Get("_HLS_skip"); d.skip != (skip == "YES" || skip == "v2") {
-			t.Fatalf("%q: %+v, but _HLS_skip is %q", query, d, skip)
+		want := map[string]skip{"YES": skipSegments, "v2": skipDates}[values.Get("_HLS_skip")]
+		if d.skip != want {
+			t.Fatalf("%q: %+v, but _HLS_skip is %q", query, d, values.Get("_HLS_skip"))
 		}
 	})
 }

@@ -23,6 +23,7 @@ type page struct {
 	object storage.Object
 	full   sheet
 	delta  sheet // not used when object.Delta is empty
+	dates  sheet // not used when object.DeltaDates is empty
 
 	contentType  []string
 	modified     []string
@@ -36,6 +37,19 @@ type sheet struct {
 	plain, zip  []byte // zip is nil if it would not be smaller
 	plainLength []string
 	zipLength   []string
+}
+
+// choose returns what a request is answered with: the playlist, or the delta
+// update that was asked for if there is something to skip (specs L67).
+func (p *page) choose(asked skip) (*sheet, storage.Body) {
+	o := &p.object
+	switch {
+	case asked == skipNothing || len(o.Delta) == 0 || o.Position.Ended:
+		return &p.full, o.Body
+	case asked == skipDates && len(o.DeltaDates) > 0:
+		return &p.dates, o.DeltaDates
+	}
+	return &p.delta, o.Delta
 }
 
 // pages keeps the newest page of every playlist. It holds no more than the
@@ -212,7 +226,8 @@ func (c *pages) compress(text []byte) []byte {
 // memory is immutable, so the same memory is the same content; and it is not
 // used again for something else while a page refers to it.
 func same(a, b *storage.Object) bool {
-	return sameBody(a.Body, b.Body) && sameBody(a.Delta, b.Delta) && a.Position == b.Position &&
+	return sameBody(a.Body, b.Body) && sameBody(a.Delta, b.Delta) && sameBody(a.DeltaDates, b.DeltaDates) &&
+		a.Position == b.Position &&
 		a.Kind == b.Kind && a.Type == b.Type
 }
 

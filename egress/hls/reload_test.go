@@ -189,6 +189,49 @@ func TestL67DeltaUpdates(t *testing.T) {
 	w.want(w.get(live+"?_HLS_skip=YES"), http.StatusOK, text(short))
 }
 
+// Specs L69: v2 is answered with the delta update that also skips date ranges,
+// where there is one; YES never is, and a playlist that has ended is whole.
+func TestL69DeltaUpdatesOfDateRanges(t *testing.T) {
+	w := newWorld(t, hls.Config{})
+	p := position(10, 2, 5)
+	o := playlist(p)
+	two := "#EXTM3U\n#EXT-X-VERSION:10\n" + deltaText(p)[8:]
+	o.DeltaDates = storage.Body{[]byte(two)}
+	w.put(o)
+	for range 2 {
+		for query, want := range map[string]string{
+			"":                                       text(p),
+			"?_HLS_skip=YES":                         deltaText(p),
+			"?_HLS_skip=v2":                          two,
+			"?_HLS_skip=v3":                          text(p),
+			"?_HLS_msn=9&_HLS_skip=v2":               two,
+			"?_HLS_skip=YES&_HLS_msn=10&_HLS_part=1": deltaText(p),
+		} {
+			w.want(w.get(live+query), http.StatusOK, want)
+		}
+	}
+	if n := w.handler.Stats().Prepared; n != 3 {
+		t.Errorf("L72: %d texts prepared, want 3", n)
+	}
+	// A reader that is held gets the one it asked for, of the version that came.
+	reply := w.later(live + "?_HLS_msn=10&_HLS_part=2&_HLS_skip=v2")
+	w.held(1)
+	next := playlist(position(10, 3, 5))
+	next.DeltaDates = storage.Body{[]byte("#EXTM3U\n#next\n")}
+	w.put(next)
+	w.want(<-reply, http.StatusOK, "#EXTM3U\n#next\n")
+	// Another update of the same playlist is another version.
+	next.DeltaDates = storage.Body{[]byte("#EXTM3U\n#other\n")}
+	w.put(next)
+	w.want(w.get(live+"?_HLS_skip=v2"), http.StatusOK, "#EXTM3U\n#other\n")
+
+	over := ended(position(11, 0, 5))
+	last := playlist(over)
+	last.Delta, last.DeltaDates = next.Delta, next.DeltaDates
+	w.put(last)
+	w.want(w.get(live+"?_HLS_skip=v2"), http.StatusOK, text(over))
+}
+
 func TestL70UnknownParametersNeverChangeTheContent(t *testing.T) {
 	w := newWorld(t, hls.Config{})
 	p := position(10, 2, 5)

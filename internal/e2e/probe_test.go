@@ -137,7 +137,8 @@ func edge(playlist string) (msn, part int) {
 		case strings.HasPrefix(line, "#EXT-X-MEDIA-SEQUENCE:"):
 			msn, _ = strconv.Atoi(strings.TrimPrefix(line, "#EXT-X-MEDIA-SEQUENCE:"))
 		case strings.HasPrefix(line, "#EXT-X-SKIP:SKIPPED-SEGMENTS="):
-			n, _ := strconv.Atoi(strings.TrimPrefix(line, "#EXT-X-SKIP:SKIPPED-SEGMENTS="))
+			skipped, _, _ := strings.Cut(strings.TrimPrefix(line, "#EXT-X-SKIP:SKIPPED-SEGMENTS="), ",")
+			n, _ := strconv.Atoi(skipped)
 			msn += n
 		case strings.HasPrefix(line, "#EXT-X-PART:"):
 			part++

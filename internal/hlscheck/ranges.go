@@ -15,7 +15,7 @@ type dateRange map[string]string // attributes as printed
 // listing says when a playlist had a date range.
 type listing struct {
 	all            dateRange // all attributes it ever had
-	added, removed time.Time // removed is zero while it is listed
+	added, removed time.Time // its newest tag; removed is zero while it is listed
 	listed         bool
 }
 
@@ -216,6 +216,9 @@ func (h *history) checkRangeMutation(p playlist, at time.Time, fault faultFunc) 
 			if _, has := r[name]; !has {
 				fault("L31", "date range %s has lost %s", id, name)
 			}
+		}
+		if len(r) > len(old.all) {
+			old.added = at // by another tag, which is not skipped with the first (L69)
 		}
 		maps.Copy(old.all, r)
 		old.listed, old.removed = true, time.Time{}

@@ -404,7 +404,7 @@ func publish(k *track, n int, at time.Time, all []*track, put func(event)) {
 	put(event{kind: "media", uri: k.index(), at: at, body: full})
 	if closed := k.parts / 4; j%2 == 0 && k.skippable(max(0, closed-k.window), closed) > 0 && closed < segments {
 		put(event{kind: "delta", uri: k.index(), at: at, body: k.playlist(all, 1), full: full})
-		if at.Sub(noon()) > 16*time.Second && at.Sub(noon()) < 24*time.Second { // the date range is old, and listed
+		if at.Sub(noon()) > 19*time.Second && at.Sub(noon()) < 24*time.Second { // both tags of the date range are old, and listed
 			put(event{kind: "delta2", uri: k.index(), at: at, body: k.playlist(all, 2), full: full})
 		}
 	}

@@ -3,6 +3,7 @@
 //
 //	Params  ──▶ Init            init-{hash}.mp4   ftyp moov
 //	Samples ──▶ AppendFragment  p….m4s, s….m4s    moof mdat  moof mdat …
+//	Events  ──▶ AppendFragment                    emsg moof mdat …
 //	Params  ──▶ Codecs          "avc1.64001f"     for the multivariant playlist
 //
 // One track a file (specs L8). Everything is pure: no goroutine, no clock, no

@@ -263,11 +263,19 @@ func TestFragmentReadsBack(t *testing.T) {
 			Data:        rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "data"),
 		}
 	})
+	event := rapid.Custom(func(t *rapid.T) Event {
+		return Event{
+			ID: rapid.Uint32().Draw(t, "id"), Time: rapid.Uint64().Draw(t, "time"), Timescale: rapid.Uint32().Draw(t, "timescale"),
+			Duration: rapid.SampledFrom([]uint32{0, 1, 90000, 1<<32 - 1}).Draw(t, "duration"),
+			Message:  rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "message"),
+		}
+	})
 	rapid.Check(t, func(rt *rapid.T) {
 		f := Fragment{
 			Sequence: rapid.Uint32().Draw(rt, "sequence"),
 			Decode:   rapid.Uint64().Draw(rt, "decode"),
 			Samples:  rapid.SliceOfN(sample, 1, 12).Draw(rt, "samples"),
+			Events:   rapid.SliceOfN(event, 0, 3).Draw(rt, "events"),
 		}
 		prefix := []byte("what was there")
 		out := AppendFragment(bytes.Clone(prefix), f)
@@ -290,6 +298,7 @@ func TestFragmentReadsBack(t *testing.T) {
 }
 
 func checkFragment(t rapid.TB, got *mp4.Fragment, trex *mp4.TrexBox, want Fragment) {
+	checkEvents(t, got.Emsgs, want.Events)
 	traf := got.Moof.Traf
 	if got.Moof.Mfhd.SequenceNumber != want.Sequence || len(got.Moof.Trafs) != 1 {
 		t.Fatalf("sequence %d, %d trafs", got.Moof.Mfhd.SequenceNumber, len(got.Moof.Trafs))
@@ -416,6 +425,11 @@ func TestAppendFragmentDoesNotAllocate(t *testing.T) {
 	buf := make([]byte, 0, FragmentSize(f))
 	if n := testing.AllocsPerRun(100, func() { buf = AppendFragment(buf[:0], f) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+	f.Events = []Event{{ID: 1, Time: 1 << 40, Timescale: 90000, Message: []byte("ID3")}}
+	buf = make([]byte, 0, FragmentSize(f))
+	if n := testing.AllocsPerRun(100, func() { buf = AppendFragment(buf[:0], f) }); n != 0 {
+		t.Errorf("%v allocations with an event", n)
 	}
 }
 

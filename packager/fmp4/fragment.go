@@ -22,11 +22,13 @@ type Sample struct {
 	Data []byte
 }
 
-// Fragment is one moof with its mdat: a part of a segment, or all of it.
+// Fragment is one moof with its mdat, and the events in front of it: a part of a
+// segment, or all of it.
 type Fragment struct {
 	Sequence uint32 // rises with each fragment of the rendition
 	Decode   uint64 // decoding time of the first sample, never reset (specs L5)
 	Samples  []Sample
+	Events   []Event // in front of the moof; usually none
 }
 
 // Sizes of the boxes that do not depend on the samples, in bytes.
@@ -129,17 +131,17 @@ func (l *layout) measure(samples int) {
 // FragmentSize returns how many bytes AppendFragment adds for f.
 func FragmentSize(f Fragment) int {
 	l := newLayout(f.Samples)
-	return l.moofLen + boxHeader + l.data
+	return eventsSize(f.Events) + l.moofLen + boxHeader + l.data
 }
 
-// AppendFragment appends moof and mdat of f to dst and returns the extended
+// AppendFragment appends emsg, moof and mdat of f to dst and returns the extended
 // slice. It allocates only if dst lacks the capacity, and then once.
 //
 // All addressing is relative to the moof (specs L2), so fragments may be
 // concatenated freely: a segment is its parts, byte for byte (specs L3).
 func AppendFragment(dst []byte, f Fragment) []byte {
 	l := newLayout(f.Samples)
-	dst = slices.Grow(dst, l.moofLen+boxHeader+l.data)
+	dst = slices.Grow(dst, eventsSize(f.Events)+l.moofLen+boxHeader+l.data)
 	dst = l.appendHeader(dst, f)
 	for i := range f.Samples {
 		dst = append(dst, f.Samples[i].Data...)
@@ -147,16 +149,19 @@ func AppendFragment(dst []byte, f Fragment) []byte {
 	return dst
 }
 
-// AppendHeader appends what precedes the sample data: moof and the header of
+// AppendHeader appends what precedes the sample data: emsg, moof and the header of
 // mdat. The data of all samples, in order, must follow. It is for those who
 // pass sample data on by reference.
 func AppendHeader(dst []byte, f Fragment) []byte {
 	l := newLayout(f.Samples)
-	return l.appendHeader(slices.Grow(dst, l.moofLen+boxHeader), f)
+	return l.appendHeader(slices.Grow(dst, eventsSize(f.Events)+l.moofLen+boxHeader), f)
 }
 
 func (l *layout) appendHeader(b []byte, f Fragment) []byte {
 	u32 := binary.BigEndian.AppendUint32
+	for i := range f.Events {
+		b = appendEvent(b, &f.Events[i])
+	}
 
 	b = appendBox(b, l.moofLen, "moof")
 	b = appendBox(b, mfhdSize, "mfhd")

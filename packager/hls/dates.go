@@ -15,6 +15,9 @@ type dates struct {
 	lines  []dateLine // in the order they came
 	text   []byte     // of all lines; never written again
 	used   []usedID   // of ranges that have gone, oldest first
+
+	// What lies beyond the skip boundary: so many lines, so much of text.
+	old, oldText int
 }
 
 // dateRange is what all lines with one ID say.
@@ -26,18 +29,27 @@ type dateRange struct {
 // dateLine is one EXT-X-DATERANGE. What is known later is another line with the
 // same ID: lines that are listed do not change (specs L35).
 type dateLine struct {
+	instant
 	id   string
 	text []byte
-	at   time.Duration // the playlist's end when it came
-	msn  uint64        // the open segment then
 	set  DateRange
 }
 
 // usedID is the ID of a range that has gone.
 type usedID struct {
-	id  string
-	at  time.Duration // the playlist's end when it went
-	msn uint64        // the open segment then
+	instant
+	id string
+}
+
+// instant is where a playlist ended when something came or went.
+type instant struct {
+	at    time.Duration // since the first segment that this Media had
+	msn   uint64        // the open segment
+	after time.Duration // and how much there was of it
+}
+
+func (m *Media) now() instant {
+	return instant{at: m.end + m.open.length, msn: m.Position().MSN, after: m.open.length}
 }
 
 func (d *dates) find(id string) *dateRange {
@@ -101,7 +113,7 @@ func (m *Media) SetDateRange(d DateRange) error {
 			return fmt.Errorf("set date range %s: %w: it ends before the first listed segment, %v", d.ID, ErrDateRange, first)
 		}
 	}
-	if err := m.dates.set(d.clone(), m.end+m.open.length, m.Position().MSN); err != nil {
+	if err := m.dates.set(d.clone(), m.now()); err != nil {
 		return fmt.Errorf("set date range %s: %w", d.ID, err)
 	}
 	return nil
@@ -112,7 +124,7 @@ func (d *DateRange) stays() bool {
 }
 
 // set adds d, which belongs to it from now on.
-func (d *dates) set(set DateRange, at time.Duration, msn uint64) error {
+func (d *dates) set(set DateRange, now instant) error {
 	said, err := set.pairs()
 	if err != nil {
 		return err
@@ -149,7 +161,7 @@ func (d *dates) set(set DateRange, at time.Duration, msn uint64) error {
 		d.ranges = append(d.ranges, r)
 	}
 	r.DateRange, r.stays = merged, merged.stays()
-	d.lines = append(d.lines, dateLine{id: set.ID, text: line, at: at, msn: msn, set: set})
+	d.lines = append(d.lines, dateLine{instant: now, id: set.ID, text: line, set: set})
 	d.print()
 	return nil
 }
@@ -250,13 +262,14 @@ func (d *dates) print() {
 	for i := range d.lines {
 		d.text = append(d.text, d.lines[i].text...)
 	}
+	d.old, d.oldText = 0, 0
 }
 
 // drop removes a range with all its lines. Its ID cannot be used again.
-func (d *dates) drop(r *dateRange, at time.Duration, msn uint64) {
+func (d *dates) drop(r *dateRange, now instant) {
 	d.ranges = slices.DeleteFunc(d.ranges, func(o *dateRange) bool { return o == r })
 	d.lines = slices.DeleteFunc(d.lines, func(l dateLine) bool { return l.id == r.ID })
-	d.use(usedID{id: r.ID, at: at, msn: msn})
+	d.use(usedID{instant: now, id: r.ID})
 }
 
 func (d *dates) use(u usedID) {
@@ -270,54 +283,60 @@ func (d *dates) use(u usedID) {
 func (d *dates) save(s *State, msn uint64, all bool) { //nolint:revive // a fact, not a mode
 	for i := range d.lines {
 		if l := &d.lines[i]; all || l.msn >= msn {
-			s.DateRanges = append(s.DateRanges, StatedRange{MSN: l.msn, DateRange: l.set})
+			s.DateRanges = append(s.DateRanges, StatedRange{MSN: l.msn, After: l.after, DateRange: l.set})
 		}
 	}
 	for _, u := range d.used {
 		if all || u.msn >= msn {
-			s.RemovedRanges = append(s.RemovedRanges, RemovedRange{MSN: u.msn, ID: u.id})
+			s.RemovedRanges = append(s.RemovedRanges, RemovedRange{MSN: u.msn, After: u.after, ID: u.id})
 		}
 	}
 }
 
 // restoreDates lists what s says, and forgets none of the IDs.
 func (m *Media) restoreDates(s *State) error {
-	// When something came or went is known to the segment: it counts as its end.
-	at := func(msn, before uint64) (time.Duration, error) {
-		switch {
-		case msn > s.Next || msn < before:
-			return 0, fmt.Errorf("restore date ranges: %w: segment %d follows %d, the next is %d", ErrState, msn, before, s.Next)
-		case msn == s.Next:
-			return m.end, nil
-		case msn < s.First:
-			return 0, nil
-		}
-		return m.records[msn-s.First].end, nil
-	}
-	before := uint64(0)
+	var last instant
 	for _, r := range s.DateRanges {
-		end, err := at(r.MSN, before)
+		now, err := m.instant(s, last, r.MSN, r.After)
 		if err == nil {
-			err = m.dates.set(r.clone(), end, r.MSN)
+			err = m.dates.set(r.clone(), now)
 		}
 		if err != nil {
 			return fmt.Errorf("restore date range %s: %w", r.ID, err)
 		}
-		before = r.MSN
+		last = now
 	}
-	before = 0
+	last = instant{}
 	for _, r := range s.RemovedRanges {
-		end, err := at(r.MSN, before)
+		now, err := m.instant(s, last, r.MSN, r.After)
 		if err == nil && (len(r.ID) > maxDateID || m.dates.find(r.ID) != nil) {
 			err = ErrState
 		}
 		if err = errors.Join(err, checkQuoted("ID", r.ID)); err != nil {
 			return fmt.Errorf("restore removed date range %s: %w", r.ID, err)
 		}
-		m.dates.use(usedID{id: r.ID, at: end, msn: r.MSN})
-		before = r.MSN
+		m.dates.use(usedID{instant: now, id: r.ID})
+		last = now
 	}
 	return nil
+}
+
+// instant returns when something came or went that comes after last in s. What
+// is older than all segments is as old as they are.
+func (m *Media) instant(s *State, last instant, msn uint64, after time.Duration) (instant, error) {
+	if msn > s.Next || msn < last.msn || after < 0 || after > 2*m.cfg.Target {
+		return instant{}, fmt.Errorf("%w: %v in segment %d follow segment %d, the next is %d", ErrState, after, msn, last.msn, s.Next)
+	}
+	now := instant{at: m.end + after, msn: msn, after: after}
+	switch {
+	case msn < s.First:
+		now.at = 0
+	case msn < s.Next:
+		r := &m.records[msn-s.First]
+		now.at = r.end - r.Duration + after
+	}
+	now.at = max(now.at, last.at)
+	return now, nil
 }
 
 // expire removes the ranges that have ended before the first listed segment
@@ -337,7 +356,7 @@ func (m *Media) expire() {
 		return
 	}
 	for _, r := range over {
-		m.dates.drop(r, m.end+m.open.length, m.Position().MSN)
+		m.dates.drop(r, m.now())
 	}
 	m.dates.print()
 }
@@ -360,7 +379,7 @@ func (m *Media) RemoveDateRange(id string) error {
 	if known && !over && printedTime(r.Start).Before(m.lastDate()) {
 		return fmt.Errorf("remove date range %s: %w: segments of its time are listed", id, ErrDateRangeConflict)
 	}
-	m.dates.drop(r, m.end+m.open.length, m.Position().MSN)
+	m.dates.drop(r, m.now())
 	m.dates.print()
 	return nil
 }
@@ -390,4 +409,29 @@ func (m *Media) dateText() []byte {
 		return nil
 	}
 	return m.dates.text
+}
+
+// oldDates returns how much of dateText came before the skip boundary (specs L69).
+// Time is that of the media: while none comes, nothing grows old.
+func (m *Media) oldDates() int {
+	if m.dated == 0 {
+		return 0
+	}
+	d := &m.dates
+	boundary := m.end + m.open.length - skipTargets*m.cfg.Target
+	for d.old < len(d.lines) && d.lines[d.old].at < boundary {
+		d.oldText += len(d.lines[d.old].text)
+		d.old++
+	}
+	return d.oldText
+}
+
+// goneDates returns the ranges that went since the skip boundary.
+func (m *Media) goneDates() []usedID {
+	boundary := m.end + m.open.length - skipTargets*m.cfg.Target
+	i := len(m.dates.used)
+	for i > 0 && m.dates.used[i-1].at >= boundary {
+		i--
+	}
+	return m.dates.used[i:]
 }

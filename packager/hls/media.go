@@ -29,8 +29,9 @@ type Config struct {
 	Part time.Duration
 	// Window is how much is kept listed, at least 3 × Target (specs L39).
 	Window time.Duration
-	// Skip offers delta updates (CAN-SKIP-UNTIL, specs L53). It has no effect
-	// unless Window is longer than 6 × Target: nothing could be skipped.
+	// Skip offers delta updates of segments and of date ranges (CAN-SKIP-UNTIL,
+	// CAN-SKIP-DATERANGES, specs L53). It has no effect unless Window is longer
+	// than 6 × Target: nothing could be skipped.
 	Skip bool
 }
 

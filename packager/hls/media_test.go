@@ -65,6 +65,20 @@ func (l *live) close(tb testing.TB) {
 	}
 }
 
+// dateRanges lists some that have not begun, and lets them get old.
+func (l *live) dateRanges(tb testing.TB, n int) {
+	tb.Helper()
+	for i := range n {
+		d := Marker(fmt.Sprintf("splice-%08X", i), "com.example.marker", l.at.Add(24*time.Hour), Attribute{Name: "X-NAME", Text: fmt.Sprint("marker ", i)})
+		if err := l.media.SetDateRange(d); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	for range 10 {
+		l.segment(tb)
+	}
+}
+
 func (l *live) segment(tb testing.TB) {
 	for range 10 {
 		l.part(tb)
@@ -76,14 +90,20 @@ func (l *live) segment(tb testing.TB) {
 // every byte that is written twice.
 func TestVersionsAreReadWhileOthersAreMade(t *testing.T) {
 	l := newLive(t, time.Minute)
+	l.dateRanges(t, 3)
 	var wg sync.WaitGroup
 	for range 40 {
 		for range 10 {
 			l.part(t)
-			full, delta := l.media.LowLatency()
+			full, delta, dates := l.media.LowLatency()
 			plain := l.media.Plain()
+			if l.counter%10 == 0 {
+				if err := l.media.SetDateRange(Marker(fmt.Sprintf("m%d", l.counter), "", l.at)); err != nil {
+					t.Fatal(err)
+				}
+			}
 			wg.Go(func() {
-				for _, pieces := range [][][]byte{full, delta, plain} {
+				for _, pieces := range [][][]byte{full, delta, dates, plain} {
 					if text := bytes.Join(pieces, nil); !bytes.HasPrefix(text, []byte("#EXTM3U\n")) {
 						t.Errorf("begins with %.20q", text)
 					}
@@ -98,8 +118,12 @@ func TestVersionsAreReadWhileOthersAreMade(t *testing.T) {
 // A reader that appends to a piece cannot reach the history's memory.
 func TestPiecesHaveNoRoom(t *testing.T) {
 	l := newLive(t, time.Minute)
-	full, delta := l.media.LowLatency()
-	for _, pieces := range [][][]byte{full, delta, l.media.Plain()} {
+	l.dateRanges(t, 3)
+	if err := l.media.SetDateRange(Marker("new", "", l.at)); err != nil {
+		t.Fatal(err)
+	}
+	full, delta, dates := l.media.LowLatency()
+	for _, pieces := range [][][]byte{full, delta, dates, l.media.Plain()} {
 		if len(pieces) < 3 {
 			t.Errorf("%d pieces, want header, history and tail", len(pieces))
 		}
@@ -191,7 +215,7 @@ func BenchmarkVersion(b *testing.B) {
 			var size, n int
 			for b.Loop() {
 				l.part(b)
-				full, _ := l.media.LowLatency()
+				full, _, _ := l.media.LowLatency()
 				l.media.Plain()
 				if n++; n%10 == 0 {
 					l.close(b)
@@ -206,15 +230,18 @@ func BenchmarkVersion(b *testing.B) {
 	}
 }
 
-// Rendering alone.
+// Rendering alone, without date ranges and with all that can be listed.
 func BenchmarkLowLatency(b *testing.B) {
 	for _, window := range []time.Duration{30 * time.Second, 6 * time.Hour} {
-		b.Run(window.String(), func(b *testing.B) {
-			l := newLive(b, window)
+		l := newLive(b, window)
+		run := func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				l.media.LowLatency()
 			}
-		})
+		}
+		b.Run(window.String(), run)
+		l.dateRanges(b, MaxDateRanges)
+		b.Run(window.String()+"-dates", run)
 	}
 }

@@ -3,6 +3,7 @@ package hls
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -141,7 +142,19 @@ func parse(t failer, pieces [][]byte) parsed {
 func merge(t failer, old, delta parsed) parsed {
 	t.Helper()
 	out := delta
-	out.skipped = 0
+	out.skipped, out.removed = 0, nil
+	// Date ranges: what was known, without what went, and what came.
+	out.ranges = slices.DeleteFunc(slices.Clone(old.ranges), func(line string) bool {
+		return slices.Contains(delta.removed, attribute(line, "ID"))
+	})
+	for _, line := range delta.ranges {
+		if !slices.Contains(out.ranges, line) {
+			out.ranges = append(out.ranges, line)
+		}
+	}
+	if len(out.ranges) == 0 {
+		out.ranges = nil // as without any
+	}
 	out.body = nil
 	out.segments = nil
 	for msn := delta.first; msn < delta.first+uint64(delta.skipped); msn++ {

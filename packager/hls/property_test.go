@@ -27,21 +27,24 @@ type version struct {
 
 // run drives a Media as a packager does and checks every version.
 type run struct {
-	t        *rapid.T
-	cfg      Config
-	media    *Media
-	versions []version // of LowLatency
-	kept     []version // of everything, for immutability
-	counter  int
-	inits    int
-	now      time.Duration
-	parts    time.Duration // of the open segment
-	named    map[string]bool
-	deltas   int
-	ended    bool
-	log      State
-	ranges   int
-	gone     map[string]bool // IDs of date ranges
+	t          *rapid.T
+	cfg        Config
+	media      *Media
+	versions   []version // of LowLatency
+	kept       []version // of everything, for immutability
+	counter    int
+	inits      int
+	now        time.Duration
+	jumps      time.Duration // time without media
+	parts      time.Duration // of the open segment
+	named      map[string]bool
+	deltas     int
+	deltaDates int
+	ended      bool
+	log        State
+	ranges     int
+	since      map[string]time.Duration // when a date range was listed
+	gone       map[string]bool          // IDs of date ranges
 }
 
 func (r *run) ok(err error) {
@@ -61,7 +64,9 @@ func (r *run) step() {
 		r.close(limit)
 	case "break":
 		r.media.Discontinuity()
-		r.now += rapid.SampledFrom([]time.Duration{0, time.Second}).Draw(t, "jump")
+		jump := rapid.SampledFrom([]time.Duration{0, time.Second}).Draw(t, "jump")
+		r.now += jump
+		r.jumps += jump
 	case "init":
 		r.inits++
 		r.media.Discontinuity()
@@ -131,6 +136,7 @@ func (r *run) checkRanges(old, cur parsed) {
 		}
 	}
 	for _, line := range cur.ranges[len(kept):] {
+		r.since[line] = r.now + r.parts - r.jumps
 		if r.gone[attribute(line, "ID")] {
 			t.Fatalf("L31: ID used again: %s", line)
 		}
@@ -216,7 +222,7 @@ func (r *run) restart(limit time.Duration) {
 	if got, want := m.Position(), before.Position(); got.MSN != want.MSN || got.LastParts != want.LastParts {
 		t.Fatalf("L18: position %+v after a restart, before it %+v", got, want)
 	}
-	full, _ := m.LowLatency()
+	full, _, _ := m.LowLatency()
 	p := parse(t, full)
 	if !bytes.Equal(m.dates.text, before.dates.text) {
 		t.Fatalf("L35: date ranges changed by a restart: %s%s", before.dates.text, m.dates.text)
@@ -283,7 +289,7 @@ func (r *run) closeAs(s Segment) {
 	r.ok(err)
 	r.now += s.Duration
 	r.parts = 0
-	full, _ := r.media.LowLatency()
+	full, _, _ := r.media.LowLatency()
 	text := string(bytes.Join(full, nil))
 	for _, uri := range removed.Parts {
 		if strings.Contains(text, uri) {
@@ -307,24 +313,26 @@ func (r *run) closeAs(s Segment) {
 // look renders all kinds and compares them with what was before.
 func (r *run) look() {
 	t := r.t
-	full, delta := r.media.LowLatency()
+	full, delta, dates := r.media.LowLatency()
 	plain := r.media.Plain()
 	v := version{pieces: full, text: bytes.Join(full, nil), at: r.now + r.parts, parsed: parse(t, full)}
 	r.kept = append(r.kept, v, version{pieces: delta, text: bytes.Join(delta, nil)}, version{pieces: plain, text: bytes.Join(plain, nil)})
 	r.checkParts(v.parsed)
 	r.checkPlain(v.parsed, plain)
 	r.checkPosition(v.parsed)
+	r.kept = append(r.kept, version{pieces: dates, text: bytes.Join(dates, nil)})
 	checkGohlslib(t, v)
 	if len(r.versions) > 0 {
 		checkChange(t, r.versions[len(r.versions)-1].parsed, v.parsed)
 		r.checkRanges(r.versions[len(r.versions)-1].parsed, v.parsed)
-		r.checkDelta(v, delta)
+		r.checkDelta(v, delta, "9")
+		r.checkDates(v, delta, dates)
 	}
 	r.versions = append(r.versions, v)
 }
 
 // checkDelta: specs L67, L68.
-func (r *run) checkDelta(v version, delta [][]byte) {
+func (r *run) checkDelta(v version, delta [][]byte, number string) {
 	t := r.t
 	least, most := r.skippable(v.parsed, 0.002), r.skippable(v.parsed, -0.002)
 	if delta == nil {
@@ -337,7 +345,7 @@ func (r *run) checkDelta(v version, delta [][]byte) {
 	if r.ended || d.skipped == 0 || d.skipped < least || d.skipped > most {
 		t.Fatalf("L68: %d segments skipped, want %d to %d (ended %v)", d.skipped, least, most, r.ended)
 	}
-	if d.header[1] != "#EXT-X-VERSION:9" || v.parsed.header[1] != "#EXT-X-VERSION:6" {
+	if d.header[1] != "#EXT-X-VERSION:"+number || v.parsed.header[1] != "#EXT-X-VERSION:6" {
 		t.Fatalf("L14: %s with SKIP, %s without", d.header[1], v.parsed.header[1])
 	}
 	d.header = slices.Clone(d.header)
@@ -352,6 +360,9 @@ func (r *run) checkDelta(v version, delta [][]byte) {
 	}
 	for _, old := range []version{r.versions[len(r.versions)-1], r.versions[oldest]} {
 		merged := merge(t, old.parsed, d)
+		if number == "9" {
+			merged.ranges = d.ranges // all of them
+		}
 		for j := range d.skipped {
 			merged.segments[j].parts = nil
 		}
@@ -361,6 +372,37 @@ func (r *run) checkDelta(v version, delta [][]byte) {
 		}
 	}
 	r.deltas++
+}
+
+// checkDates: specs L69.
+func (r *run) checkDates(v version, delta, dates [][]byte) {
+	t := r.t
+	if (dates == nil) != (delta == nil) {
+		t.Fatal("L69: only one kind of delta update")
+	}
+	if dates == nil {
+		return
+	}
+	r.checkDelta(v, dates, "10")
+	one, two := parse(t, delta), parse(t, dates)
+	if one.removed != nil || two.removed == nil {
+		t.Fatalf("L69: %q are named as removed with YES, %q with v2", one.removed, two.removed)
+	}
+	if len(two.ranges) > len(one.ranges) || !slices.Equal(two.ranges, one.ranges[len(one.ranges)-len(two.ranges):]) {
+		t.Fatalf("L69: %q with v2, %q with YES", two.ranges, one.ranges)
+	}
+	for _, line := range two.ranges {
+		if r.since[line] < v.at-r.jumps-6*r.cfg.Target {
+			t.Fatalf("L69: listed at %v, still there at %v: %s", r.since[line], v.at, line)
+		}
+	}
+	if len(two.ranges) < len(one.ranges) {
+		r.deltaDates++
+	}
+	two.header, two.ranges, two.removed = one.header, one.ranges, nil
+	if !reflect.DeepEqual(one, two) {
+		t.Fatalf("L69: more than the date ranges differs: %s", cmp.Diff(one, two, cmp.AllowUnexported(parsed{}, listed{})))
+	}
 }
 
 // skippable counts the segments that end more than the skip boundary, and margin
@@ -552,9 +594,9 @@ func checkGohlslib(t failer, v version) {
 // Whatever a packager does, each version follows from the one before by the
 // allowed edits, deltas merge, and what was handed out stays as it was.
 func TestVersions(t *testing.T) {
-	deltas, gone := 0, 0
+	deltas, dates, gone := 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
-		r := &run{t: t, named: map[string]bool{}, gone: map[string]bool{}}
+		r := &run{t: t, named: map[string]bool{}, gone: map[string]bool{}, since: map[string]time.Duration{}}
 		r.cfg = Config{
 			Target: time.Duration(rapid.IntRange(1, 4).Draw(t, "target")) * time.Second,
 			Part:   rapid.SampledFrom([]time.Duration{200 * time.Millisecond, 333_333_333, time.Second}).Draw(t, "part target"),
@@ -587,8 +629,12 @@ func TestVersions(t *testing.T) {
 			}
 		}
 		deltas += r.deltas
+		dates += r.deltaDates
 		gone += len(r.gone)
 	})
+	if dates < 20 {
+		t.Errorf("only %d delta updates without date ranges were tried", dates)
+	}
 	if gone < 20 {
 		t.Errorf("only %d date ranges came and went", gone)
 	}

@@ -12,11 +12,13 @@ const skipTargets = 6
 type headers struct {
 	lowLatency []byte
 	delta      []byte
+	deltaDates []byte
 	plain      []byte
 }
 
 // newHeaders writes all up to EXT-X-PART-INF. EXT-X-VERSION is the least that
-// fits (specs L14): 6 for EXT-X-MAP, 9 where EXT-X-SKIP is in the text.
+// fits (specs L14): 6 for EXT-X-MAP, 9 where EXT-X-SKIP is in the text, 10 where
+// it stands for date ranges, too.
 func newHeaders(cfg Config) headers {
 	start := func(version string) []byte {
 		b := append([]byte(nil), "#EXTM3U\n#EXT-X-VERSION:"...)
@@ -32,6 +34,7 @@ func newHeaders(cfg Config) headers {
 		if cfg.Skip {
 			b = append(b, ",CAN-SKIP-UNTIL="...)
 			b = appendShort(b, grains(skipTargets*cfg.Target))
+			b = append(b, ",CAN-SKIP-DATERANGES=YES"...)
 		}
 		b = append(b, "\n#EXT-X-PART-INF:PART-TARGET="...)
 		b = appendShort(b, part)
@@ -40,6 +43,7 @@ func newHeaders(cfg Config) headers {
 	return headers{
 		lowLatency: control(start("6")),
 		delta:      control(start("9")),
+		deltaDates: control(start("10")),
 		plain:      start("6"),
 	}
 }
@@ -97,40 +101,42 @@ func (m *Media) appendEnd(b []byte) []byte {
 	return b
 }
 
-// room is what counters, MAP, SKIP, hints and reports take, each once, for the
-// capacity of a buffer; more only costs another allocation.
+// headRoom is what counters, MAP and SKIP take, for the capacity of a buffer;
+// more only costs another allocation.
+func (m *Media) headRoom() int { return 288 + len(m.init) }
+
+// room is what hints and reports take.
 func (m *Media) room() int {
-	n := 256 + 2*len(m.init) + len(m.hint) + len(m.hintMap)
+	n := 64 + len(m.hint) + len(m.hintMap)
 	for _, r := range m.reports {
 		n += 96 + len(r.URI)
 	}
 	return n
 }
 
-// LowLatency returns the playlist with parts as it is now, and its delta
-// update, which is nil while there is nothing to skip (specs L67). Both share
-// the memory of the history and of the tail.
-func (m *Media) LowLatency() (full, delta [][]byte) {
+// LowLatency returns the playlist with parts as it is now, and its delta updates
+// (specs L67 to L69): one that skips segments, and one that skips old date ranges
+// too. Both are nil while there is nothing to skip. All share the memory of date
+// ranges, history and tail.
+func (m *Media) LowLatency() (full, delta, dates [][]byte) {
 	if m.cfg.Part <= 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	recent := m.records[m.old:]
-	size := 3*m.room() + len(m.open.head) + len(m.open.parts)
+	size := m.headRoom() + m.room() + len(m.open.head) + len(m.open.parts)
 	for i := range recent {
 		size += len(recent[i].head) + len(recent[i].parts) + len(recent[i].tail)
 	}
 	b := m.appendCounters(make([]byte, 0, size))
-	counters := len(b)
+	counters := b
 	b = m.appendFirstMap(b)
-	first := len(b)
+	first := b[len(counters):]
 	skips := m.cfg.Skip && m.skip > 0 && !m.ended
+	var one, two []byte
 	if skips {
-		b = m.appendCounters(b)
-		b = append(b, "#EXT-X-SKIP:SKIPPED-SEGMENTS="...)
-		b = strconv.AppendInt(b, int64(m.skip), 10)
-		b = append(b, '\n')
+		b, one, two = m.appendSkips(b)
 	}
-	skip := len(b)
+	start := len(b)
 	for i := range recent {
 		r := &recent[i]
 		b = append(append(append(b, r.head...), r.parts...), r.tail...)
@@ -138,43 +144,77 @@ func (m *Media) LowLatency() (full, delta [][]byte) {
 	b = append(append(b, m.open.head...), m.open.parts...)
 	b = m.appendEnd(b)
 
-	text, tail := m.dateText(), b[skip:]
-	full = m.join(top{m.header.lowLatency, b[:counters], text, b[counters:first]}, 0, tail)
-	if skips {
-		delta = m.join(top{m.header.delta, b[first:skip], text, nil}, m.skip, tail)
+	ranges, tail := m.dateText(), b[start:]
+	full = m.join(top{header: m.header.lowLatency, counters: counters, ranges: ranges, init: first}, 0, tail)
+	if !skips {
+		return full, nil, nil
 	}
-	return full, delta
+	delta = m.join(top{header: m.header.delta, counters: counters, skip: one, ranges: ranges}, m.skip, tail)
+	ranges = ranges[m.oldDates():]
+	dates = m.join(top{header: m.header.deltaDates, counters: counters, skip: two, ranges: ranges}, m.skip, tail)
+	return full, delta, dates
+}
+
+// appendSkips appends EXT-X-SKIP twice: for segments, and for date ranges too,
+// where the IDs of those that went of late are required, even if there are none
+// (§4.4.5.2).
+func (m *Media) appendSkips(b []byte) (all, one, two []byte) {
+	skip := func() {
+		b = append(b, "#EXT-X-SKIP:SKIPPED-SEGMENTS="...)
+		b = strconv.AppendInt(b, int64(m.skip), 10)
+	}
+	start := len(b)
+	skip()
+	b = append(b, '\n')
+	half := len(b)
+	skip()
+	b = append(b, `,RECENTLY-REMOVED-DATERANGES="`...)
+	for i, u := range m.goneDates() {
+		if i > 0 {
+			b = append(b, '\t')
+		}
+		b = append(b, u.id...)
+	}
+	b = append(b, "\"\n"...)
+	return b, b[start:half], b[half:]
 }
 
 // Plain returns the same playlist for storage that cannot hold a request: only
 // complete segments, and no tag of Low-Latency HLS (specs S7).
 func (m *Media) Plain() [][]byte {
 	recent := m.records[m.old:]
-	size := 2 * m.room()
+	size := m.headRoom()
 	for i := range recent {
 		size += len(recent[i].head) + len(recent[i].tail)
 	}
 	b := m.appendCounters(make([]byte, 0, size))
-	counters := len(b)
+	counters := b
 	b = m.appendFirstMap(b)
-	first := len(b)
+	first := b[len(counters):]
+	start := len(b)
 	for i := range recent {
 		b = append(append(b, recent[i].head...), recent[i].tail...)
 	}
 	if m.ended {
 		b = append(b, "#EXT-X-ENDLIST\n"...)
 	}
-	return m.join(top{m.header.plain, b[:counters], m.dateText(), b[counters:first]}, 0, b[first:])
+	return m.join(top{header: m.header.plain, counters: counters, ranges: m.dateText(), init: first}, 0, b[start:])
 }
 
-// top is what precedes the first segment: the header that never changes, the
-// counters, the date ranges, the first EXT-X-MAP.
-type top [4][]byte
+// top is what precedes the first segment.
+type top struct {
+	header   []byte // never changes
+	counters []byte
+	skip     []byte // EXT-X-SKIP
+	ranges   []byte // date ranges
+	init     []byte // the first EXT-X-MAP
+}
 
 // join puts the history from record on between top and tail.
 func (m *Media) join(t top, record int, tail []byte) [][]byte {
-	pieces := make([][]byte, 0, len(t)+len(m.history.chunks)+1)
-	for _, piece := range t {
+	head := [...][]byte{t.header, t.counters, t.skip, t.ranges, t.init}
+	pieces := make([][]byte, 0, len(head)+len(m.history.chunks)+1)
+	for _, piece := range head {
 		if len(piece) > 0 {
 			pieces = append(pieces, slices.Clip(piece))
 		}

@@ -136,11 +136,14 @@ func (s *script) command(name string, args []string, flags map[string]string, ou
 		msn, part := s.media.Position().Last()
 		fmt.Fprintf(out, "%+v, last %d %d\n", s.media.Position(), msn, part)
 	case "lowlatency":
-		full, _ := s.media.LowLatency()
+		full, _, _ := s.media.LowLatency()
 		out.Write(bytes.Join(full, nil))
 	case "delta":
-		_, delta := s.media.LowLatency()
+		_, delta, _ := s.media.LowLatency()
 		out.Write(bytes.Join(delta, nil))
+	case "deltadates":
+		_, _, dates := s.media.LowLatency()
+		out.Write(bytes.Join(dates, nil))
 	case "plain":
 		out.Write(bytes.Join(s.media.Plain(), nil))
 	case "range":

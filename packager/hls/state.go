@@ -54,14 +54,16 @@ type State struct {
 
 // StatedRange is what SetDateRange was given while segment MSN was open.
 type StatedRange struct {
-	MSN uint64 `json:"msn"`
+	MSN   uint64        `json:"msn"`
+	After time.Duration `json:"after,omitempty"` // so much of the segment
 	DateRange
 }
 
 // RemovedRange is a date range that went while segment MSN was open.
 type RemovedRange struct {
-	MSN uint64 `json:"msn"`
-	ID  string `json:"id"`
+	MSN   uint64        `json:"msn"`
+	After time.Duration `json:"after,omitempty"` // so much of the segment
+	ID    string        `json:"id"`
 }
 
 // Listed is a segment as the playlist lists it, without parts.

@@ -391,4 +391,6 @@ func (s *Store) Stats() Stats {
 	return Stats{Objects: s.objects, Bytes: s.bytes, Waiting: int(s.waiting.Load())}
 }
 
-func size(o storage.Object) int64 { return int64(o.Body.Len()) + int64(o.Delta.Len()) }
+func size(o storage.Object) int64 {
+	return int64(o.Body.Len()) + int64(o.Delta.Len()) + int64(o.DeltaDates.Len())
+}

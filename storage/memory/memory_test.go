@@ -210,6 +210,10 @@ func TestBoundsAreErrorsThatNameThem(t *testing.T) {
 	if err := s.Put(t.Context(), delta); !errors.Is(err, memory.ErrFull) {
 		t.Errorf("a delta update counts too: %v", err)
 	}
+	delta.Delta, delta.DeltaDates = nil, delta.Delta
+	if err := s.Put(t.Context(), delta); !errors.Is(err, memory.ErrFull) {
+		t.Errorf("both kinds count: %v", err)
+	}
 	put(t, s, sized("b", 0))
 	err = s.Put(t.Context(), sized("c", 0))
 	if !errors.Is(err, memory.ErrFull) || !strings.Contains(err.Error(), "MaxKeys is 2") {
