@@ -226,6 +226,21 @@ func TestSimulcast(t *testing.T) {
 	}
 }
 
+// TestRepairOfLayers: R26 RTX is accepted of who names it by extension alone.
+func TestRepairOfLayers(t *testing.T) {
+	chromium := readOffer(t, "chromium-sim-h264")
+	groups := strings.Replace(chromium, "a=simulcast:", "a=ssrc-group:FID 1641666998 1562833073\r\na=simulcast:", 1)
+	for offer, want := range map[string]bool{chromium: true, groups: false, readOffer(t, "obs-sim"): false} {
+		o, err := CheckOffer([]byte(offer), Rules{Direction: Receive})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(o.describe(o.credentials, o.candidates), " rtx/90000\r\n"); got != want {
+			t.Errorf("RTX is accepted: %v, want %v, of\n%s", got, want, offer)
+		}
+	}
+}
+
 // TestOfferCandidates: X14, X15, W49 what of an offer's candidates is used.
 func TestOfferCandidates(t *testing.T) {
 	o, err := CheckOffer([]byte(readOffer(t, "chromium")), Rules{Direction: Receive})
