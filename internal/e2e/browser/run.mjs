@@ -219,8 +219,9 @@ async function ladder(context) {
 /** Notes when each layer's first packet has arrived at the gateway, in ms after the page was connected. */
 async function arrivals(page) {
   const ask = async () => {
-    const response = await fetch(`${base}/v1/streams/${stream}`, { headers: { Authorization: `Bearer ${token}` } })
-    return response.ok ? (await response.json()).layers.filter((layer) => layer.kind === 'video') : []
+    // A kept connection may be closed by the gateway just as it is used again.
+    const response = await fetch(`${base}/v1/streams/${stream}`, { headers: { Authorization: `Bearer ${token}` } }).catch(() => undefined)
+    return response?.ok ? (await response.json()).layers.filter((layer) => layer.kind === 'video') : []
   }
   const first = {}
   await until('three layers', 20_000, async () => {
@@ -230,7 +231,10 @@ async function arrivals(page) {
   const { connected } = await observed(page)
   report.arrived = Object.fromEntries(Object.entries(first).map(([rid, at]) => [rid, Math.max(0, at - connected)]))
   await sleep(5000)
-  report.layers = await ask()
+  report.layers = await until('the layers again', 5000, async () => {
+    const all = await ask()
+    return all.length > 0 && all
+  })
 }
 
 const profile = await mkdtemp(join(tmpdir(), 'whipcast-chromium-'))
