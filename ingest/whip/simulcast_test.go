@@ -82,6 +82,7 @@ func (g *gateway) simulcast(t *testing.T, o rtctest.Options, rids ...string) *la
 		}
 		return nil
 	})
+	s.Offer = regexp.MustCompile(`a=ssrc[^\r]*\r\n`).ReplaceAllString(s.Offer, "") // as Chromium
 	s.Connect(t, g.endpoint("live"))
 	for _, l := range s.list {
 		rtctest.Wait(t, l.bound, "sender of layer "+l.rid)

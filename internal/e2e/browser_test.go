@@ -31,6 +31,14 @@ type seen struct {
 	Moving      bool   `json:"moving"`
 	Stopped     bool   `json:"stopped"`
 	Unpublished bool   `json:"unpublished"`
+
+	Arrived map[string]float64 `json:"arrived"` // ms after the connection, of each RID
+	Layers  []struct {
+		RID     string `json:"rid"`
+		Packets uint64 `json:"packets"`
+		Bytes   uint64 `json:"bytes"`
+	} `json:"layers"` // 5 s later, as the API lists them
+	Publisher figures `json:"publisher"`
 }
 
 // figures are the pages' own.
@@ -40,6 +48,7 @@ type figures struct {
 	CurrentTime   float64 `json:"currentTime"`
 	Stalls        int     `json:"stalls"`
 	Width         int     `json:"width"`
+	Sizes         int     `json:"sizes"`
 	FramesDecoded int     `json:"framesDecoded"`
 	State         string  `json:"state"`
 }
@@ -145,6 +154,38 @@ func TestBrowserWatchesTestSource(t *testing.T) {
 	g := serveWith(t, plainBinary) // the browser needs the cores
 	publish(t, g.url("/whip/clip"))
 	judge(t, "watch", func() (base, stream string) { return g.url(""), "clip" })
+}
+
+// TestBrowserSimulcast: R43, R53 Chromium sends all layers of a simulcast at once,
+// because transport-cc tells it from the first packet on that they get through:
+// from a page that hints at nothing, and from our own. The target is 0.5 s; only a
+// layer that never comes or takes ten times as long is a failure.
+func TestBrowserSimulcast(t *testing.T) {
+	g := serveWith(t, plainBinary) // the browser needs the cores
+	const bound = 5000
+	for _, scenario := range []string{"layers", "ladder"} {
+		s := browse(t, scenario, g.url(""), scenario)
+		t.Logf("%s: first packets arrived %v ms after the connection", scenario, s.Arrived)
+		for _, rid := range []string{"q", "h", "f"} {
+			if at, ok := s.Arrived[rid]; !ok || at > bound {
+				t.Errorf("%s: layer %s arrived: %v, after %.0f ms", scenario, rid, ok, at)
+			}
+		}
+		if len(s.Layers) != 3 || s.Layers[0].RID != "f" || s.Layers[1].RID != "h" || s.Layers[2].RID != "q" {
+			t.Fatalf("%s: layers %v, want f, h, q: the best one first", scenario, s.Layers)
+		}
+		for i, layer := range s.Layers {
+			if layer.Packets < 20 { // the biggest has hundreds, the smallest one a picture
+				t.Errorf("%s: layer %s has %d packets after 5 s: it does not go on", scenario, layer.RID, layer.Packets)
+			}
+			if i > 0 && layer.Bytes >= s.Layers[i-1].Bytes {
+				t.Errorf("%s: layer %s has %d bytes, the better one %d", scenario, layer.RID, layer.Bytes, s.Layers[i-1].Bytes)
+			}
+		}
+		if scenario == "ladder" && (s.Publisher.Sizes != 3 || s.Publisher.State != "live") {
+			t.Errorf("the page says %q with %d sizes, want live with 3", s.Publisher.State, s.Publisher.Sizes)
+		}
+	}
 }
 
 // TestForeignClient: the npm client whip-whep publishes and plays from another

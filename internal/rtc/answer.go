@@ -56,7 +56,7 @@ func finishSection(media *sdp.MediaDescription, s Section, d Direction) {
 		case a.Key == sdp.AttrKeyRTCPMux:
 			out = append(out, sdp.Attribute{Key: "rtcp-mux-only"})
 		case a.Key == "rtpmap" && pt == fmt.Sprint(s.Codec.PayloadType):
-			if fmtp := answerFmtp(s.Codec, d); fmtp != "" {
+			if fmtp := answerFmtp(s, d); fmtp != "" {
 				out = append(out, sdp.Attribute{Key: "fmtp", Value: pt + " " + fmtp})
 			}
 		}

@@ -149,20 +149,33 @@ func fitProfile(offered, wanted, name, main string) int {
 	return 1
 }
 
+// startBitrate in kb/s is enough for the smaller two layers of 1080p in full, and
+// the biggest one at its least.
+const startBitrate = "2500"
+
 // answerFmtp returns the format parameters that our answer states. They are
 // the wishes of a receiver (Receive) or what we send (Send).
-func answerFmtp(c Codec, d Direction) string {
+func answerFmtp(s Section, d Direction) string {
+	fmtp := s.Codec.Fmtp
 	switch {
-	case c.kind() == Audio && d == Receive:
+	case s.Kind == Audio && d == Receive:
 		// Without stereo=1 Chromium sends mono; usedtx would make holes (specs R46, R47).
-		return setParams(c.Fmtp, [][2]string{{"usedtx", ""}, {"sprop-stereo", ""}, {"stereo", "1"}})
-	case c.kind() == Audio:
-		return setParams(c.Fmtp, [][2]string{{"usedtx", ""}, {"stereo", "1"}, {"sprop-stereo", "1"}})
-	case c.Name == "H264" && d == Receive:
-		return raiseLevel(c.Fmtp)
-	default:
-		return c.Fmtp
+		return setParams(fmtp, [][2]string{{"usedtx", ""}, {"sprop-stereo", ""}, {"stereo", "1"}})
+	case s.Kind == Audio:
+		return setParams(fmtp, [][2]string{{"usedtx", ""}, {"stereo", "1"}, {"sprop-stereo", "1"}})
+	case d == Send:
+		return fmtp
 	}
+	if s.Codec.Name == "H264" {
+		fmtp = raiseLevel(fmtp)
+	}
+	if len(s.RIDs) > 1 && s.TransportCC {
+		// Browsers begin at 300 kb/s, too little for more than the smallest layer.
+		// They look for more at once, but on a busy machine they miss what they find,
+		// and look again 5 s later (specs R43). Others do not know the parameter.
+		fmtp = setParams(fmtp, [][2]string{{"x-google-start-bitrate", startBitrate}})
+	}
+	return fmtp
 }
 
 // raiseLevel lets an H.264 sender go up to level 4.2 where levels may differ

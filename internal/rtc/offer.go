@@ -441,6 +441,12 @@ func (n *normal) simulcast(media *sdp.MediaDescription) error {
 		}
 	}
 	n.layers, n.section.RIDs = rids, bestFirst(rids)
+	if slices.ContainsFunc(media.Attributes, func(a sdp.Attribute) bool { return a.Key == sdp.AttrKeySSRCGroup && strings.HasPrefix(a.Value, "FID ") }) {
+		// Who names repair flows so may not name them by repaired-rtp-stream-id, as
+		// publishers built on Pion: their RTX would be taken for the layer, which was
+		// lost for good. Without RTX packets are sent again as they were.
+		n.rtx = 0
+	}
 	return nil
 }
 

@@ -135,8 +135,32 @@ func TestAnswerFmtp(t *testing.T) {
 		{"R59 nonsense stays", Codec{Name: "H264", Fmtp: "level-asymmetry-allowed=1;profile-level-id=zzzzzz"}, Receive, "level-asymmetry-allowed=1;profile-level-id=zzzzzz"},
 		{"sent H.264", Codec{Name: "H264", Fmtp: "level-asymmetry-allowed=1;profile-level-id=42e01f"}, Send, "level-asymmetry-allowed=1;profile-level-id=42e01f"},
 	} {
-		if got := answerFmtp(tt.c, tt.d); got != tt.want {
+		if got := answerFmtp(Section{Kind: tt.c.kind(), Codec: tt.c}, tt.d); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestStartBitrate: R43 a browser with several layers is told to begin with
+// enough for all of them; nobody else is told anything.
+func TestStartBitrate(t *testing.T) {
+	three := []string{"f", "h", "q"}
+	for _, tt := range []struct {
+		name string
+		s    Section
+		d    Direction
+		want string
+	}{
+		{"a browser's three layers", Section{RIDs: three, TransportCC: true}, Receive, "x-google-start-bitrate=2500"},
+		{"over what it offers", Section{RIDs: three, TransportCC: true, Codec: Codec{Fmtp: "a=1;x-google-start-bitrate=9"}}, Receive, "a=1;x-google-start-bitrate=2500"},
+		{"one layer", Section{TransportCC: true}, Receive, ""},
+		{"one layer with a name", Section{RIDs: three[:1], TransportCC: true}, Receive, ""},
+		{"OBS", Section{RIDs: three}, Receive, ""},
+		{"a viewer", Section{RIDs: three, TransportCC: true}, Send, ""},
+	} {
+		tt.s.Kind, tt.s.Codec.Name = Video, "VP9"
+		if got := answerFmtp(tt.s, tt.d); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }
@@ -198,6 +222,21 @@ func TestSimulcast(t *testing.T) {
 	} {
 		if got := bestFirst(tt.rids); !slices.Equal(got, tt.want) {
 			t.Errorf("bestFirst(%q) = %q, want %q", tt.rids, got, tt.want)
+		}
+	}
+}
+
+// TestRepairOfLayers: R26 RTX is accepted of who names it by extension alone.
+func TestRepairOfLayers(t *testing.T) {
+	chromium := readOffer(t, "chromium-sim-h264")
+	groups := strings.Replace(chromium, "a=simulcast:", "a=ssrc-group:FID 1641666998 1562833073\r\na=simulcast:", 1)
+	for offer, want := range map[string]bool{chromium: true, groups: false, readOffer(t, "obs-sim"): false} {
+		o, err := CheckOffer([]byte(offer), Rules{Direction: Receive})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(o.describe(o.credentials, o.candidates), " rtx/90000\r\n"); got != want {
+			t.Errorf("RTX is accepted: %v, want %v, of\n%s", got, want, offer)
 		}
 	}
 }

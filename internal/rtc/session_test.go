@@ -118,7 +118,7 @@ func TestLost(t *testing.T) {
 
 // TestEnd: W67 every way of ending is the same path, and leaves nothing.
 func TestEnd(t *testing.T) {
-	h := open(t, rtc.Config{}, rtc.RegistryConfig{PendingTimeout: 200 * time.Millisecond})
+	h := open(t, rtc.Config{}, rtc.RegistryConfig{})
 	t.Run("run returns", func(t *testing.T) {
 		x := remote(t, rtctest.Options{})
 		x.Post(t, h.server.URL+"/whip/return")
@@ -135,6 +135,7 @@ func TestEnd(t *testing.T) {
 		}
 	})
 	t.Run("never connected", func(t *testing.T) {
+		h := open(t, rtc.Config{}, rtc.RegistryConfig{PendingTimeout: 200 * time.Millisecond})
 		x := remote(t, rtctest.Options{Bare: true, Setting: func(s *webrtc.SettingEngine) { s.SetRemoteIPFilter(func(net.IP) bool { return false }) }})
 		x.Post(t, h.server.URL+"/whip/live")
 		session := <-h.sessions

@@ -6,7 +6,7 @@ import { backoff, pause } from './retry'
 import { attribute, fragment, iceServers, restarted, withParameters } from './sdp'
 import { tokenIn } from './token'
 import { again } from './whep'
-import { preferred } from './whip'
+import { encodings, preferred, startBitrate } from './whip'
 import { codec, codecs, rate, since, size, span } from './words'
 
 const crlf = (...all: string[]) => all.join('\r\n') + '\r\n'
@@ -32,6 +32,22 @@ const offer = crlf(
   'a=rtpmap:63 red/48000/2',
   'a=fmtp:63 111/111',
 )
+
+test('a quality ladder has three sizes, the smallest first, each with its share', () => {
+  const made = encodings(2_500_000)
+  assert.deepEqual(
+    made.map((one) => [one.rid, one.scaleResolutionDownBy, one.maxBitrate]),
+    [
+      ['q', 4, 200_000],
+      ['h', 2, 750_000],
+      ['f', 1, 2_500_000],
+    ],
+  )
+  assert.ok(made.every((one) => one.scalabilityMode === 'L1T1'))
+  // All sizes at once: the small ones in full, and some of the biggest.
+  assert.equal(startBitrate(2_500_000, true), 950_000 + 1_250_000)
+  assert.equal(startBitrate(2_500_000, false), 1_250_000)
+})
 
 test('W46, W50: a trickle fragment names the bundle’s section only', () => {
   const made = fragment(offer, ['candidate:1 1 udp 1 192.0.2.1 9 typ host ufrag EsAw'], true)
@@ -67,6 +83,8 @@ test('parameters are added to the codec asked for alone', () => {
   assert.ok(touched.includes('a=fmtp:111 minptime=10;stereo=1\r\n'))
   assert.ok(touched.includes('a=fmtp:63 111/111\r\n'))
   assert.equal(attribute(touched, 'mid'), '0')
+  const again = withParameters(touched, 'opus', 'maxaveragebitrate=9; stereo=0')
+  assert.ok(again.includes('a=fmtp:111 minptime=10;maxaveragebitrate=9; stereo=0\r\n'), 'what is there already is replaced')
 })
 
 test('W70: ICE servers in Link headers', () => {

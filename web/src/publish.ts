@@ -19,12 +19,14 @@ const camera = find('camera', HTMLSelectElement)
 const microphone = find('microphone', HTMLSelectElement)
 const bitrate = find('bitrate', HTMLSelectElement)
 const voice = find('voice', HTMLInputElement)
+const ladder = find('ladder', HTMLInputElement)
 const figures = {
   state: 'idle',
   bitrate: 0,
   fps: 0,
   width: 0,
   height: 0,
+  sizes: 0, // that are sent now: more than one of a ladder
   rtt: NaN,
   keyframes: 0,
   codecs: '',
@@ -34,6 +36,7 @@ const figures = {
 let media: MediaStream | undefined
 let pc: RTCPeerConnection | undefined
 let stop: AbortController | undefined // set while publishing
+let decided = false // by a person or a link: the ladder stays as it is
 
 takeToken()
 const name = nameHere('Publish')
@@ -47,12 +50,23 @@ bind()
 preset(new URLSearchParams(location.search))
 void begin()
 
-/** A link may choose: ?size=640x360&bitrate=1500000. What is not on offer is ignored. */
+/** A link may choose: ?size=640x360&bitrate=1500000&ladder=1. What is not on offer is ignored. */
 function preset(wanted: URLSearchParams): void {
   for (const select of [find('size', HTMLSelectElement), bitrate]) {
     const value = wanted.get(select.id)
     if (value && [...select.options].some((option) => option.value === value)) select.value = value
   }
+  decided = wanted.has('ladder')
+  ladder.checked = decided ? wanted.get('ladder') === '1' : sensible()
+}
+
+/**
+ * Whether a ladder is the better choice. Its smaller sizes are of use below 720
+ * lines only for a face, three encoders need more than two processors, and text on
+ * a screen cannot be read any more at a quarter of its size.
+ */
+function sensible(): boolean {
+  return source() === 'camera' && choice().height >= 720 && navigator.hardwareConcurrency >= 4
 }
 
 async function begin(): Promise<void> {
@@ -89,8 +103,12 @@ function bind(): void {
   })
   form.addEventListener('change', (event) => {
     find('camera-row', HTMLElement).hidden = source() !== 'camera'
+    if (event.target === ladder) decided = true
+    else if (!decided && !stop) ladder.checked = sensible()
     if (event.target === bitrate) {
       if (pc) void limitBitrate(pc, Number(bitrate.value))
+    } else if (event.target === ladder) {
+      if (stop) void anew()
     } else if (media) {
       void look()
     }
@@ -151,10 +169,7 @@ async function swap(taken: MediaStream): Promise<void> {
   const senders = pc?.getSenders() ?? []
   const fits = taken.getTracks().every((track) => senders.some((sender) => sender.track?.kind === track.kind))
   if (!pc || !fits || senders.length !== taken.getTracks().length) {
-    const done = finished
-    stop?.abort()
-    await done
-    return start()
+    return anew()
   }
   for (const track of taken.getTracks()) {
     await senders.find((sender) => sender.track?.kind === track.kind)?.replaceTrack(track)
@@ -162,6 +177,14 @@ async function swap(taken: MediaStream): Promise<void> {
 }
 
 let finished: Promise<void> = Promise.resolve()
+
+/** Ends the session and begins another one, with what is chosen now. */
+async function anew(): Promise<void> {
+  const done = finished
+  stop?.abort()
+  await done
+  return start()
+}
 
 async function start(): Promise<void> {
   if (!media && !(await look())) return
@@ -177,6 +200,7 @@ async function start(): Promise<void> {
     authorization: authorization(),
     media,
     bitrate: Number(bitrate.value),
+    ladder: ladder.checked,
     stereo: !voice.checked,
   }
   const lock = await awake()
@@ -291,29 +315,36 @@ async function measure(): Promise<void> {
   const report = await pc.getStats()
   const now = { at: performance.now(), bytes: 0 }
   const names: string[] = []
+  const pictures: { width: number; height: number; fps: number; keyframes: number; limited: string }[] = []
   for (const one of report.values()) {
     if (one.type === 'outbound-rtp') {
       now.bytes += one.bytesSent ?? 0
       if ((one.packetsSent ?? 0) > 0) names.push(report.get(one.codecId)?.mimeType ?? '')
       if (one.kind === 'video') {
-        figures.fps = one.framesPerSecond ?? 0
-        figures.width = one.frameWidth ?? 0
-        figures.height = one.frameHeight ?? 0
-        figures.keyframes = one.keyFramesEncoded ?? 0
-        figures.limited = one.qualityLimitationReason ?? ''
+        pictures.push({
+          width: one.frameWidth ?? 0,
+          height: one.frameHeight ?? 0,
+          fps: one.framesPerSecond ?? 0,
+          keyframes: one.keyFramesEncoded ?? 0,
+          limited: one.qualityLimitationReason ?? '',
+        })
       }
     }
     if (one.type === 'candidate-pair' && one.nominated && one.currentRoundTripTime !== undefined) {
       figures.rtt = one.currentRoundTripTime
     }
   }
+  // Of a ladder the biggest picture that moves.
+  const moving = pictures.filter((one) => one.fps > 0)
+  const best = (moving.length > 0 ? moving : pictures).sort((a, b) => b.height - a.height)[0]
+  Object.assign(figures, best, { sizes: moving.length })
   if (last) figures.bitrate = (8000 * (now.bytes - last.bytes)) / (now.at - last.at)
   last = now
-  figures.codecs = codecs(...names.sort().reverse())
+  figures.codecs = codecs(...new Set(names.sort().reverse()))
   if (figures.state === 'live') setStatus(status, 'live', `Live${limit()}`)
   setFigures({
     'bitrate-now': rate(figures.bitrate),
-    picture: size(figures.width, figures.height),
+    picture: size(figures.width, figures.height) + (figures.sizes > 1 ? `, ${figures.sizes} sizes` : ''),
     fps: figures.fps ? `${Math.round(figures.fps)} a second` : '',
     codecs: figures.codecs,
     rtt: span(figures.rtt),

@@ -57,7 +57,7 @@ export function restarted(answer: string, answered: string): string {
   return text(result)
 }
 
-/** Adds parameters to the fmtp line of every payload type of a codec. */
+/** Sets parameters in the fmtp line of every payload type of a codec; the others stay. */
 export function withParameters(sdp: string, codec: string, parameters: string): string {
   const types = new Set(
     lines(sdp).flatMap((line) => {
@@ -65,10 +65,14 @@ export function withParameters(sdp: string, codec: string, parameters: string): 
       return match?.[1] && match[2]?.toLowerCase() === codec.toLowerCase() ? [match[1]] : []
     }),
   )
+  const name = (parameter: string) => parameter.trim().split('=')[0]
+  const set = parameters.split(';')
   return text(
     lines(sdp).map((line) => {
-      const type = /^a=fmtp:(\d+) /.exec(line)?.[1]
-      return type && types.has(type) ? `${line};${parameters}` : line
+      const [, begin, type, before] = /^(a=fmtp:(\d+) )(.*)$/.exec(line) ?? []
+      if (!type || !types.has(type)) return line
+      const kept = (before ?? '').split(';').filter((one) => !set.some((other) => name(other) === name(one)))
+      return begin + [...kept, ...set].join(';')
     }),
   )
 }

@@ -10,8 +10,10 @@ export interface Publication {
   endpoint: string
   authorization: Record<string, string>
   media: MediaStream
-  /** Bits per second that the picture may take. */
+  /** Bits per second that the picture, of a ladder the biggest one, may take. */
   bitrate: number
+  /** Send the picture in three sizes at once (simulcast, RFC 8853). */
+  ladder: boolean
   /** Two channels and more bits for sound: for music, not for a voice. */
   stereo: boolean
 }
@@ -21,11 +23,44 @@ export function publish(what: Publication, report: (progress: Progress) => void,
   return keep({ open: (stop) => open(what, stop), again, patience: 12, report }, signal)
 }
 
+/**
+ * The sizes of a ladder, the smallest first: browsers give bits to the first ones
+ * first, so that a weak uplink costs the biggest picture. share is of its bitrate.
+ */
+const rungs = [
+  { rid: 'q', scale: 4, share: 0.08 },
+  { rid: 'h', scale: 2, share: 0.3 },
+  { rid: 'f', scale: 1, share: 1 },
+]
+
+/**
+ * What to send of a picture track. One temporal layer each: HLS has no use for
+ * more, and VP9 and AV1 would put all sizes into one stream otherwise.
+ */
+export function encodings(bitrate: number): (RTCRtpEncodingParameters & { scalabilityMode: string })[] {
+  return rungs.map(({ rid, scale, share }) => ({
+    rid,
+    scaleResolutionDownBy: scale,
+    maxBitrate: Math.round(bitrate * share),
+    scalabilityMode: 'L1T1',
+  }))
+}
+
+/** What a browser's estimate begins with, bits per second: enough for every size of a ladder at once. */
+export function startBitrate(bitrate: number, ladder: boolean): number {
+  const below = ladder ? rungs.filter((rung) => rung.scale > 1).reduce((sum, rung) => sum + rung.share, 0) : 0
+  return Math.round(bitrate * (below + 0.5))
+}
+
 async function open(what: Publication, signal: AbortSignal): Promise<Session> {
   const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' })
   try {
     for (const track of what.media.getTracks()) {
-      const transceiver = pc.addTransceiver(track, { direction: 'sendonly', streams: [what.media] })
+      const transceiver = pc.addTransceiver(track, {
+        direction: 'sendonly',
+        streams: [what.media],
+        ...(what.ladder && track.kind === 'video' && { sendEncodings: encodings(what.bitrate) }),
+      })
       if (track.kind !== 'video') continue
       const codecs = RTCRtpSender.getCapabilities('video')?.codecs ?? []
       const wanted = preferred(codecs)
@@ -33,7 +68,7 @@ async function open(what: Publication, signal: AbortSignal): Promise<Session> {
     }
     const sound = what.stereo ? 'stereo=1;sprop-stereo=1;maxaveragebitrate=128000' : 'useinbandfec=1'
     // Chrome would begin at 300 kb/s and climb for half a minute.
-    const start = `x-google-start-bitrate=${Math.round(what.bitrate / 2000)}`
+    const start = `x-google-start-bitrate=${Math.round(startBitrate(what.bitrate, what.ladder) / 1000)}`
     const session = await Session.open(pc, what.endpoint, what.authorization, signal, {
       answer: (sdp) => withParameters(withParameters(sdp, 'opus', sound), 'H264', start),
     })
@@ -57,12 +92,15 @@ export function preferred<C extends { mimeType: string }>(codecs: readonly C[]):
   return media.length > 0 ? [...media, ...repair] : []
 }
 
-/** Sets the most that the picture may take, also while live. */
+/** Sets the most that the picture, of a ladder the biggest one, may take, also while live. */
 export async function limitBitrate(pc: RTCPeerConnection, bitrate: number): Promise<void> {
   for (const sender of pc.getSenders()) {
     if (sender.track?.kind !== 'video') continue
     const parameters = sender.getParameters()
-    for (const encoding of parameters.encodings) encoding.maxBitrate = bitrate
+    for (const encoding of parameters.encodings) {
+      const rung = rungs.find((one) => one.rid === encoding.rid)
+      encoding.maxBitrate = Math.round(bitrate * (rung?.share ?? 1))
+    }
     await sender.setParameters(parameters)
   }
 }

@@ -4,6 +4,8 @@
 //   node run.mjs show    BASE TOKEN STREAM   our pages: publish, watch, seat
 //   node run.mjs watch   BASE TOKEN STREAM   watch and seat a stream that is live
 //   node run.mjs foreign BASE TOKEN STREAM   the npm client whip-whep, from another origin
+//   node run.mjs ladder  BASE TOKEN STREAM   our publish page sends a quality ladder
+//   node run.mjs layers  BASE TOKEN STREAM   three RIDs from a page without any hints
 //
 // SHOTS=FOLDER keeps screenshots there.
 import { createServer } from 'node:http'
@@ -170,6 +172,71 @@ async function foreign(context) {
   }
 }
 
+/** Publishes three RIDs as any page elsewhere would: only the codec is chosen. */
+async function layers(context) {
+  const site = await foreignSite()
+  try {
+    const page = await context.newPage()
+    await page.addInitScript(observe)
+    await page.goto(`http://127.0.0.1:${site.address().port}/`)
+    await threeRIDs(page)
+    await arrivals(page)
+  } finally {
+    site.close()
+  }
+}
+
+function threeRIDs(page) {
+  return page.evaluate(async ({ url, token }) => {
+    const media = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 720 }, audio: true })
+    const pc = (window.pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' }))
+    pc.addTransceiver(media.getAudioTracks()[0], { direction: 'sendonly', streams: [media] })
+    const video = pc.addTransceiver(media.getVideoTracks()[0], {
+      direction: 'sendonly',
+      streams: [media],
+      sendEncodings: [{ rid: 'q', scaleResolutionDownBy: 4 }, { rid: 'h', scaleResolutionDownBy: 2 }, { rid: 'f' }],
+    })
+    video.setCodecPreferences(RTCRtpSender.getCapabilities('video').codecs.filter((c) => /h264|rtx/i.test(c.mimeType)))
+    await pc.setLocalDescription()
+    const answer = await fetch(url, {
+      method: 'POST',
+      body: pc.localDescription.sdp,
+      headers: { 'Content-Type': 'application/sdp', Authorization: `Bearer ${token}` },
+    })
+    await pc.setRemoteDescription({ type: 'answer', sdp: await answer.text() })
+  }, { url: `${base}/whip/${stream}`, token })
+}
+
+/** Publishes by our page, with its quality ladder. */
+async function ladder(context) {
+  const page = await open(context, `/publish/${stream}?autostart=1&size=1280x720&bitrate=2500000&ladder=1`)
+  await arrivals(page)
+  await until('the page counts three sizes', 10_000, async () => (await stats(page)).sizes === 3).catch(() => undefined)
+  report.publisher = await stats(page)
+  await shot(page, 'ladder')
+}
+
+/** Notes when each layer's first packet has arrived at the gateway, in ms after the page was connected. */
+async function arrivals(page) {
+  const ask = async () => {
+    // A kept connection may be closed by the gateway just as it is used again.
+    const response = await fetch(`${base}/v1/streams/${stream}`, { headers: { Authorization: `Bearer ${token}` } }).catch(() => undefined)
+    return response?.ok ? (await response.json()).layers.filter((layer) => layer.kind === 'video') : []
+  }
+  const first = {}
+  await until('three layers', 20_000, async () => {
+    for (const layer of await ask()) if (layer.packets > 0) first[layer.rid] ??= Date.now()
+    return Object.keys(first).length === 3
+  }).catch(() => undefined) // the test tells which
+  const { connected } = await observed(page)
+  report.arrived = Object.fromEntries(Object.entries(first).map(([rid, at]) => [rid, Math.max(0, at - connected)]))
+  await sleep(5000)
+  report.layers = await until('the layers again', 5000, async () => {
+    const all = await ask()
+    return all.length > 0 && all
+  })
+}
+
 const profile = await mkdtemp(join(tmpdir(), 'whipcast-chromium-'))
 const context = await chromium.launchPersistentContext(profile, {
   executablePath: '/usr/bin/chromium',
@@ -183,7 +250,7 @@ const context = await chromium.launchPersistentContext(profile, {
   ],
 })
 try {
-  await { show, watch: (c) => watchAndSit(c), foreign }[scenario](context)
+  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers }[scenario](context)
 } catch (e) {
   report.failure = String(e)
   for (const [i, page] of context.pages().entries()) {
