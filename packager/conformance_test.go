@@ -1,14 +1,11 @@
 package packager
 
 import (
-	"bytes"
-	"log/slog"
 	"math"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/whipcast/whipcast/packager/au"
 	"github.com/whipcast/whipcast/storage"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -305,20 +302,5 @@ func TestSoundWaitsNotForever(t *testing.T) {
 		if n := len(f.queue); n > 16*50 {
 			t.Errorf("segment open %v: %d frames wait, want 16 s at most", open, n)
 		}
-	}
-}
-
-// TestBFramesAreToldOf: E23, R13 once for each publisher.
-func TestBFramesAreToldOf(t *testing.T) {
-	var log bytes.Buffer
-	p := &pump{events: make(chan event, 4), log: slog.New(slog.NewTextHandler(&log, nil)), metrics: &Metrics{}}
-	p.begin(&stream.Source{Layer: video("H264")})
-	for _, units := range [][]au.Unit{{{PTS: 0}}, {{PTS: 9000, DTS: 3000}, {PTS: 6000, DTS: 6000}}, {{PTS: 18000, DTS: 9000}}} {
-		if err := p.deliver(t.Context(), units); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := strings.Count(log.String(), "B-frames to 0"); n != 1 {
-		t.Errorf("told %d times:\n%s", n, &log)
 	}
 }

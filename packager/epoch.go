@@ -24,10 +24,8 @@ type epoch struct {
 	onRequest bool             // key frames come on request, or there is no video
 	segment   time.Duration
 
-	feeds   []feed    // by track
-	over    time.Time // when the State said so
-	keySeen time.Time // when the newest key frame, or nothing, was there
-	keyless bool      // that there is none was said
+	feeds []feed    // by track
+	over  time.Time // when the State said so
 
 	// What is held before the Epoch goes live.
 	held    []held
@@ -56,7 +54,7 @@ type held struct {
 // newEpoch chooses what to package of a State: the video layers and the audio. It
 // returns nil if there is nothing.
 func newEpoch(state stream.State, segment time.Duration) *epoch {
-	e := &epoch{number: state.Epoch, keySeen: time.Now(), onRequest: true, segment: segment}
+	e := &epoch{number: state.Epoch, onRequest: true, segment: segment}
 	var audio *stream.Source
 	for _, source := range state.Sources {
 		switch kind := source.Layer.ID.Kind; {
@@ -92,7 +90,7 @@ func (e *epoch) clear() {
 func (e *epoch) again() *epoch {
 	n := &epoch{
 		number: e.number, sources: e.sources, videos: e.videos, lead: e.lead, onRequest: e.onRequest, segment: e.segment,
-		over: e.over, keySeen: e.keySeen, keyless: e.keyless,
+		over: e.over,
 	}
 	n.clear()
 	for i := range n.feeds {
@@ -152,9 +150,6 @@ func (e *epoch) finished(now time.Time) bool {
 
 // note remembers a unit's time, for the alignment of the tracks.
 func (e *epoch) note(track int, u *au.Unit) {
-	if track < max(e.videos, 1) && u.Key {
-		e.keySeen, e.keyless = time.Now(), false
-	}
 	f := &e.feeds[track]
 	f.newest, f.seen = u.DTS, true
 	f.arrivals.add(u.DTS, e.rate(track), u.Arrival)
@@ -191,8 +186,6 @@ func (e *epoch) give() time.Duration {
 	}
 	return target
 }
-
-func (e *epoch) excessive() bool { return e.feeds[e.lead].excessive() }
 
 // complete reports whether all layers are there, or were waited for long enough
 // (specs R43).

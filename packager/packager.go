@@ -90,6 +90,7 @@ type Packager struct {
 	sink    storage.Sink
 	log     *slog.Logger
 	metrics Metrics
+	boards  boards
 }
 
 // New returns a Packager that puts everything into sink.
@@ -111,12 +112,15 @@ func (p *Packager) Metrics() *Metrics { return &p.metrics }
 // a goroutine of its own, one at a time for a Stream.
 func (p *Packager) Run(ctx context.Context, s *stream.Stream) error {
 	log := p.log.With("stream", s.Name())
+	board, forget := p.boards.hang(s.Name())
+	defer forget()
 	inner, cancel := context.WithCancel(ctx)
 	r := &runner{
 		cfg: p.cfg, stream: s, log: log, metrics: &p.metrics,
 		events: make(chan event, queued),
 		out:    outlet{sink: p.sink, log: log, metrics: &p.metrics},
 		pumps:  map[stream.LayerID]*pump{},
+		ward:   ward{log: log, board: board},
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()

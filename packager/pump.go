@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/whipcast/whipcast/packager/au"
@@ -26,6 +25,7 @@ const (
 type event struct {
 	source *stream.Source // which the units, or the end, are of
 	units  []au.Unit
+	seen   sight
 	ended  bool // the Source has ended: nothing more of it comes
 	gone   bool // the Stream was removed
 	state  *stream.State
@@ -42,9 +42,8 @@ type pump struct {
 
 	source *stream.Source
 	asm    *au.Assembler // nil before the first packet and for unknown codecs
-	asked  time.Time
-	warned bool // of B-frames with wrong timestamps
-	told   bool // of B-frames
+	seen   sight
+	sent   time.Time // when seen was last sent
 }
 
 // run reads until the context ends or the Stream is removed. While it has a
@@ -106,11 +105,14 @@ func (p *pump) take(ctx context.Context, packets []stream.Packet) error {
 		if err := p.endSource(ctx); err != nil {
 			return err
 		}
-		p.begin(packets[0].Source)
+		if err := p.begin(ctx, packets[0].Source); err != nil {
+			return err
+		}
 	}
 	if p.asm == nil {
 		return nil
 	}
+	p.seen.at = packets[len(packets)-1].Arrival
 	units := make([]au.Unit, 0, 4)
 	for i := range packets {
 		k := &packets[i]
@@ -123,14 +125,16 @@ func (p *pump) take(ctx context.Context, packets []stream.Packet) error {
 }
 
 // begin makes an Assembler for a new Source (specs R27).
-func (p *pump) begin(source *stream.Source) {
+func (p *pump) begin(ctx context.Context, source *stream.Source) error {
 	layer := source.Layer
-	p.source, p.warned, p.told = source, false, false
+	p.source, p.seen = source, sight{asked: p.seen.asked}
 	asm, err := au.New(layer.Codec.Name, au.Config{Strict: layer.OnRequest, Fmtp: layer.Codec.Fmtp})
 	if err != nil {
-		p.log.Warn("layer cannot be packaged", "layer", layer.ID, "error", err)
+		p.log.Warn("layer cannot be packaged", "layer", layerName(layer.ID), "error", err)
+		return p.send(ctx, event{source: source, ended: true})
 	}
 	p.asm = asm
+	return nil
 }
 
 // overdue lets the Assembler give up on packets that are missing for too long.
@@ -148,23 +152,22 @@ func (p *pump) endSource(ctx context.Context) error {
 	var units []au.Unit
 	if p.asm != nil {
 		units = p.asm.Flush(nil)
-		p.metrics.add(p.asm.Stats())
+		p.seen.stats = p.asm.Stats()
+		p.metrics.add(p.seen.stats)
 	}
-	e := event{source: p.source, units: units, ended: true}
+	e := event{source: p.source, units: units, seen: p.seen, ended: true}
 	p.source, p.asm = nil, nil
 	return p.send(ctx, e)
 }
 
+// deliver sends units, and once in a while what else was seen where no units are.
 func (p *pump) deliver(ctx context.Context, units []au.Unit) error {
-	if len(units) == 0 {
+	now, stats := time.Now(), p.asm.Stats()
+	if len(units) == 0 && (stats == p.seen.stats || now.Sub(p.sent) < sightEvery) {
 		return nil
 	}
-	if !p.told && slices.ContainsFunc(units, func(u au.Unit) bool { return u.PTS != u.DTS }) { // specs E23, R13
-		p.told = true
-		p.log.Warn("publisher sends B-frames: HLS players show them, WebRTC viewers may see them stutter: set B-frames to 0 in the encoder",
-			"layer", p.source.Layer.ID)
-	}
-	return p.send(ctx, event{source: p.source, units: units})
+	p.seen.stats, p.sent = stats, now
+	return p.send(ctx, event{source: p.source, units: units, seen: p.seen})
 }
 
 // send gives an event to the runner. It blocks when that is busy: then packets
@@ -178,16 +181,11 @@ func (p *pump) send(ctx context.Context, e event) error {
 	}
 }
 
-// check asks for a key frame where the Assembler needs one, and says once what a
-// person should know of the Source.
+// check asks for a key frame where the Assembler needs one.
 func (p *pump) check() {
-	if now := time.Now(); p.asm.NeedKeyframe() && now.Sub(p.asked) >= askEvery {
-		p.asked = now
+	if now := time.Now(); p.asm.NeedKeyframe() && now.Sub(p.seen.asked) >= askEvery {
+		p.seen.asked = now
 		p.metrics.KeyframeRequests.Add(1)
 		p.sub.RequestKeyframe()
-	}
-	if !p.warned && p.asm.Stats().Disordered > 0 { // specs R13
-		p.warned = true
-		p.log.Warn("publisher stamps B-frames in decoding order: set B-frames to 0 in the encoder", "layer", p.source.Layer.ID)
 	}
 }

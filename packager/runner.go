@@ -19,9 +19,6 @@ const (
 	holdBytes = 48 << 20
 	// lingerFor is how long units are waited for of a track whose Epoch is over.
 	lingerFor = 500 * time.Millisecond
-	// keyPatience is how long without a key frame is worth a warning (specs R21,
-	// R38).
-	keyPatience = 10 * time.Second
 	// tick is how often a runner looks at the clock; idleTick is how often while
 	// nobody publishes.
 	tick     = 100 * time.Millisecond
@@ -45,6 +42,7 @@ type runner struct {
 	// start starts a goroutine that Run waits for, and returns what stops it.
 	start func(run func(context.Context) error) context.CancelFunc
 	pumps map[stream.LayerID]*pump
+	ward  ward // where the publisher is examined
 
 	state   stream.State
 	gone    bool // the Stream was removed
@@ -155,6 +153,7 @@ func (r *runner) adopt(state stream.State) error {
 		return nil
 	}
 	r.state = state
+	defer func() { r.ward.enroll(r.state, r.pumps, r.cfg.Segment) }()
 	r.live.passes(state)
 	r.next.passes(state)
 	if !state.Live || r.next.is(state.Epoch) || r.live.is(state.Epoch) {
@@ -211,6 +210,7 @@ func (r *runner) receive(ctx context.Context, e event) error {
 			return err
 		}
 	}
+	r.ward.take(&e)
 	for i := range e.units {
 		if err := r.unit(ctx, e.source, &e.units[i]); err != nil {
 			return err
@@ -415,9 +415,6 @@ func (r *runner) begin(e *epoch, target time.Duration) {
 	}
 	r.log.Info("presentation begins", "presentation", r.present.id, "target", target,
 		"layers", e.videos, "audio", e.tracks().audio)
-	if e.excessive() {
-		r.log.Warn("key frames are further apart than 10 s: set the key frame interval to 1-2 s")
-	}
 }
 
 // renew ends the live Epoch and holds its units anew.
@@ -503,6 +500,7 @@ func (r *runner) realign(e *epoch) {
 
 // look is called by the clock: it watches over what does not happen.
 func (r *runner) look(ctx context.Context, now time.Time) error {
+	r.examine(now)
 	for _, key := range r.shelf.due(now) {
 		r.out.remove(ctx, key)
 	}
@@ -537,15 +535,11 @@ func (r *runner) ask(now time.Time) {
 	if e == nil || !e.over.IsZero() || !e.tracks().video {
 		return
 	}
-	if now.Sub(e.keySeen) > keyPatience && !e.keyless {
-		e.keyless = true
-		r.log.Warn("no key frame for 10 s: set the key frame interval to 1-2 s and turn intra refresh off",
-			"layer", e.sources[e.lead].Layer.ID)
-	}
 	if now.Sub(r.asked) < askEvery || !r.needsKey(e, now) {
 		return
 	}
 	r.asked = now
+	r.ward.ask(now)
 	r.metrics.KeyframeRequests.Add(1)
 	for _, source := range e.sources[:e.videos] { // all together: they are cut at the same instant (specs R41)
 		if pump, ok := r.pumps[source.Layer.ID]; ok {

@@ -874,8 +874,8 @@ func TestNoKeyframe(t *testing.T) {
 		x.Close(nil)
 		b.stop(t)
 	})
-	if !strings.Contains(b.logs.String(), "no key frame for 10 s") {
-		t.Errorf("no warning: %s", b.logs)
+	if n := strings.Count(b.logs.String(), "finding=no-keyframe"); n != 2 { // and once that one came
+		t.Errorf("told %d times, want 2: %s", n, b.logs)
 	}
 	if n := b.tags(t, "video", "#EXTINF"); n != 2 {
 		t.Errorf("%d segments, want 2", n)

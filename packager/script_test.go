@@ -286,9 +286,6 @@ func TestTarget(t *testing.T) {
 				if !known {
 					out.add("unknown, given up: %v", o.give())
 				}
-				if o.excessive() {
-					out.add("excessive")
-				}
 			}
 		}
 		return out.String()

@@ -53,12 +53,6 @@ func (o *observer) found() (time.Duration, bool) {
 	return 0, false
 }
 
-// excessive reports whether key frames are further apart than any segment may
-// be: the publisher must change its settings.
-func (o *observer) excessive() bool {
-	return !o.onRequest && (o.gop > maxTarget+spare || o.gop == 0 && o.elapsed >= observeFor)
-}
-
 // give ends the observation with what is known, because too much is held.
 func (o *observer) give() time.Duration {
 	return min(max(roundUp(o.segment), roundUp(o.elapsed)), maxTarget)

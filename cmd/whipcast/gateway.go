@@ -149,7 +149,7 @@ func (g *gateway) wire() error {
 	if err != nil {
 		return err
 	}
-	g.api = api.New(api.Config{}, g.hub, auth)
+	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings)}, g.hub, auth)
 	metrics, err := api.NewMetrics(buildVersion(), g.hub, g.metrics(store, &counted))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)

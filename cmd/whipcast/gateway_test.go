@@ -96,6 +96,9 @@ func TestGracefulStop(t *testing.T) {
 	eventually(t, c, base+"/readyz", func(r reply) bool { return r.status == http.StatusOK })
 	publisher := start(t, nil, "publish", "--url", base+"/whip/test", "--token", token)
 	playlist := playlistURL(t, c, base, "test")
+	if r := get(t.Context(), c, base+"/v1/streams/test", token); strings.Count(r.body, `"findings":[`) != 2 {
+		t.Errorf("the API does not say what is wrong with both layers: %+v", r)
+	}
 
 	now := eventually(t, c, playlist, func(r reply) bool { return strings.Contains(r.body, "#EXT-X-PART:") })
 	var listed int

@@ -29,10 +29,28 @@ type packet struct {
 // opusType is the payload type of sound in all recordings.
 const opusType = 111
 
-// recording reads what a real program sent.
+// recording reads what a real program sent: one file, or one a layer.
 func recording(tb testing.TB, name string) []packet {
 	tb.Helper()
-	file, err := os.ReadFile(filepath.Join("..", "testdata", name+".rtpdump"))
+	paths, err := filepath.Glob(filepath.Join("..", "testdata", name+"*.rtpdump"))
+	if err != nil || len(paths) == 0 {
+		tb.Fatal(name, err)
+	}
+	if whole := filepath.Join("..", "testdata", name+".rtpdump"); slices.Contains(paths, whole) {
+		paths = []string{whole}
+	}
+	var all []packet
+	for _, path := range paths {
+		all = append(all, dumped(tb, path)...)
+	}
+	slices.SortStableFunc(all, func(a, b packet) int { return a.at.Compare(b.at) })
+	return all
+}
+
+// dumped reads one file.
+func dumped(tb testing.TB, path string) []packet {
+	tb.Helper()
+	file, err := os.ReadFile(path)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -161,7 +179,7 @@ func (l *layer) give(units []au.Unit) {
 // TestRecordedClients: what the doctor says of real programs. They were recorded
 // for some seconds only and are repeated.
 //
-//	replay client=NAME codec=H264 times=10 [onrequest]
+//	replay client=NAME codec=H264 times=10 [onrequest] [simulcast]
 func TestRecordedClients(t *testing.T) {
 	script(t, "recorded.txt", func(t *testing.T, commands []string) string {
 		verb, a := parse(commands[0])
@@ -179,7 +197,7 @@ func TestRecordedClients(t *testing.T) {
 		begin := packets[0].at
 		for _, ssrc := range order {
 			i := slices.IndexFunc(packets, func(p packet) bool { return p.rtp != nil && p.ssrc == ssrc })
-			cfg := doctor.Config{Codec: a["codec"], OnRequest: a.has("onrequest"), Stereo: true}
+			cfg := doctor.Config{Codec: a["codec"], OnRequest: a.has("onrequest"), Simulcast: a.has("simulcast")}
 			rates[ssrc] = 90000
 			if packets[i].rtp.PayloadType == opusType {
 				cfg, rates[ssrc] = doctor.Config{Codec: "Opus", Stereo: true}, 48000

@@ -212,7 +212,7 @@ func pictureTexts() map[symptom]text {
 		noKeyframe: {
 			code: NoKeyframe, unit: "s",
 			words:  "Packets come, but for # s no key frame with its parameter sets: nothing can be shown.",
-			remedy: "In OBS set Settings → Output → Keyframe Interval to 2 s. In FFmpeg use -g 60 at 30 frames a second. Hardware encoders must repeat SPS and PPS with each key frame (“repeat headers”). In a browser publish anew.",
+			remedy: "In OBS set Settings → Output → Keyframe Interval to 2 s. In FFmpeg use -g 60 at 30 frames a second. Turn “intra refresh” off. Hardware encoders must repeat SPS and PPS with each key frame (“repeat headers”). In a browser publish anew.",
 		},
 		intraRefresh: {
 			code:   IntraRefresh,
