@@ -343,8 +343,6 @@ func (p *presentation) queue() {
 	}
 }
 
-func (p *presentation) date(ticks, rate int64) time.Time { return p.time.date(fromTicks(ticks, rate)) }
-
 // onAudio converts ticks of the leading rendition to the audio's.
 func (p *presentation) onAudio(ticks int64) int64 {
 	return toTicks(fromTicks(ticks, p.lead.rate), opusRate)
@@ -379,7 +377,7 @@ func (p *presentation) silence(until int64) {
 func (p *presentation) drain(ctx context.Context) error {
 	for _, v := range p.voices {
 		for verb := v.trail.next(); verb != 0; verb = v.trail.next() {
-			if err := v.do(ctx, verb, p.time); err != nil {
+			if err := v.do(ctx, verb); err != nil {
 				return err
 			}
 		}
@@ -526,9 +524,9 @@ func (p *presentation) pause(ctx context.Context, d time.Duration) error {
 	from := p.time.end
 	all := p.renditions()
 	if !p.vacant {
-		p.current = &cut{at: toTicks(from, p.lead.rate), begins: true}
+		p.current = &cut{at: toTicks(from, p.lead.rate), begins: true, zero: p.time.zero}
 		for _, r := range all {
-			r.begin(toTicks(from, r.rate), p.time.date(from), p.current)
+			r.begin(toTicks(from, r.rate), p.time.zero.Add(from), p.current)
 		}
 		p.vacant, p.resting = true, true
 	}
