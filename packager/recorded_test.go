@@ -236,6 +236,7 @@ type bench struct {
 	logs   *bytes.Buffer
 	cancel context.CancelFunc
 	done   chan error
+	frame  time.Duration // of the audio, if that is long
 }
 
 // setUp starts a packager; it must be called inside a synctest bubble.
@@ -314,7 +315,7 @@ func (b *bench) conform(t testing.TB) {
 	checker := func(key, kind string, static bool) *hlscheck.Checker {
 		key = strings.Split(key, "/")[1] + kind
 		if checkers[key] == nil {
-			checkers[key] = &hlscheck.Checker{Static: static}
+			checkers[key] = &hlscheck.Checker{Static: static, Frame: b.frame}
 		}
 		return checkers[key]
 	}

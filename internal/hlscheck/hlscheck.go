@@ -48,6 +48,9 @@ type Checker struct {
 	// renditions are compared with that much room, and what only a publisher can
 	// know is not checked.
 	Lag time.Duration
+	// Frame is how long the audio's frames are, if that is more than 30 ms: so far
+	// may the same segment's begin differ between renditions (L94).
+	Frame time.Duration
 
 	mu         sync.Mutex
 	media      map[string]*history // below mu, by URI
@@ -79,6 +82,7 @@ type history struct {
 	partOf    map[string]uint64          // part URI → MSN
 	restarted bool                       // since the last version
 	ranges    map[string]listing         // by ID
+	frame     time.Duration              // Checker.Frame
 }
 
 // Violations returns all that was found so far.
@@ -176,7 +180,7 @@ func (c *Checker) history(uri string) *history {
 		h = &history{
 			uris: make(map[uint64]string), starts: make(map[uint64]float64), parts: make(map[uint64][]part),
 			discs: make(map[uint64]uint64), segments: make(map[uint64]segment), ranges: make(map[string]listing),
-			partOf: make(map[string]uint64),
+			partOf: make(map[string]uint64), frame: c.Frame,
 		}
 		c.media[uri] = h
 	}
