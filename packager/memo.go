@@ -264,7 +264,7 @@ func (p *presentation) resume() {
 		r.enter(-1, alignment{}, at)
 		r.cut.end = at
 	}
-	p.lead.taken, p.lead.arrival, p.lead.cut.lapsed = at, p.time.date(p.time.end), true
+	p.lead.taken, p.lead.arrival, p.lead.cut.lapsed = at, p.time.zero.Add(p.time.end), true
 	p.sound.begin(toTicks(p.time.end, opusRate), 0)
 }
 
@@ -303,7 +303,7 @@ func (p *presentation) reviveRendition(ctx context.Context, mark *shelfMark, nex
 	}
 	end := p.time.end - last
 	for n := media.Position().MSN; n < next; n++ {
-		r.media.SetTime(p.time.date(end - time.Duration(next-1-n)*last)) //nolint:gosec // one or two
+		r.media.SetTime(p.time.zero.Add(end - time.Duration(next-1-n)*last)) //nolint:gosec // one or two
 		removed, err := media.CloseSegment(hls.Segment{URI: segmentName(n), Duration: last.Round(10 * time.Microsecond), Gap: true})
 		if err != nil {
 			return fmt.Errorf("take up %s: %w", mark.Name, err)

@@ -137,8 +137,11 @@ func (p *presentation) rendition(name string, rate int64, mime string) *renditio
 
 func (p *presentation) newMedia() *hls.Media { return hls.NewMedia(p.mediaConfig()) }
 
+// mediaConfig is the same for all renditions. Usual windows are a whole number of
+// segments; the slack lets them all drop their oldest one together, though sounds
+// end a little beside pictures (specs L90).
 func (p *presentation) mediaConfig() hls.Config {
-	return hls.Config{Target: p.target, Part: p.cfg.Part, Window: p.cfg.Window, Skip: true}
+	return hls.Config{Target: p.target, Part: p.cfg.Part, Window: p.cfg.Window + slack, Skip: true}
 }
 
 // has says which tracks the presentation is made of.
@@ -287,8 +290,9 @@ func (p *presentation) sounding(ctx context.Context, u *au.Unit) error {
 			return err
 		}
 	}
-	before := p.sound.late
+	before, silent := p.sound.late, p.sound.silent
 	p.sounds = p.sound.add(u.PTS, u.Duration, u.Data, p.sounds[:0])
+	p.out.metrics.Silence.Add(p.sound.silent - silent)
 	if p.sound.late == before {
 		p.quiet = false
 	} else {
@@ -367,8 +371,6 @@ func (p *presentation) queue(sounds, codes []sound) {
 	}
 }
 
-func (p *presentation) date(ticks, rate int64) time.Time { return p.time.date(fromTicks(ticks, rate)) }
-
 // onAudio converts ticks of the leading rendition to the audio's.
 func (p *presentation) onAudio(ticks int64) int64 {
 	return toTicks(fromTicks(ticks, p.lead.rate), opusRate)
@@ -403,7 +405,7 @@ func (p *presentation) silence(until int64) {
 func (p *presentation) drain(ctx context.Context) error {
 	for _, v := range p.voices {
 		for verb := v.trail.next(); verb != 0; verb = v.trail.next() {
-			if err := v.do(ctx, verb, p.time); err != nil {
+			if err := v.do(ctx, verb); err != nil {
 				return err
 			}
 		}
