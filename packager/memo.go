@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/whipcast/whipcast/packager/au"
+	"github.com/whipcast/whipcast/packager/fmp4"
 	"github.com/whipcast/whipcast/packager/hls"
 	"github.com/whipcast/whipcast/storage"
 )
@@ -57,6 +58,8 @@ type shelfMark struct {
 	Name      string            `json:"name"`
 	Counter   uint64            `json:"counter"`
 	Params    *au.Params        `json:"params,omitempty"`
+	Init      string            `json:"init,omitempty"`  // of Params
+	Still     []byte            `json:"still,omitempty"` // a key frame for it, in some lines
 	Inits     map[string][]byte `json:"inits,omitempty"` // written since the line before
 	Bandwidth int               `json:"bandwidth,omitempty"`
 	Rates     savedRates        `json:"rates"`
@@ -131,7 +134,7 @@ func (p *presentation) memo(whole bool) memo { //nolint:revive // a fact, not a 
 			inits = nil
 		}
 		mark := shelfMark{
-			Name: r.name, Counter: r.counter, Params: r.params, Inits: inits, State: r.media.Since(from),
+			Name: r.name, Counter: r.counter, Params: r.params, Init: r.init, Inits: inits, State: r.media.Since(from),
 			Rates: savedRates{Bytes: r.rates.bytes, Length: r.rates.length, Peak: r.rates.peak, Segments: r.rates.segments},
 		}
 		mark.State.Parts, mark.State.Open = 0, hls.Listed{}
@@ -144,6 +147,9 @@ func (p *presentation) memo(whole bool) memo { //nolint:revive // a fact, not a 
 			if m.Renditions[j].Name == r.name && i < len(p.announced.offers) {
 				m.Renditions[j].Bandwidth = p.announced.offers[i].bandwidth
 				m.Renditions[j].Rates.Frames, m.Renditions[j].Rates.FramesIn = r.frames, r.framesIn
+				if len(m.Renditions[j].Inits) > 0 { // not in every line: it is large
+					m.Renditions[j].Still = r.still.Data
+				}
 			}
 		}
 	}
@@ -198,6 +204,9 @@ func readMemo(lines [][]byte) (memo, error) {
 					return m, fmt.Errorf("read line %d of the state: %w", i+1, err)
 				}
 				mark.State = state
+				if mark.Still == nil && mark.Init == former.Init {
+					mark.Still = former.Still
+				}
 				for name, content := range former.Inits {
 					if _, ok := mark.Inits[name]; !ok {
 						if mark.Inits == nil {
@@ -326,6 +335,9 @@ func (p *presentation) revived(r *rendition, mark *shelfMark) {
 			continue
 		}
 		reel.frames, reel.framesIn = mark.Rates.Frames, mark.Rates.FramesIn
+		if mark.Still != nil && mark.Init == r.init {
+			reel.still = fmp4.Sample{Key: true, Data: mark.Still}
+		}
 		for len(p.announced.offers) <= i {
 			p.announced.offers = append(p.announced.offers, offered{})
 		}

@@ -130,7 +130,7 @@ func (p *presentation) rendition(name string, rate int64, mime string) *renditio
 	return &rendition{
 		name: name, prefix: p.stream + "/" + p.id + "/" + name + "/", rate: rate, mime: mime,
 		target: p.target, part: p.cfg.Part, out: p.out, shelf: p.shelf,
-		listed: map[string]struct{}{}, inits: map[string][]byte{},
+		window: p.cfg.Window, listed: map[string]time.Time{}, inits: map[string][]byte{},
 		others: func() []hls.Report { return p.reports(name) },
 	}
 }

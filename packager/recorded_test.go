@@ -236,11 +236,7 @@ type bench struct {
 	logs   *bytes.Buffer
 	cancel context.CancelFunc
 	done   chan error
-	// hasty says that media comes faster than time goes by: then a segment leaves
-	// the playlist before it was listed for as long as that lasts, and goes before
-	// its time (L40).
-	hasty bool
-	frame time.Duration // of the audio, if that is long
+	frame  time.Duration // of the audio, if that is long
 }
 
 // setUp starts a packager; it must be called inside a synctest bubble.
@@ -342,9 +338,6 @@ func (b *bench) conform(t testing.TB) {
 		}
 	}
 	for key, at := range b.sink.deleted {
-		if b.hasty {
-			break
-		}
 		checker(key, "", false).Gone("/"+key, at)
 		checker(key, " plain", true).Gone("/"+key, at)
 	}

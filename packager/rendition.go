@@ -31,13 +31,13 @@ type outlet struct {
 
 func (o *outlet) put(ctx context.Context, object storage.Object) {
 	object.Modified = time.Now()
-	err := o.sink.Put(ctx, object)
+	err := o.sink.Put(context.WithoutCancel(ctx), object) // the stop of the program tears nothing apart
 	o.failing = o.failing && err != nil
 	o.report(object.Key, err)
 }
 
 func (o *outlet) remove(ctx context.Context, key string) {
-	o.report(key, o.sink.Delete(ctx, key))
+	o.report(key, o.sink.Delete(context.WithoutCancel(ctx), key))
 }
 
 // report logs the first of a run of failures.
@@ -60,7 +60,8 @@ type rendition struct {
 	rate   int64  // timescale
 	mime   string
 	target time.Duration
-	part   time.Duration       // PART-TARGET
+	part   time.Duration // PART-TARGET
+	window time.Duration
 	others func() []hls.Report // where the other renditions end
 	media  *hls.Media
 	out    *outlet
@@ -88,7 +89,7 @@ type rendition struct {
 	closed bool  // the plain playlist too
 	end    int64 // of what was published
 	rates  rates
-	listed map[string]struct{} // keys of all that exists and is not on the shelf
+	listed map[string]time.Time // all that exists and is not on the shelf: its key, and since when
 
 	saved      uint64 // media sequence number of the open segment in the Ledger
 	savedInits bool   // inits are there as they are
@@ -146,7 +147,7 @@ func (r *rendition) setParams(ctx context.Context, p *au.Params) error {
 }
 
 func (r *rendition) put(ctx context.Context, o storage.Object) {
-	r.listed[o.Key] = struct{}{}
+	r.listed[o.Key] = time.Now()
 	r.out.put(ctx, o)
 }
 
@@ -271,11 +272,15 @@ func (r *rendition) leave(now time.Time, removed hls.Removed) {
 		shelve(name, now.Add(3*r.target)) // specs L49
 	}
 	for _, s := range removed.Segments {
-		shelve(s.URI, available(now, s.Duration, r.target))
+		since, ok := r.listed[r.prefix+s.URI]
+		if !ok { // it has no media, or is from before a restart
+			since = now
+		}
+		shelve(s.URI, available(since, s.Duration, r.window+r.target, r.target))
 	}
 	for _, name := range removed.Inits {
 		delete(r.inits, name)
-		shelve(name, available(now, 2*r.target, r.target))
+		shelve(name, available(now, 2*r.target, r.window, r.target))
 	}
 }
 

@@ -126,6 +126,9 @@ func TestRestart(t *testing.T) {
 			}
 			names := []string{"video", "video-2", "video-3", "aac", "audio"}
 			second.level(t, names...)
+			if n := second.pack.Metrics().Stills.Load(); n == 0 && tt.away > time.Second {
+				t.Errorf("ADR 6: no picture while the publisher was away")
+			}
 			for _, name := range names {
 				if n := second.tags(t, name, "#EXT-X-DISCONTINUITY\n"); n != 1 {
 					t.Errorf("L24: %d discontinuities in %s, want 1", n, name)
@@ -183,6 +186,13 @@ func TestRestartTooLate(t *testing.T) {
 					spoil(&cfg, n)
 					return n
 				})
+				synctest.Wait()
+				select {
+				case <-second.done: // nothing was left to do: the stream is made anew
+					cfg.Ledger = second.pack.cfg.Ledger
+					second = setUp(t, cfg)
+				default:
+				}
 				if cfg.Audio != Opus || cfg.Part != 0 { // with another configuration
 					ledger := second.pack.cfg.Ledger
 					second.cancel()

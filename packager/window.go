@@ -44,10 +44,9 @@ func (s *shelf) due(now time.Time) []string {
 	return keys
 }
 
-// available returns when a segment of this length, which leaves its playlist
-// now, need not be available any more (specs L40): it was listed for as long as
-// the longest playlist that held it, so its own duration is what remains. A
-// target duration is added for requests under way.
-func available(now time.Time, duration, target time.Duration) time.Time {
-	return now.Add(duration + target)
+// available returns when a segment need not be available any more (specs L40): it
+// was listed first at a time, and the longest playlist that held it has a length.
+// Two target durations are added for requests under way.
+func available(since time.Time, duration, playlist, target time.Duration) time.Time {
+	return since.Add(duration + playlist + 2*target)
 }
