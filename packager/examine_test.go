@@ -223,3 +223,22 @@ func TestSoundIsHeard(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkExamine: an iteration is a second of pictures with its look.
+func BenchmarkExamine(b *testing.B) {
+	w, source, _ := checkup(video("VP9"))
+	now, i := time.Now(), int64(0)
+	units := []au.Unit{{Data: make([]byte, 10_000)}}
+	b.ReportAllocs()
+	for b.Loop() {
+		for range 30 {
+			i++
+			now = now.Add(time.Second / 30)
+			units[0].Key = i%60 == 0
+			units[0].Arrival, units[0].PTS, units[0].DTS = now, i*3000, i*3000
+			w.take(&event{source: source, units: units, seen: sight{at: now, stats: au.Stats{Packets: uint64(i)}}})
+		}
+		w.patients[0].exam.SenderReport(now)
+		w.look(now)
+	}
+}
