@@ -8,6 +8,7 @@ import (
 
 	"github.com/whipcast/whipcast/packager/au"
 	"github.com/whipcast/whipcast/storage"
+	"github.com/whipcast/whipcast/stream"
 )
 
 // drain is a Sink that keeps nothing.
@@ -93,7 +94,8 @@ func (s *source) frame(take func(track int, u *au.Unit)) {
 }
 
 // BenchmarkPublisher: an iteration is a second of media, from RTP payloads to
-// objects and playlists, without the waking of goroutines.
+// objects and playlists, and to what is wrong with it, without the waking of
+// goroutines.
 func BenchmarkPublisher(b *testing.B) {
 	ctx := context.Background()
 	sink := &drain{}
@@ -103,7 +105,12 @@ func BenchmarkPublisher(b *testing.B) {
 	r.out = outlet{sink: sink, log: r.log, metrics: r.metrics}
 	r.present = newPresentation(r, "show", 2*time.Second, tracks{video: true, audio: true})
 	e := &epoch{videos: 1}
+	sources := []*stream.Source{{Layer: video("VP9")}, {Layer: audio()}}
+	r.ward = ward{log: r.log, board: &board{}}
+	r.ward.enroll(stream.State{Live: true, Sources: sources},
+		map[stream.LayerID]*pump{sources[0].Layer.ID: nil, sources[1].Layer.ID: nil}, r.cfg.Segment)
 	s := newSource(b)
+	one := make([]au.Unit, 1)
 	begun := false
 	take := func(track int, u *au.Unit) {
 		if !begun {
@@ -115,6 +122,8 @@ func BenchmarkPublisher(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
+		one[0] = *u
+		r.ward.take(&event{source: sources[track], units: one, seen: sight{at: u.Arrival}})
 		if err := r.pass(ctx, e, track, u); err != nil {
 			b.Fatal(err)
 		}
@@ -128,6 +137,7 @@ func BenchmarkPublisher(b *testing.B) {
 		for range 30 {
 			s.frame(take)
 		}
+		r.ward.look(s.begin.Add(s.elapsed))
 		for _, key := range r.shelf.due(time.Now().Add(time.Hour)) {
 			r.out.remove(ctx, key)
 		}

@@ -170,8 +170,9 @@ func (w *ward) look(now time.Time) {
 		if v := p.exam.Version(); v != p.version {
 			p.version, changed = v, true
 			found := p.exam.Findings()
-			w.tell(p.source.Layer.ID, doctor.Compare(p.findings, found))
+			change := doctor.Compare(p.findings, found)
 			p.findings = found
+			w.tell(p, change)
 		}
 		sick = sick || len(p.findings) > 0
 	}
@@ -191,19 +192,34 @@ func (w *ward) newest(but *patient) time.Time {
 	return newest
 }
 
-// tell logs what changed.
-func (w *ward) tell(id stream.LayerID, c doctor.Change) {
+// tell logs what changed. That nothing comes at all is said once, not of each
+// Layer.
+func (w *ward) tell(p *patient, c doctor.Change) {
+	layer := layerName(p.source.Layer.ID)
 	for _, f := range c.Raised {
+		if f.Code == doctor.NoPackets && w.others(p, f.Code) {
+			continue
+		}
 		say := w.log.Warn
 		if f.Severity <= doctor.Note {
 			say = w.log.Info
 		}
 		say("publisher examined", "finding", string(f.Code), "severity", f.Severity.String(),
-			"layer", layerName(id), "words", f.Words, "remedy", f.Remedy)
+			"layer", layer, "words", f.Words, "remedy", f.Remedy)
 	}
 	for _, f := range c.Cleared {
-		w.log.Info("publisher recovered", "finding", string(f.Code), "layer", layerName(id))
+		if f.Code == doctor.NoPackets && w.others(p, f.Code) {
+			continue
+		}
+		w.log.Info("publisher recovered", "finding", string(f.Code), "layer", layer)
 	}
+}
+
+// others reports whether another patient has a finding, too.
+func (w *ward) others(but *patient, code doctor.Code) bool {
+	return slices.ContainsFunc(w.patients, func(p *patient) bool {
+		return p != but && slices.ContainsFunc(p.findings, func(f doctor.Finding) bool { return f.Code == code })
+	})
 }
 
 // layerName names a Layer for a person: "audio", "video", or "video h" of a

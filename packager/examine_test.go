@@ -114,6 +114,37 @@ func TestFindingsOfLayers(t *testing.T) {
 	})
 }
 
+// TestNothingComes: what is true of the publisher as a whole is said once, and
+// once that it is over, however many layers there are (R30).
+func TestNothingComes(t *testing.T) {
+	scenario(t, Config{}, func(t *testing.T, b *bench) {
+		floors := studio()
+		h := b.build(t, floors)
+		h.run(t, 5*time.Second)
+		time.Sleep(10 * time.Second)
+		for _, f := range floors {
+			if found := b.codes(stream.LayerID{Kind: stream.Video, RID: f.rid}); !slices.Equal(found, []doctor.Code{doctor.NoPackets}) {
+				t.Errorf("video %s: found %v", f.rid, found)
+			}
+		}
+		for i := range 6 * 30 {
+			for _, f := range floors {
+				f.base += 15 * 90000 * uint32(1-min(i, 1))
+				h.picture(f, i, time.Duration(i)*time.Second/30)
+			}
+			speak(h.x, uint16(750+i), uint32(750+i)*960, time.Duration(750+i)*20*time.Millisecond)
+			time.Sleep(time.Second / 30)
+		}
+		for _, message := range []string{"publisher examined", "publisher recovered"} {
+			if n := b.told(message, doctor.NoPackets, ""); n != 1 {
+				t.Errorf("%q %d times, want 1", message, n)
+			}
+		}
+		b.cancel()
+		<-b.done
+	})
+}
+
 // checkup is a ward with one patient, beside its log.
 func checkup(layer stream.Layer) (*ward, *stream.Source, *bytes.Buffer) {
 	var log bytes.Buffer
@@ -190,5 +221,24 @@ func TestSoundIsHeard(t *testing.T) {
 			b.cancel()
 			<-b.done
 		})
+	}
+}
+
+// BenchmarkExamine: an iteration is a second of pictures with its look.
+func BenchmarkExamine(b *testing.B) {
+	w, source, _ := checkup(video("VP9"))
+	now, i := time.Now(), int64(0)
+	units := []au.Unit{{Data: make([]byte, 10_000)}}
+	b.ReportAllocs()
+	for b.Loop() {
+		for range 30 {
+			i++
+			now = now.Add(time.Second / 30)
+			units[0].Key = i%60 == 0
+			units[0].Arrival, units[0].PTS, units[0].DTS = now, i*3000, i*3000
+			w.take(&event{source: source, units: units, seen: sight{at: now, stats: au.Stats{Packets: uint64(i)}}})
+		}
+		w.patients[0].exam.SenderReport(now)
+		w.look(now)
 	}
 }

@@ -240,7 +240,7 @@ func (r *runner) unit(ctx context.Context, source *stream.Source, u *au.Unit) er
 	e := r.live
 	if track == r.present.lead.track {
 		if u.Restart { // specs R11
-			r.log.Warn("publisher's clock jumped", "layer", source.Layer.ID)
+			r.log.Warn("publisher's clock jumped", "layer", layerName(source.Layer.ID))
 			return r.renew(ctx, e.again(), held{track: track, unit: *u})
 		}
 		if gop, ok := r.present.outgrown(u); ok && r.replaceable(e, gop) {

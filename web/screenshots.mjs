@@ -15,6 +15,44 @@ if (!base || !folder) {
 }
 
 const fragment = token ? `#token=${encodeURIComponent(token)}` : ''
+// What the gateway may find, in its own words; a test camera is never that bad.
+const findings = {
+  layers: [
+    {
+      kind: 'video',
+      findings: [
+        {
+          code: 'encoder-slow',
+          severity: 'problem',
+          words: 'The media runs at 91% of real time: the encoder, or the uplink, does not keep up. Viewers will stall.',
+          remedy:
+            'In OBS open the Stats dock. “Skipped frames due to encoding lag”: a faster preset, a hardware encoder, a smaller output size or frame rate. “Frames missed due to rendering lag”: fewer or simpler sources. Neither: lower the bit rate. In FFmpeg use -preset veryfast, and see that it reports a speed of 1x. In a browser choose a smaller size and close other tabs.',
+        },
+        {
+          code: 'packet-loss',
+          severity: 'warning',
+          words:
+            '1.2% of the packets are lost between the publisher and the gateway, also after asking for them again. Pictures or sound with holes are left out.',
+          remedy:
+            'Use a wire instead of Wi-Fi, and a bit rate of at most half of what the uplink can do: in OBS Settings → Output → Bitrate, on the publish page “Bit rate”, in FFmpeg -b:v with -maxrate and -bufsize.',
+        },
+      ],
+    },
+    {
+      kind: 'audio',
+      findings: [
+        {
+          code: 'opus-dtx',
+          severity: 'note',
+          words:
+            'The sender leaves out pauses (Opus DTX): 12% of the last seconds were not sent. The gateway fills them with silence, which may sound cut off.',
+          remedy: 'Turn DTX off: in FFmpeg -dtx 0, in a page of your own no usedtx=1 in the SDP. OBS does not use it.',
+        },
+        { code: 'mono-audio', severity: 'note', words: 'The sound is mono.', remedy: 'Harmless for speech.' },
+      ],
+    },
+  ],
+}
 const pages = [
   { name: 'welcome', path: '/' },
   ...(token ? [{ name: 'home', path: `/${fragment}`, wait: 1000 }] : []),
@@ -22,6 +60,7 @@ const pages = [
   { name: 'watch-offline', path: '/watch/nothing-here', wait: 1000 },
   { name: 'seat', path: `/seat/${stream}`, wait: 4000 },
   { name: 'publish', path: `/publish/nothing-here${fragment}`, wait: 1500 },
+  ...(token ? [{ name: 'publish-findings', path: `/publish/screenshot?autostart${fragment}`, wait: 9000, findings }] : []),
   { name: 'missing', path: '/watch/..a' },
 ]
 const sizes = [
@@ -78,6 +117,7 @@ async function take(page, size, colorScheme) {
   tab.on('request', (request) => {
     if (!request.url().startsWith(base) && !/^(blob|data):/.test(request.url())) fault(`asks a foreign host: ${request.url()}`)
   })
+  if (page.findings) await tab.route('**/v1/streams/*', (route) => route.fulfill({ json: page.findings }))
   await tab.goto(base + page.path)
   await tab.waitForTimeout(page.wait ?? 300)
   const beyond = await tab.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)

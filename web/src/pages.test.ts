@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { worst } from './findings'
 import { streamOf, validName } from './names'
 import { Refusal, refusalOf, wordsOf } from './refusal'
 import { backoff, pause } from './retry'
@@ -170,4 +171,24 @@ test('waits grow, stay bounded, and obey their signal', async () => {
   stop.abort()
   await waited
   await pause(3600, stop.signal)
+})
+
+test('findings: the worst first, one of several layers once', () => {
+  const made = (code: string, severity: string, words = code) => ({ code, severity, words, remedy: '' })
+  const shown = worst([
+    { kind: 'video', rid: 'f', findings: [made('layer-dead', 'warning'), made('loss', 'warning', 'a little')] },
+    { kind: 'video', rid: 'h', findings: [made('loss', 'problem', 'much')] },
+    { kind: 'audio', findings: [made('mono', 'note'), made('new', 'unheard of')] },
+    { kind: 'video', rid: 'q' },
+  ])
+  assert.deepEqual(
+    shown.map((one) => [one.code, one.severity, one.words, ...one.layers]),
+    [
+      ['loss', 'problem', 'much', 'picture f', 'picture h'],
+      ['layer-dead', 'warning', 'layer-dead', 'picture f'],
+      ['mono', 'note', 'mono', 'sound'],
+      ['new', 'unheard of', 'new', 'sound'],
+    ],
+  )
+  assert.deepEqual(worst([]), [])
 })

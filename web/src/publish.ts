@@ -2,6 +2,7 @@
 
 import { find, make, setFigures, setStatus, setText } from './dom'
 import { expose } from './figures'
+import { watchFindings } from './findings'
 import { nameHere } from './player'
 import { Refusal, wordsOf } from './refusal'
 import type { Progress } from './session'
@@ -204,8 +205,11 @@ async function start(): Promise<void> {
     stereo: !voice.checked,
   }
   const lock = await awake()
+  const watched = new AbortController()
+  void watchFindings(path, watched.signal)
   finished = publish(what, report, running.signal).catch(refused)
   await finished
+  watched.abort()
   void lock?.release()
   stop = undefined
   pc = undefined
