@@ -208,7 +208,7 @@ func (s *Source) Counters() Counters {
 func (s *Source) Report() (Report, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.clock.last, s.clock.valid
+	return s.clock.trusted.last, s.clock.trusted.count > 0
 }
 
 func (s *Source) report(r Report) {

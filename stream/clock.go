@@ -4,23 +4,33 @@ import "time"
 
 // clock keeps the newest believable sender report of one Source. It is pure.
 type clock struct {
-	rate     uint32 // RTP units per second
-	last     Report
-	valid    bool
-	rejected Report // newest report that contradicted last
-	doubts   int    // how many in a row contradicted last but agreed with one another
-	newest   uint32 // RTP timestamp of the newest packet
-	known    bool   // there was a packet
+	rate    uint32 // RTP units per second
+	trusted chain
+	doubted chain  // reports that contradicted trusted, but not one another
+	newest  uint32 // RTP timestamp of the newest packet
+	known   bool   // there was a packet
 }
 
-// Limits of a believable report (specs R4).
+// chain is a run of reports that agree with one another.
+type chain struct {
+	base, last Report // the rate is judged from base on
+	count      int
+}
+
+// Limits of a believable report (specs R4). Both of its clocks are the sender's,
+// so networks do not matter; senders that pair the time of sending with the
+// timestamp of a picture are off by what encoding takes.
 const (
-	reportReach  = 30 * time.Second // how far a report may be from the newest packet
-	reportJump   = time.Second      // how far NTP and RTP may disagree between two reports
-	reportDrift  = 0.01             // how far the implied clock rate may be off
-	reportBase   = 5 * time.Second  // over which time the rate is judged
-	reportDoubts = 3                // so many contradicting reports in a row are the truth
-	ntpFraction  = 1 << 32          // units per second of an NTP timestamp
+	reportReach  = 30 * time.Second       // how far a report may be from the newest packet
+	reportJump   = 500 * time.Millisecond // how far NTP and RTP may disagree between two reports
+	reportDrift  = 0.01                   // how far the implied clock rate may be off
+	reportJitter = 50 * time.Millisecond  // and how much of that is jitter
+	reportBase   = 5 * time.Second        // over which time the rate is judged, at least
+	reportRebase = 30 * time.Second       // and at most
+	reportDoubts = 3                      // so many contradicting reports in a row
+	reportProof  = 10 * time.Second       // over that time are the truth
+	reportZero   = 100 * time.Millisecond // how far packets may be from RTP timestamp 0 to believe in it
+	ntpFraction  = 1 << 32                // units per second of an NTP timestamp
 )
 
 // saw notes the RTP timestamp of a packet.
@@ -36,31 +46,54 @@ func (c *clock) accept(r Report) bool {
 		return false
 	}
 	if c.known && c.signed(r.RTP-c.newest).Abs() > reportReach {
-		return false // libdatachannel sends RTP timestamp 0 for layers it does not report
+		return false
 	}
-	if c.valid && !c.agrees(c.last, r) {
-		if c.doubts > 0 && !c.agrees(c.rejected, r) {
-			c.doubts = 0
-		}
-		c.doubts++
-		c.rejected = r
-		if c.doubts < reportDoubts {
-			return false
-		}
+	if r.RTP == 0 && (!c.known || c.signed(c.newest).Abs() > reportZero) {
+		return false // libdatachannel reports on layers that it knows nothing of (specs R5)
 	}
-	c.last, c.valid, c.doubts = r, true, 0
+	if c.extend(&c.trusted, r) {
+		c.doubted = chain{}
+		return true
+	}
+	if !c.extend(&c.doubted, r) {
+		c.doubted = chain{base: r, last: r, count: 1}
+	}
+	if wall, _ := c.between(c.doubted.base, r); c.doubted.count < reportDoubts || wall < reportProof {
+		return false
+	}
+	c.trusted, c.doubted = c.doubted, chain{}
 	return true
 }
 
-// agrees reports whether b continues the clock of a.
-func (c *clock) agrees(a, b Report) bool {
-	wall := ntpDuration(int64(b.NTP - a.NTP))
-	media := c.signed(b.RTP - a.RTP)
-	off := (wall - media).Abs()
-	if off > reportJump {
+// extend adds r to a chain unless r contradicts it: its clocks have not gone the
+// same way since the report before, or not at the same pace for a while.
+func (c *clock) extend(k *chain, r Report) bool {
+	if k.count == 0 {
+		*k = chain{base: r, last: r, count: 1}
+		return true
+	}
+	wall, media := c.between(k.last, r)
+	if (wall - media).Abs() > reportJump {
 		return false
 	}
-	return media.Abs() < reportBase || float64(off) <= reportDrift*float64(media.Abs())
+	wall, media = c.between(k.base, r)
+	length := max(wall, media)
+	off := (wall - media).Abs() - reportJitter
+	if length >= reportBase && float64(off) > reportDrift*float64(length) {
+		return false
+	}
+	if length >= reportRebase {
+		k.base = k.last
+	}
+	k.last = r
+	k.count++
+	return true
+}
+
+// between returns what passed between two reports on the sender's clock and on
+// that of its media.
+func (c *clock) between(a, b Report) (wall, media time.Duration) {
+	return ntpDuration(int64(b.NTP - a.NTP)), c.signed(b.RTP - a.RTP)
 }
 
 // signed converts a difference of RTP timestamps, which may be negative.

@@ -26,9 +26,10 @@ func TestClockBelievesOnlyPlausibleReports(t *testing.T) { // R1, R4, R5
 		{"a lasting jump is the truth", 0, []Report{
 			{NTP: ntp(0), RTP: 0},
 			{NTP: ntp(time.Hour), RTP: rate},
-			{NTP: ntp(time.Hour + time.Second), RTP: 2 * rate},
 			{NTP: ntp(time.Hour + 2*time.Second), RTP: 3 * rate},
-		}, []bool{true, false, false, true}},
+			{NTP: ntp(time.Hour + 7*time.Second), RTP: 8 * rate},
+			{NTP: ntp(time.Hour + 10*time.Second), RTP: 11 * rate},
+		}, []bool{true, false, false, false, true}},
 		{"jumps that contradict one another are no truth", 0, []Report{
 			{NTP: ntp(0), RTP: 0},
 			{NTP: ntp(time.Hour), RTP: rate},
@@ -36,6 +37,20 @@ func TestClockBelievesOnlyPlausibleReports(t *testing.T) { // R1, R4, R5
 			{NTP: ntp(3 * time.Hour), RTP: 3 * rate},
 			{NTP: ntp(4 * time.Second), RTP: 4 * rate},
 		}, []bool{true, false, false, false, true}},
+		{"RTP 0 without packets, as libdatachannel's", 90000, []Report{{NTP: ntp(0), RTP: 0}}, []bool{false}},
+		{"RTP 0 that is true", 3000, []Report{{NTP: ntp(0), RTP: 0}, {NTP: ntp(time.Second), RTP: rate}}, []bool{true, true}},
+		{"an RTP timestamp that stands still", 0, []Report{
+			{NTP: ntp(0), RTP: 7}, {NTP: ntp(time.Second), RTP: 7}, {NTP: ntp(2 * time.Second), RTP: 7}, {NTP: ntp(6 * time.Second), RTP: 7},
+		}, []bool{true, false, false, false}},
+		{"uptime for a clock", 0, []Report{
+			{NTP: 41<<32 | 1<<31, RTP: 0}, {NTP: 42<<32 | 1<<31, RTP: rate}, {NTP: 43<<32 | 1<<31, RTP: 2 * rate},
+		}, []bool{true, true, true}},
+		{"the era of NTP ends", 0, []Report{
+			{NTP: 0xffffffff<<32 | 1<<31, RTP: 0}, {NTP: 1 << 31, RTP: rate}, {NTP: 1<<32 | 1<<31, RTP: 2 * rate},
+		}, []bool{true, true, true}},
+		{"jitter of 300 ms", 0, []Report{
+			{NTP: ntp(0), RTP: 0}, {NTP: ntp(time.Second), RTP: rate * 7 / 10}, {NTP: ntp(2 * time.Second), RTP: 2 * rate},
+		}, []bool{true, true, true}},
 		{"doubts end with a good report", 0, []Report{
 			{NTP: ntp(0), RTP: 0},
 			{NTP: ntp(time.Hour), RTP: rate},
@@ -62,6 +77,36 @@ func TestClockBelievesOnlyPlausibleReports(t *testing.T) { // R1, R4, R5
 				}
 			}
 		})
+	}
+}
+
+// TestClockJudgesTheRate: R4 a clock that is 2 % wrong is found out, however often
+// it reports, and never becomes the truth; 0.02 % are believed, for an hour.
+func TestClockJudgesTheRate(t *testing.T) {
+	for _, tt := range []struct {
+		rate  float64
+		every time.Duration
+		good  bool
+	}{
+		{1.02, time.Second, false}, {0.98, time.Second, false}, {1.02, 5 * time.Second, false},
+		{1.0002, time.Second, true}, {0.9998, 5 * time.Second, true}, {1.005, time.Second, true},
+	} {
+		c := clock{rate: 90000}
+		late := 0
+		for at := time.Duration(0); at < time.Hour; at += tt.every {
+			rtp := uint32(at.Seconds() * 90000 * tt.rate)
+			c.saw(rtp)
+			ok := c.accept(Report{NTP: 1<<40 + uint64(at.Seconds()*(1<<32)), RTP: rtp})
+			if !ok && tt.good {
+				t.Fatalf("rate %v: refused after %v", tt.rate, at)
+			}
+			if ok && at > 15*time.Second {
+				late++
+			}
+		}
+		if (late > 0) != tt.good {
+			t.Errorf("rate %v each %v: %d accepted", tt.rate, tt.every, late)
+		}
 	}
 }
 
