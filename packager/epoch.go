@@ -42,7 +42,8 @@ type epoch struct {
 type feed struct {
 	observer
 	arrivals arrivals
-	newest   int64 // time of the newest unit
+	newest   int64     // time of the newest unit
+	heard    time.Time // when that arrived
 	seen     bool
 	ended    bool
 }
@@ -156,8 +157,8 @@ func (e *epoch) note(track int, u *au.Unit) {
 		e.keySeen, e.keyless = time.Now(), false
 	}
 	f := &e.feeds[track]
-	f.newest, f.seen = u.DTS, true
-	f.arrivals.add(u.DTS, e.rate(track), u.Arrival)
+	f.newest, f.heard, f.seen = u.DTS, u.Arrival, true
+	f.arrivals.add(u.PTS, e.rate(track), u.Arrival) // encoders send a picture when they have it, whatever is decoded before it
 }
 
 func (e *epoch) rate(track int) int64 {
@@ -218,8 +219,8 @@ func (e *epoch) aligned(now time.Time) bool {
 	if !e.feeds[audio].seen {
 		return false
 	}
-	_, lead := e.sources[e.lead].Report()
-	_, other := e.sources[audio].Report()
+	_, lead := e.report(e.lead)
+	_, other := e.report(audio)
 	return lead && other
 }
 
@@ -264,8 +265,8 @@ const sameClock = 200 * time.Millisecond
 func (e *epoch) reported(track int, offset int64) (int64, bool) {
 	var marks [2]mark
 	for i, t := range [2]int{e.lead, track} {
-		report, ok := e.sources[t].Report()
-		if !ok || !e.feeds[t].seen {
+		report, ok := e.report(t)
+		if !ok {
 			return 0, false
 		}
 		rate := e.rate(t)
@@ -275,6 +276,39 @@ func (e *epoch) reported(track int, offset int64) (int64, bool) {
 		}
 	}
 	return align(marks[0], offset, marks[1]), true
+}
+
+// reportAge is how old a sender report may be: clocks drift.
+const reportAge = time.Minute
+
+// report returns the sender report that tells a track's times: its own, or that of
+// another layer with the same clock, since OBS reports for one of them only (specs
+// R5).
+func (e *epoch) report(track int) (stream.Report, bool) {
+	f := &e.feeds[track]
+	if !f.seen {
+		return stream.Report{}, false
+	}
+	fresh := func(t int) (stream.Report, bool) {
+		report, ok := e.sources[t].Report()
+		return report, ok && f.heard.Sub(report.Arrival) <= reportAge
+	}
+	if report, ok := fresh(track); ok || track >= e.videos {
+		return report, ok
+	}
+	for other := range e.videos {
+		if other == track || !e.feeds[other].seen {
+			continue
+		}
+		apart := align(f.arrivals.since(f.arrivals.zero), 0, e.feeds[other].arrivals.since(f.arrivals.zero))
+		if abs(apart) >= toTicks(sameClock, videoRate) {
+			continue
+		}
+		if report, ok := fresh(other); ok {
+			return report, true
+		}
+	}
+	return stream.Report{}, false
 }
 
 // start chooses the track that leads, and its first unit: the first instant at

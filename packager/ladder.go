@@ -100,6 +100,7 @@ func (p *presentation) advance(ctx context.Context, u *au.Unit, f frame) error {
 		return err
 	}
 	r.taken = f.at
+	p.time.saw(fromTicks(f.at, r.rate), u.Arrival)
 	if !ok {
 		r.starved = true
 		p.out.metrics.Dropped.Add(1)
@@ -128,10 +129,23 @@ func (p *presentation) open(ctx context.Context, f frame, params *au.Params) err
 	if hole { // new parameters alone are none: the sound goes on over them
 		p.sound.leave(p.onAudio(r.cut.segmentAt))
 	}
-	c := &cut{at: r.cut.segmentAt, begins: true, breaks: f.fresh || hole}
-	r.begin(c.at, p.date(c.at, r.rate), c)
+	p.anchor(fromTicks(r.cut.segmentAt, r.rate))
+	c := &cut{at: r.cut.segmentAt, begins: true, breaks: f.fresh || hole, zero: p.time.zero}
+	r.begin(c.at, c.date(c.at, r.rate), c)
 	p.tell(c)
 	return nil
+}
+
+// anchor lets program date-time follow our clock where a segment begins: for all
+// renditions, since they share the cut (specs R8, L25, L90).
+func (p *presentation) anchor(at time.Duration) {
+	shift := p.time.turn(at)
+	if shift == 0 {
+		return
+	}
+	p.out.metrics.Reanchored.Add(1)
+	p.out.metrics.Drift.Add(uint64(shift.Abs() / time.Millisecond)) //nolint:gosec // never negative
+	p.log.Debug("program date-time follows the clock", "shift", shift, "at", at)
 }
 
 // tell says to all that follow where a segment of the leading rendition begins or
@@ -235,9 +249,9 @@ func (p *presentation) hush(ctx context.Context, r *reel, ticks int64) error {
 func (p *presentation) openEmpty(r *reel, at int64, c *cut) {
 	leads := c == nil
 	if leads {
-		c = &cut{at: at, begins: true}
+		c = &cut{at: at, begins: true, zero: p.time.zero}
 	}
-	r.begin(at, p.date(at, r.rate), c)
+	r.begin(at, c.date(at, r.rate), c)
 	if leads {
 		p.tell(c)
 	}

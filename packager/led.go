@@ -8,9 +8,13 @@ import "time"
 type cut struct {
 	at     int64 // ticks of the leading rendition
 	begins bool
-	breaks bool // a discontinuity comes before the segment (specs L24)
-	sealed bool // a playlist shows the segment
+	breaks bool      // a discontinuity comes before the segment (specs L24)
+	sealed bool      // a playlist shows the segment
+	zero   time.Time // program date-time of presentation time 0, in the segment (specs L25, R8)
 }
+
+// date returns the program date-time of an instant of the segment.
+func (c *cut) date(ticks, rate int64) time.Time { return c.zero.Add(fromTicks(ticks, rate)) }
 
 const (
 	// pairTicks is how far apart key frames of two layers may be that begin the

@@ -76,6 +76,8 @@ type Metrics struct {
 	SinkErrors       atomic.Uint64
 	Lost             atomic.Uint64 // packets that never came
 	Damaged          atomic.Uint64 // pictures dropped for that
+	Reanchored       atomic.Uint64 // times that program date-time was moved, for a publisher's clock had drifted
+	Drift            atomic.Uint64 // by how many milliseconds in all
 }
 
 // add takes the totals of a Source that has ended.

@@ -369,8 +369,6 @@ func (p *presentation) queue(sounds, codes []sound) {
 	}
 }
 
-func (p *presentation) date(ticks, rate int64) time.Time { return p.time.date(fromTicks(ticks, rate)) }
-
 // onAudio converts ticks of the leading rendition to the audio's.
 func (p *presentation) onAudio(ticks int64) int64 {
 	return toTicks(fromTicks(ticks, p.lead.rate), opusRate)
@@ -405,7 +403,7 @@ func (p *presentation) silence(until int64) {
 func (p *presentation) drain(ctx context.Context) error {
 	for _, v := range p.voices {
 		for verb := v.trail.next(); verb != 0; verb = v.trail.next() {
-			if err := v.do(ctx, verb, p.time); err != nil {
+			if err := v.do(ctx, verb); err != nil {
 				return err
 			}
 		}

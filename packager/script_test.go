@@ -3,6 +3,7 @@ package packager
 import (
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -252,6 +253,79 @@ func TestSoundtrack(t *testing.T) {
 			}
 		}
 		out.add("ends at %.1fms, offset %.1fms", float64(s.cursor)/48, float64(s.offset)/48)
+		return out.String()
+	})
+}
+
+// TestTimeline: specs R7, R8, L26.
+//
+//	media for=1h [ppm=200] [segment=2s] [jitter=100ms]   a frame each 100 ms
+//	late by=1s         what follows arrives so much later
+//	stall for=1s       nothing arrives; it does with the frame after
+//	epoch after=10s    the next publisher
+//
+// It prints the corrections of program date-time, and how far it is off at the end.
+func TestTimeline(t *testing.T) {
+	script(t, "timeline.txt", func(t *testing.T, commands []string) string {
+		var line timeline
+		var out folded
+		random := rand.New(rand.NewPCG(1, 2))
+		zero := time.Unix(1e9, 0)
+		now, at, late, stall := time.Duration(0), time.Duration(0), time.Duration(0), time.Duration(0)
+		epoch := func() {
+			at = line.begin(zero.Add(now))
+			out.add("epoch at %v, %v after the clock", at.Round(time.Millisecond), line.zero.Add(at).Sub(zero.Add(now)))
+		}
+		segmentAt, date := time.Duration(-1), time.Time{}
+		for _, command := range commands {
+			verb, a := parse(command)
+			switch verb {
+			case "media":
+				if segmentAt < 0 {
+					epoch()
+				}
+				pace := 1.0
+				if a.has("ppm") {
+					pace += a.float(t, "ppm") / 1e6
+				}
+				segment, jitter := a.duration(t, "segment", 2*time.Second), a.duration(t, "jitter", 0)
+				begin, from := now, at
+				for ; now < begin+a.duration(t, "for", 0); now += 100 * time.Millisecond {
+					at = from + time.Duration(float64(now-begin)*pace)
+					delay := late
+					if jitter > 0 {
+						delay += time.Duration(random.Int64N(int64(jitter)))
+					}
+					line.saw(at, zero.Add(max(now+delay, stall)))
+					if at < segmentAt+segment && segmentAt >= 0 {
+						continue
+					}
+					if shift := line.turn(at); shift != 0 {
+						out.add("after %v: %v", now.Round(segment), shift)
+					}
+					if d := line.zero.Add(at); d.Before(date) {
+						t.Errorf("L26: from %v to %v", date, d)
+					} else {
+						date = d
+					}
+					segmentAt = at
+				}
+				at = from + time.Duration(float64(now-begin)*pace)
+			case "late":
+				late += a.duration(t, "by", 0)
+			case "stall":
+				stall = now + a.duration(t, "for", 0)
+			case "epoch":
+				line.reach(at)
+				now += a.duration(t, "after", 0)
+				late, segmentAt = 0, 0
+				epoch()
+				segmentAt = at
+			default:
+				t.Fatalf("no command %q", verb)
+			}
+		}
+		out.add("at the end %v off", (now + late - at - line.zero.Sub(zero)).Round(time.Millisecond))
 		return out.String()
 	})
 }

@@ -103,7 +103,7 @@ func (c *choir) leave(at int64) {
 }
 
 // do carries out what the follower said.
-func (v *voice) do(ctx context.Context, verb verb, clock timeline) error {
+func (v *voice) do(ctx context.Context, verb verb) error {
 	switch verb {
 	case keep:
 		s := v.trail.take(verb)
@@ -111,7 +111,7 @@ func (v *voice) do(ctx context.Context, verb verb, clock timeline) error {
 	case discard:
 		v.trail.take(verb)
 	case openSegment:
-		v.begin(v.trail.segmentAt, clock.date(fromTicks(v.trail.segmentAt, opusRate)), v.trail.begun)
+		v.begin(v.trail.segmentAt, v.trail.begun.date(v.trail.segmentAt, opusRate), v.trail.begun)
 	case closePart:
 		return v.closePart(ctx)
 	case skip:

@@ -88,8 +88,12 @@ func TestClockJudgesTheRate(t *testing.T) {
 		every time.Duration
 		good  bool
 	}{
-		{1.02, time.Second, false}, {0.98, time.Second, false}, {1.02, 5 * time.Second, false},
-		{1.0002, time.Second, true}, {0.9998, 5 * time.Second, true}, {1.005, time.Second, true},
+		{1.02, time.Second, false},
+		{0.98, time.Second, false},
+		{1.02, 5 * time.Second, false},
+		{1.0002, time.Second, true},
+		{0.9998, 5 * time.Second, true},
+		{1.005, time.Second, true},
 	} {
 		c := clock{rate: 90000}
 		late := 0
