@@ -139,8 +139,11 @@ func (p *presentation) rendition(name string, rate int64, mime string) *renditio
 
 func (p *presentation) newMedia() *hls.Media { return hls.NewMedia(p.mediaConfig()) }
 
+// mediaConfig is the same for all renditions. Usual windows are a whole number of
+// segments; the slack lets them all drop their oldest one together, though sounds
+// end a little beside pictures (specs L90).
 func (p *presentation) mediaConfig() hls.Config {
-	return hls.Config{Target: p.target, Part: p.cfg.Part, Window: p.cfg.Window, Skip: true}
+	return hls.Config{Target: p.target, Part: p.cfg.Part, Window: p.cfg.Window + slack, Skip: true}
 }
 
 // has says which tracks the presentation is made of.
@@ -289,8 +292,9 @@ func (p *presentation) sounding(ctx context.Context, u *au.Unit) error {
 			return err
 		}
 	}
-	before := p.sound.late
+	before, silent := p.sound.late, p.sound.silent
 	p.sounds = p.sound.add(u.PTS, u.Duration, u.Data, p.sounds[:0])
+	p.out.metrics.Silence.Add(p.sound.silent - silent)
 	if p.sound.late == before {
 		p.quiet = false
 	} else {

@@ -240,6 +240,7 @@ type bench struct {
 	// the playlist before it was listed for as long as that lasts, and goes before
 	// its time (L40).
 	hasty bool
+	frame  time.Duration // of the audio, if that is long
 }
 
 // setUp starts a packager; it must be called inside a synctest bubble.
@@ -318,7 +319,7 @@ func (b *bench) conform(t testing.TB) {
 	checker := func(key, kind string, static bool) *hlscheck.Checker {
 		key = strings.Split(key, "/")[1] + kind
 		if checkers[key] == nil {
-			checkers[key] = &hlscheck.Checker{Static: static}
+			checkers[key] = &hlscheck.Checker{Static: static, Frame: b.frame}
 		}
 		return checkers[key]
 	}

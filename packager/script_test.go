@@ -318,7 +318,7 @@ func TestTimeline(t *testing.T) {
 			case "epoch":
 				line.reach(at)
 				now += a.duration(t, "after", 0)
-				late, segmentAt = 0, 0
+				late = 0
 				epoch()
 				segmentAt = at
 			default:

@@ -292,6 +292,9 @@ func checkBoundaries(h, other *history, otherURI string, fault faultFunc) {
 		case b.init.audio:
 			item, tolerance = "L94", b.frame()
 		}
+		if item == "L94" {
+			tolerance = max(tolerance, h.frame)
+		}
 		off := min((shownA - shownB).Abs(), (decodeA - decodeB).Abs())
 		if off > tolerance+time.Millisecond {
 			fault(item, "segment %d begins %v off the same one in %s", msn, off, otherURI)

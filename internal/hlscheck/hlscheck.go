@@ -57,6 +57,9 @@ type Checker struct {
 	// Pace asks for parts and segments in time (L38), with that much room. 0: they
 	// may stop, as they do while nobody publishes.
 	Pace time.Duration
+	// Frame is how long the audio's frames are, if that is more than 30 ms: so far
+	// may the same segment's begin differ between renditions (L94).
+	Frame time.Duration
 
 	mu         sync.Mutex
 	media      map[string]*history  // below mu, by URI
@@ -91,6 +94,7 @@ type history struct {
 	partOf    map[string]uint64          // part URI → MSN
 	restarted bool                       // since the last version
 	ranges    map[string]listing         // by ID
+	frame     time.Duration              // Checker.Frame
 }
 
 // Violations returns all that was found so far.
@@ -192,7 +196,7 @@ func (c *Checker) history(uri string) *history {
 		h = &history{
 			uris: make(map[uint64]string), starts: make(map[uint64]float64), parts: make(map[uint64][]part),
 			discs: make(map[uint64]uint64), segments: make(map[uint64]segment), ranges: make(map[string]listing),
-			partOf: make(map[string]uint64), lives: make(map[string]life),
+			partOf: make(map[string]uint64), lives: make(map[string]life), frame: c.Frame,
 		}
 		c.media[uri] = h
 	}

@@ -68,7 +68,7 @@ func checkTogether(h *history, listed []segment, other *history, fault faultFunc
 		if same.time.IsZero() != s.time.IsZero() {
 			fault("L25", "segment %d is dated in one of them only", s.msn)
 		}
-		if off := s.time.Sub(same.time); !same.time.IsZero() && !s.time.IsZero() && off.Abs() > boundary {
+		if off := s.time.Sub(same.time); !same.time.IsZero() && !s.time.IsZero() && off.Abs() > max(boundary, h.frame) {
 			fault("L94", "segment %d begins %v off the same one here", s.msn, off)
 		}
 	}
