@@ -62,6 +62,9 @@ func (t *timeline) turn(at time.Duration) time.Duration {
 // reach notes that media was published up to this presentation time.
 func (t *timeline) reach(at time.Duration) { t.end = max(t.end, at) }
 
+// date returns the program date-time of a presentation time from now on.
+func (t *timeline) date(at time.Duration) time.Time { return t.zero.Add(at) }
+
 // mark ties a track's own time to a clock that all tracks of a Source share:
 // the sender's, if every track has a sender report (specs R1), else ours
 // (specs R3).
