@@ -1,0 +1,294 @@
+// Package httpput keeps Objects on an HTTP server: the ingest of a CDN, or a
+// WebDAV server such as nginx or Apache.
+//
+//	PUT    {URL}/{key}   with Content-Type, Cache-Control, Content-Length and the configured fields
+//	DELETE {URL}/{key}
+//
+// An Object has one request with a known length: nothing is sent in chunks of
+// unknown number, which some servers refuse. Redirects are not followed.
+package httpput
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/whipcast/whipcast/storage"
+)
+
+// Config says which server, and how. URL is needed.
+type Config struct {
+	URL string // what keys are put behind; it may have a user and a password
+	// Fields are set in every request, such as Authorization. Their values are not
+	// shown.
+	Fields map[string]storage.Secret
+	// Certificate and Key are PEM files that this side shows; both or none.
+	Certificate, Key string
+	// Authority is a PEM file with the certificates that the server's is checked
+	// by; "": the system's.
+	Authority string
+	// MakeFolders makes folders by MKCOL when a PUT says that there is none (RFC
+	// 4918 §9.7.1). Most servers make them by themselves.
+	MakeFolders bool
+	// NoDelete leaves deleting to the server.
+	NoDelete bool
+	// Kept is how long media stays available at least, for Cache-Control; 0: it is
+	// never deleted.
+	Kept time.Duration
+}
+
+// Sink is a storage.Sink over an HTTP server. All methods may be called from any
+// goroutine. It tries nothing again: put a storage.Retry before it.
+type Sink struct {
+	cfg    Config
+	base   *url.URL // without user and query
+	user   *url.Userinfo
+	query  string
+	client *http.Client
+}
+
+// Open returns a Sink. It reads the files that cfg names, and asks nobody.
+func Open(cfg Config) (*Sink, error) {
+	s, err := open(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open HTTP storage: %w", err)
+	}
+	return s, nil
+}
+
+func open(cfg Config) (*Sink, error) {
+	u, err := url.Parse(cfg.URL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Fragment != "" {
+		return nil, errors.New("the URL is not one such as https://ingest.example.org/live") // it may have a secret
+	}
+	s := &Sink{cfg: cfg, user: u.User, query: u.RawQuery}
+	s.base = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimSuffix(u.Path, "/")}
+	secured, err := secure(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.client = &http.Client{
+		Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, TLSClientConfig: secured, ForceAttemptHTTP2: true,
+			MaxIdleConns: 512, MaxIdleConnsPerHost: 256, IdleConnTimeout: 90 * time.Second,
+			TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: 5 * time.Second, WriteBufferSize: 64 << 10,
+		},
+		Timeout:       time.Minute,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return s, nil
+}
+
+func secure(cfg Config) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if (cfg.Certificate == "") != (cfg.Key == "") {
+		return nil, errors.New("give both the certificate and its key, or none")
+	}
+	if cfg.Certificate != "" {
+		pair, err := tls.LoadX509KeyPair(cfg.Certificate, cfg.Key)
+		if err != nil {
+			return nil, fmt.Errorf("read certificate: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	if cfg.Authority != "" {
+		text, err := os.ReadFile(cfg.Authority)
+		if err != nil {
+			return nil, fmt.Errorf("read authority: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("read authority %s: no certificate in it", cfg.Authority)
+		}
+	}
+	return c, nil
+}
+
+// Close closes connections that are not in use.
+func (s *Sink) Close() { s.client.CloseIdleConnections() }
+
+// Put implements storage.Sink. What trying again cannot mend is marked by
+// storage.Permanent.
+func (s *Sink) Put(ctx context.Context, o storage.Object) error {
+	err := storage.CheckKey(o.Key)
+	if err == nil {
+		err = s.put(ctx, o)
+	}
+	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusConflict && s.cfg.MakeFolders {
+		if err = s.makeFolders(ctx, path.Dir(o.Key)); err == nil {
+			err = s.put(ctx, o)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("put %s: %w", o.Key, err)
+	}
+	return nil
+}
+
+func (s *Sink) put(ctx context.Context, o storage.Object) error {
+	r, err := s.request(ctx, http.MethodPut, o.Key)
+	if err != nil {
+		return err
+	}
+	r.ContentLength = int64(o.Body.Len())
+	r.Body = http.NoBody
+	if r.ContentLength > 0 {
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(o.Body.Reader()), nil }
+		r.Body, _ = r.GetBody() // it never fails
+	}
+	if o.Type != "" {
+		r.Header.Set("Content-Type", o.Type)
+	}
+	r.Header.Set("Cache-Control", storage.CacheControl(o, s.cfg.Kept))
+	return s.do(r)
+}
+
+// makeFolders makes a folder and those above it, from the top. What is there
+// answers with status 405 (RFC 4918 §9.3.1).
+func (s *Sink) makeFolders(ctx context.Context, folder string) error {
+	for at := range len(folder) + 1 {
+		if at < len(folder) && folder[at] != '/' {
+			continue
+		}
+		made := folder[:at] + "/"
+		r, err := s.request(ctx, "MKCOL", made)
+		if err == nil {
+			err = s.do(r)
+		}
+		if e, ok := errors.AsType[*Error](err); err != nil && (!ok || e.Status != http.StatusMethodNotAllowed) {
+			return fmt.Errorf("make folder %s: %w", made, err)
+		}
+	}
+	return nil
+}
+
+// Delete implements storage.Sink.
+func (s *Sink) Delete(ctx context.Context, key string) error {
+	err := ctx.Err()
+	if err == nil && !s.cfg.NoDelete && storage.CheckKey(key) == nil { // nothing has another key
+		err = s.delete(ctx, key)
+	}
+	if err != nil {
+		return fmt.Errorf("delete %s: %w", key, err)
+	}
+	return nil
+}
+
+func (s *Sink) delete(ctx context.Context, key string) error {
+	r, err := s.request(ctx, http.MethodDelete, key)
+	if err == nil {
+		err = s.do(r)
+	}
+	if e, ok := errors.AsType[*Error](err); ok && (e.Status == http.StatusNotFound || e.Status == http.StatusGone) {
+		return nil
+	}
+	return err
+}
+
+// request makes a request without a body. CheckKey has made sure that the key
+// needs no escaping.
+func (s *Sink) request(ctx context.Context, method, key string) (*http.Request, error) {
+	u := *s.base
+	u.Path += "/" + key
+	u.RawQuery = s.query
+	r, err := http.NewRequestWithContext(ctx, method, u.String(), http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("make request to %s: %w", u.Host, err)
+	}
+	for name, value := range s.cfg.Fields {
+		r.Header.Set(name, string(value))
+	}
+	if password, set := s.user.Password(); s.user != nil && set {
+		r.SetBasicAuth(s.user.Username(), password)
+	}
+	return r, nil
+}
+
+// do sends a request and reads the answer to its end, so that the connection
+// can be used again.
+func (s *Sink) do(r *http.Request) error {
+	answer, err := s.client.Do(r)
+	if err != nil {
+		return s.failure(r.Context(), err)
+	}
+	defer answer.Body.Close() //nolint:errcheck // only read
+	_, err = io.Copy(io.Discard, io.LimitReader(answer.Body, 64<<10))
+	switch {
+	case answer.StatusCode < 200 || answer.StatusCode > 299:
+		failed := &Error{Host: s.base.Host, Status: answer.StatusCode}
+		if failed.permanent() {
+			return storage.Permanent(failed)
+		}
+		return failed
+	case err != nil:
+		return s.failure(r.Context(), err)
+	}
+	return nil
+}
+
+// failure makes an error of one that the HTTP client returned. Its own has the
+// URL, which may have a secret.
+func (s *Sink) failure(ctx context.Context, err error) error {
+	if ended := ctx.Err(); ended != nil {
+		return ended
+	}
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err
+	}
+	failed := &Error{Host: s.base.Host, cause: err}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return storage.Permanent(failed)
+	}
+	return failed
+}
+
+// Error is a failure of a server, in one line without the path and the query of
+// its URL.
+type Error struct {
+	Host   string
+	Status int // of HTTP; 0 if there was no answer
+
+	cause error
+}
+
+// Error returns the host, what it said, and what to do about it.
+func (e *Error) Error() string {
+	if e.Status == 0 {
+		return fmt.Sprintf("%s: %v", e.Host, e.cause)
+	}
+	s := fmt.Sprintf("%s: status %d %s", e.Host, e.Status, http.StatusText(e.Status))
+	switch {
+	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
+		s += ": correct the credentials, or allow them to put and delete files there"
+	case e.Status == http.StatusNotFound || e.Status >= 300 && e.Status < 400:
+		s += ": correct the URL"
+	case e.Status == http.StatusMethodNotAllowed:
+		s += ": the server takes no such request there"
+	case e.Status == http.StatusConflict:
+		s += ": the server makes no folders by itself"
+	}
+	return s
+}
+
+// Unwrap returns the cause, nil if there was an answer.
+func (e *Error) Unwrap() error { return e.cause }
+
+// permanent says that trying again mends nothing.
+func (e *Error) permanent() bool {
+	switch e.Status {
+	case http.StatusRequestTimeout, http.StatusConflict, http.StatusLocked, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	case http.StatusNotImplemented:
+		return true
+	}
+	return e.Status >= 300 && e.Status < 500
+}
