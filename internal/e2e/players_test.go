@@ -113,7 +113,8 @@ func watchOn(t *testing.T, index int, url string) *screen {
 	player := players[index]
 	args := player.command(url)
 	s := &screen{name: player.name, cmd: exec.CommandContext(t.Context(), args[0], args[1:]...), out: &output{}} //nolint:gosec // the list above
-	home, err := os.MkdirTemp("", "whipcast-player")                                                             // a test's own folder is closed to others
+
+	home, err := os.MkdirTemp("", "whipcast-player") //nolint:usetesting // a test's own folder is closed to other users
 	if err != nil {
 		t.Fatal(err)
 	}
