@@ -41,8 +41,6 @@ type viewer struct {
 	Loads   int      `json:"loads"` // of the page
 	Crash   string   `json:"crash"` // the page's first uncaught error
 	Same    bool     `json:"same"`  // it is the video element of the beginning
-	Starts  int      `json:"starts"`
-	State   string   `json:"state"`
 	Samples []moment `json:"samples"`
 	Waits   []moment `json:"waits"`
 	Seeks   []moment `json:"seeks"`
@@ -60,6 +58,7 @@ type moment struct {
 	At       int64   `json:"at"`
 	Position float64 `json:"position"` // seconds of media
 	Frames   int     `json:"frames"`
+	Starts   int     `json:"starts"` // players that the watch page made
 	Height   int     `json:"height"`
 	Seeking  bool    `json:"seeking"`
 }
@@ -194,8 +193,8 @@ func (v *viewer) stalls(after time.Time) int {
 }
 
 // faults returns what must not happen to any player: an error that ends it, a
-// reload, another video element, a page's own error.
-func (v *viewer) faults() []string {
+// reload, another video element, a page's own error, a player anew since then.
+func (v *viewer) faults(since time.Time) []string {
 	var found []string
 	for _, e := range v.Errors {
 		if e.Fatal {
@@ -211,10 +210,21 @@ func (v *viewer) faults() []string {
 	if !v.Same {
 		found = append(found, "it is another video element")
 	}
-	if v.Kind == "watch" && v.Starts != 1 {
-		found = append(found, fmt.Sprintf("the page made %d players", v.Starts))
+	if n := v.starts(time.Now()) - v.starts(since); n > 0 && v.starts(since) > 0 {
+		found = append(found, fmt.Sprintf("the page made %d players anew", n))
 	}
 	return found
+}
+
+// starts returns how many players the watch page had made at a time.
+func (v *viewer) starts(at time.Time) int {
+	n := 0
+	for _, s := range v.Samples {
+		if s.At <= at.UnixMilli() {
+			n = s.Starts
+		}
+	}
+	return n
 }
 
 // errors lists the kinds of errors, for the log.

@@ -112,7 +112,7 @@ func (d *drop) leave(t *testing.T) {
 // picture, but all go on when the publisher is back.
 func (d *drop) judge(t *testing.T, v *viewer, end time.Time) []string {
 	t.Helper()
-	missed := v.faults()
+	missed := v.faults(d.left)
 	miss := func(ok bool, format string, args ...any) {
 		if !ok {
 			missed = append(missed, fmt.Sprintf(format, args...))

@@ -27,7 +27,7 @@ function begin({ kind, url, config }) {
   video.addEventListener('waiting', () => note(seen.waits, { position: video.currentTime, seeking: video.seeking }))
   video.addEventListener('seeking', () => note(seen.seeks, { position: video.currentTime }))
   video.addEventListener('resize', () => note(seen.heights, { height: video.videoHeight }))
-  setInterval(() => note(seen.samples, { position: video.currentTime, frames: video.getVideoPlaybackQuality().totalVideoFrames }), 200)
+  setInterval(() => note(seen.samples, { position: video.currentTime, frames: video.getVideoPlaybackQuality().totalVideoFrames, starts: window.whipcast?.stats().starts ?? 0 }), 200)
   if (kind === 'hls') {
     const player = (window.player = new window.Hls(config))
     player.on(window.Hls.Events.ERROR, (_, e) => note(seen.errors, { what: e.details, status: e.response?.code ?? 0, fatal: e.fatal }))
@@ -50,8 +50,7 @@ function begin({ kind, url, config }) {
 
 /** Runs in the page: what was seen, and whether it is still the page and the element of the beginning. */
 function tell() {
-  const stats = window.whipcast?.stats() ?? {}
-  return { ...window.seen, same: document.querySelector('video') === window.begun, starts: stats.starts ?? 0, state: stats.state ?? '' }
+  return { ...window.seen, same: document.querySelector('video') === window.begun }
 }
 
 /** Serves the players' scripts and a page with nothing but a video. */
