@@ -67,7 +67,7 @@ func dropAll(t *testing.T, g *gateway, run string) []string {
 	}
 	killed, far := drops[2].stream, map[string]any{"lowLatencyMode": false}
 	a.open(t, order{Name: killed + " hls far", Kind: "hls", URL: g.url("/hls/" + killed + "/index.m3u8"), Config: far})
-	time.Sleep(beforeDrop)
+	time.Sleep(beforeDrop + 2*time.Second) // of starting
 	begin := time.Now()
 	for _, d := range drops { // all come back at one time
 		time.Sleep(time.Until(begin.Add(drops[0].away - d.away)))

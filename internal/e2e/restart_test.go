@@ -24,6 +24,7 @@ func TestBrowserRestart(t *testing.T) {
 		name   string
 		signal syscall.Signal
 		g      *gateway
+		source *program
 		f      *follower
 		away   time.Time
 		back   time.Time
@@ -33,7 +34,7 @@ func TestBrowserRestart(t *testing.T) {
 	}
 	for _, tt := range cases {
 		tt.g = serveWith(t, plainBinary)
-		publish(t, tt.g.url("/whip/show"))
+		tt.source = publish(t, tt.g.url("/whip/show"))
 	}
 	a := newAudience(t)
 	for _, tt := range cases {
@@ -41,7 +42,7 @@ func TestBrowserRestart(t *testing.T) {
 		a.open(t, order{Name: tt.name + " hls", Kind: "hls", URL: tt.g.url("/hls/show/index.m3u8")})
 		a.open(t, order{Name: tt.name + " watch", Kind: "watch", URL: tt.g.url("/watch/show")})
 	}
-	time.Sleep(beforeDrop)
+	time.Sleep(beforeDrop + 2*time.Second) // of starting
 	for _, tt := range cases {
 		tt.away = time.Now()
 		if err := tt.g.cmd.Process.Signal(tt.signal); err != nil {
@@ -49,10 +50,16 @@ func TestBrowserRestart(t *testing.T) {
 		}
 		<-tt.g.done
 		tt.g = startAgain(t, tt.g)
-		tt.back = time.Now()
-		t.Logf("%s: away for %v", tt.name, tt.back.Sub(tt.away).Round(time.Millisecond))
+		t.Logf("%s: the gateway was away for %v", tt.name, time.Since(tt.away).Round(time.Millisecond))
 	}
-	time.Sleep(2 * afterDrop) // the publisher notices, comes back, and is watched
+	for _, tt := range cases {
+		until(t, 30*time.Second, "the publisher is back", func() bool {
+			return strings.Count(tt.source.out.String(), "publishing") == 2
+		})
+		tt.back = time.Now()
+		t.Logf("%s: the publisher was away for %v", tt.name, tt.back.Sub(tt.away).Round(time.Millisecond))
+	}
+	time.Sleep(afterDrop)
 	end := time.Now()
 	seen := a.report(t)
 	for _, tt := range cases {
@@ -159,6 +166,9 @@ func (f *follower) look(ctx context.Context, base, uri string) {
 		f.numbered[uri] = map[int]string{}
 	}
 	for i, name := range names {
+		if name == "" { // what was lost is a gap
+			continue
+		}
 		if was, ok := f.numbered[uri][msn+i]; ok && was != name {
 			f.problems = append(f.problems, fmt.Sprintf("%s: segment %d was %s and is %s", uri, msn+i, was, name))
 		}
