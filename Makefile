@@ -15,7 +15,9 @@ TAGS    ?= goaac_simd
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
 # Debian packages that the tests use: a real browser and real players.
-PROGRAMS := chromium ffmpeg
+PROGRAMS := chromium ffmpeg vlc gst-launch-1.0
+PACKAGES := chromium ffmpeg vlc-bin vlc-plugin-base \
+            gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav
 FUZZTIME ?= 5s
 
 # Every go command here and in the tests builds the same code. What the caller sets wins.
@@ -45,9 +47,9 @@ web/node_modules/.installed: web/package-lock.json
 deps: ## install the programs that the tests use (Debian, apt)
 	@for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$${missing-} $$p"; done
 	if [ -n "$${missing-}" ]; then
-		echo "installing:$$missing"
+		echo "installing what$$missing need"
 		$(SUDO) apt-get update -qq
-		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null
 	fi
 
 .PHONY: test

@@ -53,9 +53,9 @@ type figures struct {
 	State         string  `json:"state"`
 }
 
-// installBrowser fetches the two packages that drive Chromium, once.
+// installBrowser fetches the packages that drive Chromium and play in it, once.
 var installBrowser = sync.OnceValue(func() error {
-	if _, err := os.Stat("browser/node_modules/playwright-core"); err == nil {
+	if _, err := os.Stat("browser/node_modules/shaka-player"); err == nil {
 		return nil
 	}
 	cmd := exec.Command("npm", "ci", "--no-audit", "--no-fund")

@@ -17,6 +17,10 @@ type Outcome = 'over' | 'refused' | 'failed'
 /** A presentation, known by the address of its first Media Playlist. */
 type Presentation = string
 
+// Seconds of media that are listed while none is shown, after which a player is
+// given up: hls.js that begins in a gap may wait for its first picture for ever.
+const stuckAfter = 8
+
 const video = find('video', HTMLVideoElement)
 const status = find('status', HTMLElement)
 const never = new AbortController().signal
@@ -187,6 +191,7 @@ function watchPicture(player: HlsPlayer, signal: AbortSignal, finish: (outcome: 
   let moved = performance.now()
   let position = -1
   const pace = { late: moved, jumped: 0 }
+  let edge = NaN // of the playlist, when the picture moved last or there was nothing to show
   const listen = (event: string, act: () => void) => video.addEventListener(event, act, { signal })
   listen('playing', () => {
     begun = true
@@ -218,11 +223,19 @@ function watchPicture(player: HlsPlayer, signal: AbortSignal, finish: (outcome: 
     }
     const still = (now - moved) / 1000
     if (hasEnded(player) && still > 2) return finish('over') // at the end, though no event said so
-    if (figures.state === 'stalled' && still > 3) {
+    if ((figures.state === 'stalled' && still > 3) || (!begun && inGap(player))) {
       cover('The publisher is away', 'The picture goes on by itself when they are back.')
     }
+    if (still === 0 || inGap(player) || Number.isNaN(edge)) edge = player.latestLevelDetails?.edge ?? NaN
+    if ((player.latestLevelDetails?.edge ?? NaN) - edge > stuckAfter) return finish('failed')
     catchUp(player, pace)
   }, 250)
+}
+
+/** Whether the newest in the playlist is a gap: there is nothing to show now. */
+function inGap(player: HlsPlayer): boolean {
+  const details = player.latestLevelDetails
+  return (details?.partList?.at(-1) ?? details?.fragments.at(-1))?.gap === true
 }
 
 function hasEnded(player: HlsPlayer): boolean {
