@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -197,23 +198,9 @@ func readMemo(lines [][]byte) (memo, error) {
 		}
 		for j := range next.Renditions {
 			mark := &next.Renditions[j]
-			former, ok := states[mark.Name]
-			if ok {
-				state := former.State
-				if err := state.Append(mark.State); err != nil {
+			if former, ok := states[mark.Name]; ok {
+				if err := mark.follow(former); err != nil {
 					return m, fmt.Errorf("read line %d of the state: %w", i+1, err)
-				}
-				mark.State = state
-				if mark.Still == nil && mark.Init == former.Init {
-					mark.Still = former.Still
-				}
-				for name, content := range former.Inits {
-					if _, ok := mark.Inits[name]; !ok {
-						if mark.Inits == nil {
-							mark.Inits = map[string][]byte{}
-						}
-						mark.Inits[name] = content
-					}
 				}
 			}
 			states[mark.Name] = mark
@@ -223,12 +210,32 @@ func readMemo(lines [][]byte) (memo, error) {
 	return m, nil
 }
 
+// follow completes a mark by what the lines before said.
+func (m *shelfMark) follow(former *shelfMark) error {
+	state := former.State
+	if err := state.Append(m.State); err != nil {
+		return err
+	}
+	m.State = state
+	if m.Still == nil && m.Init == former.Init {
+		m.Still = former.Still
+	}
+	inits := maps.Clone(former.Inits)
+	if inits == nil {
+		inits = map[string][]byte{}
+	}
+	maps.Copy(inits, m.Inits)
+	m.Inits = inits
+	return nil
+}
+
 // revive makes the presentation of a memo: what was listed is listed still, as
 // segments without media, since the media was in memory; and so is the time that
 // has passed since.
 func (r *runner) revive(ctx context.Context, m memo, now time.Time) (*presentation, error) {
 	away := now.Sub(m.Zero.Add(m.End))
-	if away < 0 || away >= r.cfg.Grace || len(m.Renditions) == 0 {
+	// The last frame may last a little beyond now; more than that is another clock.
+	if away < -time.Minute || away >= r.cfg.Grace || len(m.Renditions) == 0 {
 		return nil, errStale
 	}
 	p := newPresentation(r, r.stream.Name(), m.Renditions[0].State.Target, tracks{video: !m.Solo, audio: m.Audio != ""})
@@ -273,7 +280,7 @@ func (p *presentation) resume() {
 		r.enter(-1, alignment{}, at)
 		r.cut.end = at
 	}
-	p.lead.taken, p.lead.arrival, p.lead.cut.lapsed = at, p.time.zero.Add(p.time.end), true
+	p.lead.taken, p.lead.arrival, p.lead.cut.lapsed = at, p.time.date(p.time.end), true
 	p.sound.begin(toTicks(p.time.end, opusRate), 0)
 }
 
@@ -312,7 +319,7 @@ func (p *presentation) reviveRendition(ctx context.Context, mark *shelfMark, nex
 	}
 	end := p.time.end - last
 	for n := media.Position().MSN; n < next; n++ {
-		r.media.SetTime(p.time.zero.Add(end - time.Duration(next-1-n)*last)) //nolint:gosec // one or two
+		r.media.SetTime(p.time.date(end - time.Duration(next-1-n)*last)) //nolint:gosec // one or two
 		removed, err := media.CloseSegment(hls.Segment{URI: segmentName(n), Duration: last.Round(10 * time.Microsecond), Gap: true})
 		if err != nil {
 			return fmt.Errorf("take up %s: %w", mark.Name, err)
