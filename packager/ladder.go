@@ -275,6 +275,9 @@ func (p *presentation) chase(ctx context.Context) error {
 			continue
 		}
 		now := max(p.lead.cut.end, p.lead.taken)
+		if p.silent() { // frames go by that are not taken: boundaries may come yet
+			now = p.lead.cut.end
+		}
 		if !r.cut.dry {
 			now -= toTicks(stallAfter, r.rate)
 		}

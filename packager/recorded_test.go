@@ -240,7 +240,7 @@ type bench struct {
 	// the playlist before it was listed for as long as that lasts, and goes before
 	// its time (L40).
 	hasty bool
-	frame  time.Duration // of the audio, if that is long
+	frame time.Duration // of the audio, if it is longer than 20 ms and slewed
 }
 
 // setUp starts a packager; it must be called inside a synctest bubble.
@@ -319,7 +319,7 @@ func (b *bench) conform(t testing.TB) {
 	checker := func(key, kind string, static bool) *hlscheck.Checker {
 		key = strings.Split(key, "/")[1] + kind
 		if checkers[key] == nil {
-			checkers[key] = &hlscheck.Checker{Static: static, Frame: b.frame}
+			checkers[key] = &hlscheck.Checker{Static: static, Frame: max(b.frame, 25*time.Millisecond)}
 		}
 		return checkers[key]
 	}
