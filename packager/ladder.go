@@ -192,6 +192,7 @@ func (p *presentation) do(ctx context.Context, r *reel, steps []step) error {
 		case openEmpty:
 			p.openEmpty(r, s.ticks, s.cut)
 		case closeSegment:
+			r.clock()
 			if err = r.closeSegment(ctx); r == p.lead {
 				p.tell(&cut{at: r.end})
 			}

@@ -158,7 +158,7 @@ func (p *presentation) row(r *reel, score int) hls.Variant {
 		URI: p.id + "/" + r.name + "/" + playlist, Codecs: fmp4.Codecs(r.params),
 		AverageBandwidth: bandwidth(r.rates.average()),
 		Width:            r.params.Width, Height: r.params.Height,
-		FrameRate:  frameRate(r.frames, fromTicks(r.framesIn, r.rate)),
+		FrameRate:  r.frameRate(),
 		VideoRange: videoRange(r.params),
 	}
 	for i, other := range p.reels {
