@@ -192,6 +192,7 @@ func (p *presentation) do(ctx context.Context, r *reel, steps []step) error {
 		case openEmpty:
 			p.openEmpty(r, s.ticks, s.cut)
 		case closeSegment:
+			r.clock()
 			if err = r.closeSegment(ctx); r == p.lead {
 				p.tell(&cut{at: r.end})
 			}
@@ -275,6 +276,9 @@ func (p *presentation) chase(ctx context.Context) error {
 			continue
 		}
 		now := max(p.lead.cut.end, p.lead.taken)
+		if p.silent() { // frames go by that are not taken: boundaries may come yet
+			now = p.lead.cut.end
+		}
 		if !r.cut.dry {
 			now -= toTicks(stallAfter, r.rate)
 		}
@@ -429,9 +433,8 @@ func (p *presentation) exclude(ctx context.Context) error {
 		"give all layers the same key frame interval", "rendition", misfit.name)
 	best := p.lead
 	for _, r := range p.reels {
-		if r.active(p.lead.taken) {
+		if r.active(p.lead.taken) && r.area > best.area {
 			best = r
-			break
 		}
 	}
 	for _, r := range p.reels {

@@ -147,7 +147,10 @@ func (p *presentation) memo(whole bool) memo { //nolint:revive // a fact, not a 
 		for j := range m.Renditions {
 			if m.Renditions[j].Name == r.name && i < len(p.announced.offers) {
 				m.Renditions[j].Bandwidth = p.announced.offers[i].bandwidth
-				m.Renditions[j].Rates.Frames, m.Renditions[j].Rates.FramesIn = r.frames, r.framesIn
+				rates := &m.Renditions[j].Rates
+				if rates.Frames, rates.FramesIn = r.frames, r.framesIn; r.frames == 0 {
+					rates.Frames, rates.FramesIn = r.shown, r.span()
+				}
 				if len(m.Renditions[j].Inits) > 0 { // not in every line: it is large
 					m.Renditions[j].Still = r.still.Data
 				}

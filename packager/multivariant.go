@@ -3,6 +3,7 @@ package packager
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/whipcast/whipcast/packager/au"
@@ -32,7 +33,8 @@ type offered struct {
 // index is the key of the multivariant playlist.
 func (p *presentation) index() string { return p.stream + "/" + playlist }
 
-// offered returns the reels that the multivariant playlist names, best first.
+// offered returns the reels that the multivariant playlist names, best first: the
+// largest picture, whatever the layers are called.
 func (p *presentation) offered() []*reel {
 	var all []*reel
 	for _, r := range p.reels {
@@ -40,6 +42,9 @@ func (p *presentation) offered() []*reel {
 			all = append(all, r)
 		}
 	}
+	slices.SortStableFunc(all, func(a, b *reel) int {
+		return b.params.Width*b.params.Height - a.params.Width*a.params.Height
+	})
 	return all
 }
 
@@ -158,7 +163,7 @@ func (p *presentation) row(r *reel, score int) hls.Variant {
 		URI: p.id + "/" + r.name + "/" + playlist, Codecs: fmp4.Codecs(r.params),
 		AverageBandwidth: bandwidth(r.rates.average()),
 		Width:            r.params.Width, Height: r.params.Height,
-		FrameRate:  frameRate(r.frames, fromTicks(r.framesIn, r.rate)),
+		FrameRate:  r.frameRate(),
 		VideoRange: videoRange(r.params),
 	}
 	for i, other := range p.reels {

@@ -389,7 +389,8 @@ func (p *presentation) follow(ctx context.Context) error {
 	}
 	if !p.solo && p.has().audio && p.lead.cut.open && p.sound.behind(now, lag) {
 		p.quiet = true
-		p.silence(now - toTicks(quietLag, opusRate))
+		whole := (now - toTicks(quietLag, opusRate) - p.sound.cursor) / usualTicks * usualTicks
+		p.silence(p.sound.cursor + whole)
 	}
 	return p.drain(ctx)
 }

@@ -315,7 +315,7 @@ func (b *bench) conform(t testing.TB) {
 	checker := func(key, kind string, static bool) *hlscheck.Checker {
 		key = strings.Split(key, "/")[1] + kind
 		if checkers[key] == nil {
-			checkers[key] = &hlscheck.Checker{Static: static, Frame: b.frame}
+			checkers[key] = &hlscheck.Checker{Static: static, Frame: max(b.frame, 25*time.Millisecond)}
 		}
 		return checkers[key]
 	}

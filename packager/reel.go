@@ -19,6 +19,7 @@ type reel struct {
 	misfit  bool        // its key frames do not fit the others' (specs R42)
 	queue   []au.Unit   // not yet taken
 	newest  int64       // start of the newest unit
+	area    int         // of its picture, in pixels
 	seen    bool        // there was one in this Epoch
 	waiting fmp4.Sample // the frame that the segmenter waits with
 	still   fmp4.Sample // the last key frame
@@ -27,8 +28,9 @@ type reel struct {
 	starved bool        // frames were dropped for want of a key frame
 	lost    bool        // packets were lost since the last key frame
 
-	frames   int   // for FRAME-RATE
+	frames   int   // of the segment with the most of them a second, for FRAME-RATE
 	framesIn int64 // and how long they last
+	shown    int   // of the open segment
 }
 
 // queued is how many units of a reel may wait for the leading one.
@@ -51,6 +53,9 @@ func (r *reel) push(u *au.Unit) bool {
 	}
 	r.queue = append(r.queue, *u)
 	r.newest, r.seen = u.DTS+r.offset, true
+	if u.Params != nil {
+		r.area = u.Params.Width * u.Params.Height
+	}
 	return !full
 }
 
@@ -122,6 +127,26 @@ func (r *reel) settle(ticks int64) {
 	r.waiting.Duration = uint32(ticks) //nolint:gosec // less than a part
 	r.add(r.waiting)
 	r.waiting = fmp4.Sample{}
-	r.frames++
-	r.framesIn += ticks
+	r.shown++
+}
+
+// span is how long the open segment is so far.
+func (r *reel) span() int64 { return r.at + r.length - r.start }
+
+// clock measures the frame rate of a segment that ends: what counts is the highest
+// (specs L76). Short ones say little.
+func (r *reel) clock() {
+	n, in := r.shown, r.span()
+	if n > 0 && (r.frames == 0 || in >= r.cut.least && int64(n)*r.framesIn > int64(r.frames)*in) {
+		r.frames, r.framesIn = n, in
+	}
+	r.shown = 0
+}
+
+// frameRate is that of the fastest segment, or of what there is of the first one.
+func (r *reel) frameRate() float64 {
+	if r.frames == 0 {
+		return frameRate(r.shown, fromTicks(r.span(), r.rate))
+	}
+	return frameRate(r.frames, fromTicks(r.framesIn, r.rate))
 }

@@ -139,6 +139,7 @@ func (s *segmenter) begin(at int64) {
 // resume begins a segment with a key frame after there was none.
 func (s *segmenter) resume(at int64, out []step) []step {
 	if s.dry || s.lapsed {
+		s.keyed = false // the pause is no distance of key frames
 		out = s.cover(at, out)
 		if at-s.end < s.grain { // what is left is not worth a part
 			at = s.end

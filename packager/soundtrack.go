@@ -7,6 +7,8 @@ const (
 	opusRate = 48000
 	// grainTicks is the shortest Opus frame: holes are filled in steps of it.
 	grainTicks = opusRate / 400
+	// usualTicks is how long frames are that nothing else asks for.
+	usualTicks = opusRate / 50
 	// slewTicks is by how much a frame may be lengthened or shortened to correct
 	// the offset to the video (specs R3).
 	slewTicks = opusRate * 5 / 1000

@@ -447,7 +447,6 @@ func TestDriftOfTheTranscodedSound(t *testing.T) {
 		t.Run(fmt.Sprint(ppm), func(t *testing.T) {
 			c := &clockwork{fps: 10, gop: 20, packet: 20 * time.Millisecond, sound: ppm, report: honest}
 			b := scenario(t, Config{Audio: Both}, func(t *testing.T, b *bench) {
-				b.frame = 25 * time.Millisecond // of a sound that is slewed
 				x := b.publish(t, video("VP9"), audio())
 				c.run(x, 20*time.Second)
 				time.Sleep(200 * time.Millisecond)
