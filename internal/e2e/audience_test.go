@@ -26,6 +26,7 @@ type order struct {
 	URL      string         `json:"url,omitempty"`
 	Config   map[string]any `json:"config,omitempty"`
 	Throttle *int           `json:"throttle,omitempty"` // bytes a second, 0 is unlimited
+	Playing  float64        `json:"playing,omitempty"`  // seconds of media that all must have shown
 	Report   bool           `json:"report,omitempty"`
 }
 
@@ -137,6 +138,15 @@ func (a *audience) open(t *testing.T, o order) {
 	a.send(t, o)
 	if got := a.hear(t); got.Opened != o.Name {
 		t.Fatalf("opened %q, want %q", got.Opened, o.Name)
+	}
+}
+
+// settle waits until all players have shown some seconds of media.
+func (a *audience) settle(t *testing.T) {
+	t.Helper()
+	a.send(t, order{Playing: beforeDrop})
+	if got := a.hear(t); got.Opened != "all" {
+		t.Fatalf("opened %q, want all", got.Opened)
 	}
 }
 

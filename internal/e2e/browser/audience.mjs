@@ -5,9 +5,11 @@
 //   {"name": …, "kind": "watch"|"hls"|"shaka", "url": …, "config": …, "throttle": bytes a second}
 //        opens a player: our watch page, or a bare page with hls.js or shaka-player
 //   {"name": …, "throttle": bytes a second}   changes a player's network; 0 is as fast as can be
+//   {"playing": seconds}                      waits until all players have played so long
 //   {"report": true}                          ends
 //
-// It answers {"opened": name} when a player's page is there, and at last with
+// It answers {"opened": name} when a player's page is there, {"opened": "all"} when
+// all of them have played or after 40 s, and at last with
 // {"players": [...]}: what each saw, times in ms since 1970.
 import { createServer } from 'node:http'
 import { readFile } from 'node:fs/promises'
@@ -81,6 +83,23 @@ async function open(browser, origin, spec) {
   return it
 }
 
+/** Waits until every player has shown so many seconds of media. */
+async function playing(seconds) {
+  const behind = () => {
+    let sum = 0
+    const { samples } = window.seen
+    for (let i = 1; i < samples.length; i++) {
+      const step = samples[i].position - samples[i - 1].position
+      if (step > 0 && step < 1) sum += step
+    }
+    return sum
+  }
+  const end = Date.now() + 40_000
+  for (const { page } of players.values()) {
+    while ((await page.evaluate(behind)) < seconds && Date.now() < end) await new Promise((r) => setTimeout(r, 200))
+  }
+}
+
 async function throttle(it, bytes) {
   if (bytes === undefined) return
   it.session ??= await it.page.context().newCDPSession(it.page)
@@ -103,6 +122,11 @@ try {
   for await (const line of createInterface({ input: process.stdin })) {
     const order = JSON.parse(line)
     if (order.report) break
+    if (order.playing) {
+      await playing(order.playing)
+      say({ opened: 'all' })
+      continue
+    }
     if (players.has(order.name)) {
       await throttle(players.get(order.name), order.throttle)
       continue
