@@ -26,6 +26,7 @@ type order struct {
 	URL      string         `json:"url,omitempty"`
 	Config   map[string]any `json:"config,omitempty"`
 	Throttle *int           `json:"throttle,omitempty"` // bytes a second, 0 is unlimited
+	Seek     *float64       `json:"seek,omitempty"`     // to where it jumps, in seconds of media
 	Playing  float64        `json:"playing,omitempty"`  // seconds of media that all must have shown
 	Report   bool           `json:"report,omitempty"`
 }

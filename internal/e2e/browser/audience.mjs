@@ -5,6 +5,7 @@
 //   {"name": …, "kind": "watch"|"hls"|"shaka", "url": …, "config": …, "throttle": bytes a second}
 //        opens a player: our watch page, or a bare page with hls.js or shaka-player
 //   {"name": …, "throttle": bytes a second}   changes a player's network; 0 is as fast as can be
+//   {"name": …, "seek": seconds}              jumps to a position
 //   {"playing": seconds}                      waits until all players have played so long
 //   {"report": true}                          ends
 //
@@ -125,6 +126,10 @@ try {
     if (order.playing) {
       await playing(order.playing)
       say({ opened: 'all' })
+      continue
+    }
+    if (order.seek !== undefined) {
+      await players.get(order.name).page.evaluate((at) => (document.querySelector('video').currentTime = at), order.seek)
       continue
     }
     if (players.has(order.name)) {
