@@ -279,8 +279,8 @@ func (p *presentation) chase(ctx context.Context) error {
 		if p.silent() { // frames go by that are not taken: boundaries may come yet
 			now = p.lead.cut.end
 		}
-		if !r.cut.dry {
-			now -= toTicks(stallAfter, r.rate)
+		if !r.cut.dry { // it is waited for, but no longer than for a part (specs L92)
+			now = max(now-toTicks(stallAfter, r.rate), p.lead.end-1)
 		}
 		p.steps = r.cut.lag(now, p.steps[:0])
 		if err := p.do(ctx, r, p.steps); err != nil {
@@ -378,7 +378,7 @@ func (p *presentation) successor() *reel {
 	if p.solo {
 		return nil
 	}
-	patience := toTicks(leadPatience, p.lead.rate)
+	patience := toTicks(leadPatience, p.lead.rate) + min(p.lead.cut.last, toTicks(time.Second, p.lead.rate))
 	for _, r := range slices.Backward(p.reels) {
 		if r == p.lead || r.misfit || r.media == nil || len(r.queue) == 0 || r.newest-p.lead.taken < patience {
 			continue
@@ -411,6 +411,7 @@ func (p *presentation) succeed(ctx context.Context, r *reel) error {
 		}
 	}
 	r.cut.hurry, r.cut.begun = old.cut.hurry, nil
+	r.cut.told = max(old.cut.told, old.cut.end, old.taken)
 	old.cut.lapsed, old.cut.begun = false, p.current
 	p.lead = r
 	p.log.Info("another layer leads", "rendition", r.name, "silent", old.name)

@@ -168,5 +168,6 @@ func (s *segmenter) tolerance() int64 {
 	return stray
 }
 
-// leadPatience is for how long the leading layer may be silent while others go on.
+// leadPatience is for how long the leading layer's next frame may be missing while
+// others go on.
 const leadPatience = 400 * time.Millisecond

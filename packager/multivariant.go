@@ -162,7 +162,7 @@ func (p *presentation) row(r *reel, score int) hls.Variant {
 	v := hls.Variant{
 		URI: p.id + "/" + r.name + "/" + playlist, Codecs: fmp4.Codecs(r.params),
 		AverageBandwidth: bandwidth(r.rates.average()),
-		Width:            r.params.Width, Height: r.params.Height,
+		Width:            displayed(r.params), Height: r.params.Height,
 		FrameRate:  r.frameRate(),
 		VideoRange: videoRange(r.params),
 	}
@@ -175,6 +175,14 @@ func (p *presentation) row(r *reel, score int) hls.Variant {
 		v.Score = float64(score)
 	}
 	return v
+}
+
+// displayed is how wide a picture is on square pixels (specs R24, L76).
+func displayed(p *au.Params) int {
+	if p.SARWidth <= 0 || p.SARHeight <= 0 {
+		return p.Width
+	}
+	return (p.Width*p.SARWidth + p.SARHeight/2) / p.SARHeight
 }
 
 // videoRange returns VIDEO-RANGE for the transfer characteristics (ISO/IEC

@@ -97,6 +97,10 @@ type segmenter struct {
 	keyAt int64 // start of the newest one
 	gop   int64 // distance of the two newest ones; 0 before there were two
 
+	// Of one that leads after another did: the others have media up to here, so that
+	// no boundary may come before.
+	told int64
+
 	// Of one that follows:
 	cuts   []*cut // boundaries that are given and not yet passed
 	begun  *cut   // the newest one that began a segment
@@ -186,7 +190,7 @@ func (s *segmenter) reach(f frame, out []step) []step {
 	if max(f.at, s.end)-s.segmentAt >= s.limit {
 		return s.abandon(f.at, out)
 	}
-	closing := f.fresh || f.key && s.due(f)
+	closing := f.fresh || f.key && f.at >= s.told && s.due(f)
 	if s.waiting {
 		out = s.settle(max(f.at-s.end, s.brief), out)
 	} else {
@@ -351,6 +355,7 @@ func (s *segmenter) expected() int64 {
 }
 
 func (s *segmenter) closeAll(out []step) []step {
+	out = s.blank(s.told, s.grain, out)
 	return append(s.endPart(out), step{verb: closeSegment})
 }
 

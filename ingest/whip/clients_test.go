@@ -209,6 +209,11 @@ func checkAnswer(t *testing.T, offer, answer string, layers []string) {
 		if media.MediaName.Media == "audio" && !strings.Contains(answer, "stereo=1") {
 			t.Error("R46 no stereo=1")
 		}
+		for _, codec := range []string{"red/", "multiopus/", "usedtx"} {
+			if strings.Contains(answer, codec) {
+				t.Errorf("R47, R49 %s was accepted", codec)
+			}
+		}
 		if i == 0 {
 			checkCandidates(t, media)
 		} else if has("candidate") {
