@@ -52,6 +52,7 @@ type viewer struct {
 		What   string `json:"what"`
 		Status int    `json:"status"`
 		Fatal  bool   `json:"fatal"`
+		Words  string `json:"words"`
 	} `json:"errors"`
 }
 

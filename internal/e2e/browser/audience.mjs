@@ -33,7 +33,7 @@ function begin({ kind, url, config }) {
   setInterval(() => note(seen.samples, { position: video.currentTime, frames: video.getVideoPlaybackQuality().totalVideoFrames, starts: window.whipcast?.stats().starts ?? 0 }), 200)
   if (kind === 'hls') {
     const player = (window.player = new window.Hls(config))
-    player.on(window.Hls.Events.ERROR, (_, e) => note(seen.errors, { what: e.details, status: e.response?.code ?? 0, fatal: e.fatal }))
+    player.on(window.Hls.Events.ERROR, (_, e) => note(seen.errors, { what: e.details, status: e.response?.code ?? 0, fatal: e.fatal, words: String(e.reason ?? e.error?.message ?? '') }))
     player.loadSource(url)
     player.attachMedia(video)
   }
