@@ -100,7 +100,7 @@ func (p *presentation) save(ctx context.Context) {
 
 // unsaved reports whether the newest line is out of date.
 func (p *presentation) unsaved() bool {
-	if p.lines == 0 || p.lead.begun && !p.savedOpen {
+	if p.lines == 0 || p.marked || p.lead.begun && !p.savedOpen {
 		return true
 	}
 	for _, r := range p.renditions() {
@@ -125,7 +125,7 @@ func (p *presentation) memo(whole bool) memo { //nolint:revive // a fact, not a 
 		ID: p.id, Zero: p.time.zero, Open: p.lead.begun, Audio: p.choice, Solo: p.solo,
 		Settled: p.announced.settled,
 	}
-	p.savedOpen = m.Open
+	p.savedOpen, p.marked = m.Open, false
 	for _, r := range p.renditions() {
 		from := r.saved
 		inits := r.inits
