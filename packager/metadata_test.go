@@ -127,7 +127,7 @@ func TestMarks(t *testing.T) {
 
 		time.Sleep(5 * time.Second) // 15 s: the instant at 5 s is still listed
 		b.equal(t, names, "goal", "ad", "ad", "break")
-		time.Sleep(5 * time.Second) // the window has left it
+		time.Sleep(6 * time.Second) // the window has left it
 		b.equal(t, names, "ad", "ad", "break")
 		time.Sleep(5 * time.Second)
 		b.equal(t, names, "break")
@@ -174,6 +174,7 @@ func (b *bench) starts(t *testing.T, id string) time.Time {
 func TestMarksStay(t *testing.T) {
 	scenario(t, Config{Window: 30 * time.Second}, func(t *testing.T, b *bench) {
 		mark := func(d hls.DateRange) error { return b.pack.Mark(t.Context(), "show", d) }
+		synctest.Wait() // it runs
 		wants(t, mark(hls.Marker("early", "", time.Time{})), ErrIdle)
 		c := newCamera(b.publish(t, video("VP9"), audio()))
 		go c.run(0, 5*time.Second)
@@ -377,6 +378,7 @@ func TestSendAt(t *testing.T) {
 	var zero time.Time
 	b := scenario(t, Config{}, func(t *testing.T, b *bench) {
 		send := func(m Metadata) error { return b.pack.Send(t.Context(), "show", m) }
+		synctest.Wait() // it runs
 		wants(t, send(Metadata{Label: "x", Text: "early"}), ErrIdle)
 		c := newCamera(b.publish(t, video("VP9"), audio()))
 		go c.run(0, 10*time.Second)
