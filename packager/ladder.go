@@ -350,6 +350,9 @@ func (c *cut) begun(at, within int64) bool { return c != nil && c.begins && abs(
 // join makes the playlist of a layer that has media for the first time: as long
 // as the others, with segments without media (specs R43).
 func (p *presentation) join(r *reel, params *au.Params) error {
+	if p.current != nil { // what came before has its place in the others
+		r.events = after(r.events, toTicks(fromTicks(p.current.at, p.lead.rate), r.rate))
+	}
 	all := p.renditions()
 	if len(all) == 0 || all[0].media.Position() == (hls.Position{}) {
 		r.media = p.newMedia()

@@ -46,7 +46,7 @@ const (
 type memo struct {
 	ID         string        `json:"id"`
 	Zero       time.Time     `json:"zero"` // presentation time 0
-	End        time.Duration `json:"end"`  // of what was published
+	End        time.Duration `json:"end"`  // of the last closed segment
 	Open       bool          `json:"open"` // segments were open
 	Audio      Sound         `json:"audio,omitempty"`
 	Solo       bool          `json:"solo,omitempty"`
@@ -100,7 +100,7 @@ func (p *presentation) save(ctx context.Context) {
 
 // unsaved reports whether the newest line is out of date.
 func (p *presentation) unsaved() bool {
-	if p.lines == 0 || p.lead.begun && !p.savedOpen {
+	if p.lines == 0 || p.marked || p.lead.begun && !p.savedOpen {
 		return true
 	}
 	for _, r := range p.renditions() {
@@ -125,7 +125,7 @@ func (p *presentation) memo(whole bool) memo { //nolint:revive // a fact, not a 
 		ID: p.id, Zero: p.time.zero, Open: p.lead.begun, Audio: p.choice, Solo: p.solo,
 		Settled: p.announced.settled,
 	}
-	p.savedOpen = m.Open
+	p.savedOpen, p.marked = m.Open, false
 	for _, r := range p.renditions() {
 		from := r.saved
 		inits := r.inits
@@ -140,7 +140,11 @@ func (p *presentation) memo(whole bool) memo { //nolint:revive // a fact, not a 
 		}
 		mark.State.Parts, mark.State.Open = 0, hls.Listed{}
 		r.saved, r.savedInits = mark.State.Next, true
-		m.End = max(m.End, fromTicks(r.end, r.rate))
+		end := r.end
+		if r.begun { // it is closed by the next start
+			end = r.start
+		}
+		m.End = max(m.End, fromTicks(end, r.rate))
 		m.Renditions = append(m.Renditions, mark)
 	}
 	for i, r := range p.reels {

@@ -93,6 +93,7 @@ type Packager struct {
 	log     *slog.Logger
 	metrics Metrics
 	boards  boards
+	desks   desks
 }
 
 // New returns a Packager that puts everything into sink.
@@ -116,13 +117,15 @@ func (p *Packager) Run(ctx context.Context, s *stream.Stream) error {
 	log := p.log.With("stream", s.Name())
 	board, forget := p.boards.hang(s.Name())
 	defer forget()
+	desk, shut := p.desks.open(s.Name())
+	defer shut()
 	inner, cancel := context.WithCancel(ctx)
 	r := &runner{
 		cfg: p.cfg, stream: s, log: log, metrics: &p.metrics,
-		events: make(chan event, queued),
-		out:    outlet{sink: p.sink, log: log, metrics: &p.metrics},
-		pumps:  map[stream.LayerID]*pump{},
-		ward:   ward{log: log, board: board},
+		events: make(chan event, queued), errands: desk.errands,
+		out:   outlet{sink: p.sink, log: log, metrics: &p.metrics},
+		pumps: map[stream.LayerID]*pump{},
+		ward:  ward{log: log, board: board},
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()

@@ -62,6 +62,10 @@ type presentation struct {
 
 	announced announcement
 
+	handed []hls.DateRange // date ranges of the presentation before
+	marked bool            // date ranges have changed since the Ledger was written
+	sent   uint64          // ID of the newest message
+
 	lines     int  // in the Ledger
 	savedOpen bool // the newest of them says that a segment is open
 	forgetful bool // that the Ledger fails was said
@@ -72,7 +76,7 @@ type presentation struct {
 func newPresentation(r *runner, stream string, target time.Duration, has tracks) *presentation {
 	p := &presentation{
 		cfg: r.cfg, stream: stream, target: target, out: &r.out, shelf: &r.shelf, log: r.log,
-		id: strconv.FormatInt(r.lastID, 36), solo: !has.video,
+		id: strconv.FormatInt(r.lastID, 36), solo: !has.video, handed: r.marks,
 	}
 	if has.audio {
 		var err error
@@ -135,7 +139,11 @@ func (p *presentation) rendition(name string, rate int64, mime string) *renditio
 	}
 }
 
-func (p *presentation) newMedia() *hls.Media { return hls.NewMedia(p.mediaConfig()) }
+func (p *presentation) newMedia() *hls.Media {
+	media := hls.NewMedia(p.mediaConfig())
+	handDown(media, p.handed, time.Now())
+	return media
+}
 
 // mediaConfig is the same for all renditions. Usual windows are a whole number of
 // segments; the slack lets them all drop their oldest one together, though sounds

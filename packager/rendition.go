@@ -77,7 +77,8 @@ type rendition struct {
 	at      int64 // start of its first sample
 	length  int64
 	samples []fmp4.Sample
-	free    bool // has a key frame (specs L47)
+	free    bool         // has a key frame (specs L47)
+	events  []fmp4.Event // that wait for their part, by time
 
 	// The open segment.
 	begun  bool
@@ -174,7 +175,7 @@ func (r *rendition) nextPart() string { return fmt.Sprintf("p%010d.m4s", r.count
 
 // closePart writes the open part.
 func (r *rendition) closePart(ctx context.Context) error {
-	fragment := fmp4.Fragment{Sequence: r.sequence, Decode: uint64(r.at), Samples: r.samples} //nolint:gosec // never negative
+	fragment := fmp4.Fragment{Sequence: r.sequence, Decode: uint64(r.at), Samples: r.samples, Events: r.due(r.at + r.length)} //nolint:gosec // never negative
 	content := fmp4.AppendFragment(make([]byte, 0, fmp4.FragmentSize(fragment)), fragment)
 	name := r.nextPart()
 	r.sequence++

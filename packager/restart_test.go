@@ -186,19 +186,23 @@ func TestRestartTooLate(t *testing.T) {
 					spoil(&cfg, n)
 					return n
 				})
-				synctest.Wait()
-				select {
-				case <-second.done: // nothing was left to do: the stream is made anew
-					cfg.Ledger = second.pack.cfg.Ledger
-					second = setUp(t, cfg)
-				default:
+				ready := func() {
+					synctest.Wait()
+					select {
+					case <-second.done: // nothing was left to do: the stream is made anew
+						cfg.Ledger = second.pack.cfg.Ledger
+						second = setUp(t, cfg)
+					default:
+					}
 				}
+				ready()
 				if cfg.Audio != Opus || cfg.Part != 0 { // with another configuration
 					ledger := second.pack.cfg.Ledger
 					second.cancel()
 					<-second.done
 					cfg.Ledger = ledger
 					second = setUp(t, cfg)
+					ready()
 				}
 				c.x.Close(nil)
 				d := newCamera(second.publish(t, video("VP9"), audio()))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/whipcast/whipcast/packager/au"
+	"github.com/whipcast/whipcast/packager/hls"
 	"github.com/whipcast/whipcast/stream"
 )
 
@@ -39,6 +40,7 @@ type runner struct {
 	out     outlet
 	shelf   shelf
 	events  chan event
+	errands <-chan errand
 	// start starts a goroutine that Run waits for, and returns what stops it.
 	start func(run func(context.Context) error) context.CancelFunc
 	pumps map[stream.LayerID]*pump
@@ -48,11 +50,12 @@ type runner struct {
 	gone    bool // the Stream was removed
 	lived   bool // there was a publisher
 	present *presentation
-	begun   time.Time // when the presentation began
-	lastID  int64     // of the newest presentation
-	live    *epoch    // what the presentation takes units of
-	next    *epoch    // what is held until live is over and enough is known
-	asked   time.Time // when a key frame was last asked for
+	marks   []hls.DateRange // of the presentation before, which the next one goes on with
+	begun   time.Time       // when the presentation began
+	lastID  int64           // of the newest presentation
+	live    *epoch          // what the presentation takes units of
+	next    *epoch          // what is held until live is over and enough is known
+	asked   time.Time       // when a key frame was last asked for
 }
 
 // watch sends every State of the Stream.
@@ -89,6 +92,8 @@ func (r *runner) run(ctx context.Context) error {
 		select {
 		case e := <-r.events:
 			err = r.handle(ctx, e)
+		case e := <-r.errands:
+			err = r.serve(ctx, e)
 		case <-timer.C:
 			err = r.look(ctx, time.Now())
 		case <-ctx.Done():
@@ -360,6 +365,7 @@ func (r *runner) activate(ctx context.Context, target time.Duration) error {
 		return nil
 	}
 	if r.present != nil && !r.present.has().holds(e.tracks()) {
+		r.marks = r.present.marks()
 		if err := r.end(ctx, "tracks changed"); err != nil {
 			return err
 		}
@@ -406,6 +412,7 @@ func (r *runner) begin(e *epoch, target time.Duration) {
 	r.begun = time.Now()
 	r.lastID = max(r.lastID+1, r.begun.UnixMilli()) // one never comes twice
 	r.present = newPresentation(r, r.stream.Name(), target, e.tracks())
+	r.marks = nil
 	r.metrics.Presentations.Add(1)
 	for _, h := range e.held {
 		if h.unit.Params != nil && h.unit.Params.Channels > 0 {
@@ -442,6 +449,7 @@ func (r *runner) replaceable(e *epoch, gop time.Duration) bool {
 
 // replace ends the presentation and begins one with a longer target duration.
 func (r *runner) replace(ctx context.Context, e *epoch, gop time.Duration, first held) error {
+	r.marks = r.present.marks()
 	if err := r.end(ctx, "key frames are further apart"); err != nil {
 		return err
 	}

@@ -125,7 +125,7 @@ type Interstitial struct {
 	Same         bool // X-CONTENT-MAY-VARY="NO": all viewers get the same
 }
 
-// DateRange returns the tag of an interstitial.
+// DateRange returns the tag of an interstitial. Its Start may still be missing.
 func (i *Interstitial) DateRange() (DateRange, error) {
 	d := DateRange{ID: i.ID, Class: InterstitialClass, Start: i.Start, Cue: i.Cue, Duration: i.Duration}
 	text := func(name string, on bool, value string) {
@@ -154,7 +154,11 @@ func (i *Interstitial) DateRange() (DateRange, error) {
 	text("X-TIMELINE-OCCUPIES", i.Range, "RANGE")
 	text("X-TIMELINE-STYLE", i.Highlight, "HIGHLIGHT")
 	text("X-CONTENT-MAY-VARY", i.Same, "NO")
-	if err := d.check(); err != nil {
+	whole := d
+	if whole.Start.IsZero() {
+		whole.Start = time.Unix(0, 0)
+	}
+	if err := whole.check(); err != nil {
 		return DateRange{}, err
 	}
 	return d, nil

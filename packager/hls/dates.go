@@ -103,6 +103,15 @@ func (d *dates) following(r *dateRange) *dateRange {
 //
 // Errors are ErrDateRange, ErrDateRangeConflict, ErrDateRangesFull or ErrEnded.
 func (m *Media) SetDateRange(d DateRange) error {
+	if err := m.CheckDateRange(d); err != nil {
+		return err
+	}
+	return m.dates.set(d.clone(), m.now())
+}
+
+// CheckDateRange returns the error that SetDateRange would, and changes nothing:
+// a range is set in all renditions or in none (specs L90).
+func (m *Media) CheckDateRange(d DateRange) error {
 	if m.ended {
 		return fmt.Errorf("set date range %s: %w", d.ID, ErrEnded)
 	}
@@ -113,55 +122,91 @@ func (m *Media) SetDateRange(d DateRange) error {
 			return fmt.Errorf("set date range %s: %w: it ends before the first listed segment, %v", d.ID, ErrDateRange, first)
 		}
 	}
-	if err := m.dates.set(d.clone(), m.now()); err != nil {
+	if _, err := m.dates.plan(d); err != nil {
 		return fmt.Errorf("set date range %s: %w", d.ID, err)
 	}
 	return nil
+}
+
+// DateRange returns what is said of the listed range with that ID. It shares
+// nothing with the playlist.
+func (m *Media) DateRange(id string) (DateRange, bool) {
+	r := m.dates.find(id)
+	if r == nil {
+		return DateRange{}, false
+	}
+	return r.clone(), true
+}
+
+// DateRanges returns all listed ranges, in the order they came. They share
+// nothing with the playlist.
+func (m *Media) DateRanges() []DateRange {
+	all := make([]DateRange, 0, len(m.dates.ranges))
+	for _, r := range m.dates.ranges {
+		all = append(all, r.clone())
+	}
+	return all
 }
 
 func (d *DateRange) stays() bool {
 	return slices.Contains(d.Cue, CuePre) || slices.Contains(d.Cue, CuePost)
 }
 
-// set adds d, which belongs to it from now on.
-func (d *dates) set(set DateRange, now instant) error {
+// change is what set does.
+type change struct {
+	old    *dateRange // nil: the ID is new
+	merged DateRange
+	line   []byte // nil: nothing is new
+}
+
+// plan says what set would do with a range.
+func (d *dates) plan(set DateRange) (change, error) {
 	said, err := set.pairs()
 	if err != nil {
-		return err
+		return change{}, err
 	}
-	r := d.find(set.ID)
-	var merged DateRange
-	if r == nil {
+	c := change{old: d.find(set.ID)}
+	if c.old == nil {
 		if slices.ContainsFunc(d.used, func(u usedID) bool { return u.id == set.ID }) {
-			return fmt.Errorf("%w: the ID was that of another range: use a new one", ErrDateRangeConflict)
+			return c, fmt.Errorf("%w: the ID was that of another range: use a new one", ErrDateRangeConflict)
 		}
-		merged = set
+		c.merged = set
 	} else {
-		if said, err = r.news(said); err != nil || len(said) == 0 {
-			return err
+		if said, err = c.old.news(said); err != nil || len(said) == 0 {
+			return c, err
 		}
-		merged = r.merge(&set)
+		c.merged = c.old.merge(&set)
 	}
-	if err := merged.check(); err != nil {
-		return err
+	if err := c.merged.check(); err != nil {
+		return c, err
 	}
-	if err := d.fits(&merged); err != nil {
-		return err
+	if err := d.fits(&c.merged); err != nil {
+		return c, err
 	}
-	line := merged.line(said)
+	c.line = c.merged.line(said)
 	switch {
-	case len(line) > maxDateLine:
-		return fmt.Errorf("%w: its tag has %d bytes, the most is %d", ErrDateRange, len(line), maxDateLine)
-	case r == nil && len(d.ranges) >= MaxDateRanges || len(d.text)+len(line) > maxDateText:
-		return fmt.Errorf("%w: %d ranges with %d bytes are listed. Ranges go when they have ended: set the end of those that have none",
+	case len(c.line) > maxDateLine:
+		err = fmt.Errorf("%w: its tag has %d bytes, the most is %d", ErrDateRange, len(c.line), maxDateLine)
+	case c.old == nil && len(d.ranges) >= MaxDateRanges || len(d.text)+len(c.line) > maxDateText:
+		err = fmt.Errorf("%w: %d ranges with %d bytes are listed. Ranges go when they have ended: set the end of those that have none",
 			ErrDateRangesFull, len(d.ranges), len(d.text))
 	}
+	return c, err
+}
+
+// set adds d, which belongs to it from now on.
+func (d *dates) set(set DateRange, now instant) error {
+	c, err := d.plan(set)
+	if err != nil || c.line == nil {
+		return err
+	}
+	r := c.old
 	if r == nil {
 		r = new(dateRange)
 		d.ranges = append(d.ranges, r)
 	}
-	r.DateRange, r.stays = merged, merged.stays()
-	d.lines = append(d.lines, dateLine{instant: now, id: set.ID, text: line, set: set})
+	r.DateRange, r.stays = c.merged, c.merged.stays()
+	d.lines = append(d.lines, dateLine{instant: now, id: set.ID, text: c.line, set: set})
 	d.print()
 	return nil
 }
@@ -366,6 +411,16 @@ func (m *Media) expire() {
 // listed segment (specs L31): the error is ErrDateRangeConflict, and
 // ErrDateRange if there is none with this ID.
 func (m *Media) RemoveDateRange(id string) error {
+	if err := m.CheckRemoval(id); err != nil {
+		return err
+	}
+	m.dates.drop(m.dates.find(id), m.now())
+	m.dates.print()
+	return nil
+}
+
+// CheckRemoval returns the error that RemoveDateRange would, and changes nothing.
+func (m *Media) CheckRemoval(id string) error {
 	r := m.dates.find(id)
 	switch {
 	case m.ended:
@@ -377,10 +432,8 @@ func (m *Media) RemoveDateRange(id string) error {
 	end, ends := m.dates.end(r)
 	over := known && ends && end.Before(first)
 	if known && !over && printedTime(r.Start).Before(m.lastDate()) {
-		return fmt.Errorf("remove date range %s: %w: segments of its time are listed", id, ErrDateRangeConflict)
+		return fmt.Errorf("remove date range %s: %w: segments of its time are listed: set its end, or wait until they have left", id, ErrDateRangeConflict)
 	}
-	m.dates.drop(r, m.now())
-	m.dates.print()
 	return nil
 }
 

@@ -72,10 +72,17 @@ func TestKindsOfDateRange(t *testing.T) {
 			t.Errorf("through JSON: %s", diff)
 		}
 	}
+	late := Interstitial{ID: "late", AssetURI: "http://a/b"} // who lists it gives it a start
+	d, err := late.DateRange()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := NewMedia(Config{Target: time.Second}).SetDateRange(d); !errors.Is(err, ErrDateRange) {
+		t.Errorf("without a start: %v", err)
+	}
 	for name, wrong := range map[string]Interstitial{
 		"no asset":          {ID: "x", Start: noon()},
 		"a relative asset":  {ID: "x", Start: noon(), AssetURI: "/a.m3u8"},
-		"no start":          {ID: "x", AssetURI: "http://a/b"},
 		"both assets":       {ID: "x", Start: noon(), AssetURI: "http://a/b", AssetList: "http://a/b"},
 		"a point and range": {ID: "x", Start: noon(), AssetURI: "http://a/b", Point: true, Range: true},
 	} {
