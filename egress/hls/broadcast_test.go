@@ -105,6 +105,47 @@ func TestL72OneRenderingForAll(t *testing.T) {
 	}
 }
 
+// L72: a thousand viewers who come together, while the stream is live, read the
+// multivariant playlist and the media playlist and wait for the next part: each of the
+// three texts is made ready once.
+func TestL72LateJoinersCostOneRendering(t *testing.T) {
+	const viewers = 1000
+	store := memory.New(memory.Config{})
+	handler := hls.New(hls.Config{}, store)
+	now, next := minute(100, 2), minute(100, 3)
+	for _, o := range []*storage.Object{&now, &next} {
+		o.Position.Target = 20 * time.Second // nobody gives up on a busy machine
+	}
+	put(t, store, multivariant())
+	put(t, store, now)
+	var wg sync.WaitGroup
+	var answered atomic.Int64
+	for range viewers {
+		wg.Go(func() {
+			w := &discard{header: http.Header{}}
+			for _, path := range []string{"/hls/show/index.m3u8", live, live + "?_HLS_msn=100&_HLS_part=2"} {
+				w.reset()
+				handler.ServeHTTP(w, request(t, path))
+				if w.status == http.StatusOK && w.bytes > 0 {
+					answered.Add(1)
+				}
+			}
+		})
+	}
+	waiting(t, store, viewers)
+	if n := handler.Stats().Prepared; n != 2 {
+		t.Errorf("L72: %d renderings for all who joined, want 2: a multivariant and a media playlist", n)
+	}
+	put(t, store, next)
+	wg.Wait()
+	if n := handler.Stats().Prepared; n != 3 {
+		t.Errorf("L72: %d renderings when the part came, want 3", n)
+	}
+	if n := answered.Load(); n != 3*viewers {
+		t.Errorf("%d of %d requests answered", n, 3*viewers)
+	}
+}
+
 // Pages of playlists that were deleted must not pile up.
 func TestPagesOfDeletedPlaylistsAreForgotten(t *testing.T) {
 	store := memory.New(memory.Config{})
