@@ -12,6 +12,7 @@
 package api
 
 import (
+	"io"
 	"net/http"
 	"net/http/pprof"
 	"strings"
@@ -41,6 +42,9 @@ type Config struct {
 	// first; empty while nobody publishes it. It is called for each request, from
 	// any goroutine, and must not wait. Without it the API says nothing of findings.
 	Findings func(name string, layer stream.LayerID) []Finding
+	// Detail returns lines for the operator on how the gateway does, which /readyz
+	// of the admin address adds. It must not wait. Nil: none.
+	Detail func() []string
 }
 
 // Server answers the API's requests. All methods may be called from any
@@ -76,7 +80,7 @@ func (s *Server) Public(to Routes) http.Handler {
 		case strings.HasPrefix(path, "/v1/"):
 			s.control(w, r)
 		case path == "/healthz", path == "/readyz":
-			s.health(w, r)
+			s.health(w, r, nil) // how the gateway does is not for the public
 		default:
 			to.Pages.ServeHTTP(w, r)
 		}
@@ -106,7 +110,7 @@ func (s *Server) Admin(metrics *prometheus.Registry) http.Handler {
 		case "/metrics":
 			scrape.ServeHTTP(w, r)
 		case "/healthz", "/readyz":
-			s.health(w, r)
+			s.health(w, r, s.cfg.Detail)
 		case "/debug/pprof/cmdline":
 			pprof.Cmdline(w, r)
 		case "/debug/pprof/profile":
@@ -129,8 +133,9 @@ func (s *Server) Admin(metrics *prometheus.Registry) http.Handler {
 }
 
 // health answers for load balancers: healthz while the process runs, readyz
-// while it takes publishers and viewers.
-func (s *Server) health(w http.ResponseWriter, r *http.Request) {
+// while it takes publishers and viewers. What fails beside that does not change
+// the status: detail tells of it.
+func (s *Server) health(w http.ResponseWriter, r *http.Request, detail func() []string) {
 	if !readOnly(w, r) {
 		return
 	}
@@ -141,7 +146,11 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write([]byte("ok\n"))
+	text := "ok\n"
+	if r.URL.Path == "/readyz" && detail != nil {
+		text += strings.Join(append(detail(), ""), "\n")
+	}
+	_, _ = io.WriteString(w, text)
 }
 
 // readOnly answers all methods but GET and HEAD itself.

@@ -14,7 +14,9 @@ type Metric struct {
 	Name  string
 	Help  string
 	Total bool // it only rises
-	Read  func() float64
+	// Labels tell several of one name from each other; all must have the same names.
+	Labels map[string]string
+	Read   func() float64
 }
 
 // NewMetrics returns a registry of its own with the process's, the runtime's and
@@ -32,9 +34,9 @@ func NewMetrics(version string, hub *stream.Hub, more []Metric) (*prometheus.Reg
 	}
 	for _, m := range append(hubMetrics(hub), more...) {
 		if m.Total {
-			all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: m.Name, Help: m.Help}, m.Read))
+			all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: m.Name, Help: m.Help, ConstLabels: m.Labels}, m.Read))
 		} else {
-			all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: m.Name, Help: m.Help}, m.Read))
+			all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: m.Name, Help: m.Help, ConstLabels: m.Labels}, m.Read))
 		}
 	}
 	for _, c := range all {

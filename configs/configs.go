@@ -26,6 +26,7 @@ type Config struct {
 	Admin   Admin
 	Auth    Auth
 	HLS     HLS
+	Storage []Storage
 	Limits  Limits
 }
 

@@ -253,3 +253,81 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+func TestStorageEntries(t *testing.T) {
+	file := `
+storage:
+  - type: s3
+    bucket: media
+    endpoint: https://s3.example.org
+    region: eu-central-1
+    prefix: live
+    path_style: true
+    access_key: AK
+    secret_key: hunter2
+    acl: public-read
+    playlist_every: 1s
+    memory: 64MiB
+  - {type: directory, path: /srv/hls, sync: all}
+  - type: httpput
+    url: https://me:hunter2@ingest.example.org/live
+    headers: {Authorization: Bearer x, X-Origin: a}
+    no_delete: true
+`
+	want := Default()
+	want.Storage = []Storage{
+		{
+			Type: "s3", Bucket: "media", Endpoint: "https://s3.example.org", Region: "eu-central-1", Prefix: "live", PathStyle: true,
+			AccessKey: "AK", SecretKey: "hunter2", ACL: "public-read", PlaylistEvery: time.Second, Memory: 64 << 20,
+		},
+		{Type: "directory", Path: "/srv/hls", Sync: "all", Memory: 256 << 20},
+		{
+			Type: "httpput", URL: "https://me:hunter2@ingest.example.org/live", Headers: map[string]string{"Authorization": "Bearer x", "X-Origin": "a"},
+			NoDelete: true, Memory: 256 << 20,
+		},
+	}
+	got, err := Load(write(t, file), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, got, want)
+	// A variable overrides the file, and takes the same on one line.
+	got, err = Load(write(t, file), []string{`WHIPCAST_STORAGE=[{"type": "directory", "path": "./hls"}]`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Storage = []Storage{{Type: "directory", Path: "./hls", Sync: "playlists", Memory: 256 << 20}}
+	compare(t, got, want)
+}
+
+func TestStorageErrors(t *testing.T) {
+	for text, want := range map[string]string{
+		"storage: x":                                `not a list; write [{type: directory, path: ./hls}]`,
+		"storage: [x]":                              `entry 1: no keys; write {type: directory, path: ./hls}`,
+		"storage: [{path: x}]":                      `entry 1: type: unknown word; use s3, directory or httpput`,
+		"storage: [{type: ftp}]":                    `entry 1: type: unknown word; use s3, directory or httpput`,
+		"storage: [{type: s3}]":                     `entry 1: bucket: not given; name the bucket`,
+		"storage: [{type: s3, bucket: a, path: x}]": `entry 1: path: unknown key of s3; s3 has type, endpoint, region, bucket`,
+		"storage: [{type: s3, bucket: a, access_key: x, secret_key: ''}]": `access_key, secret_key: not given; give both`,
+		"storage: [{type: s3, bucket: a, endpoint: x}]":                   `not a URL; write one such as`,
+		"storage: [{type: s3, bucket: [a]}]":                              `entry 1: bucket: not a single value`,
+		"storage: [{type: s3, bucket: a, bucket: b}]":                     `key "bucket" appears twice; keep one`,
+		"storage: [{type: directory, path: a}, {type: directory}]":        `entry 2: path: not given; name a folder`,
+		"storage: [{type: directory, path: a, sync: x}]":                  `entry 1: sync: unknown word; use playlists, none or all`,
+		"storage: [{type: directory, path: a, memory: 1}]":                `entry 1: memory: too small; use 1MiB to 1TiB`,
+		"storage: [{type: httpput}]":                                      `entry 1: url: not given`,
+		"storage: [{type: httpput, url: 'https://x', headers: 1}]":        `entry 1: headers: no fields`,
+		"storage: [{type: httpput, url: 'https://x', key: k}]":            `certificate, key: not given; give both or none`,
+		"storage: [{type: httpput, url: 'https://x', no_delete: maybe}]":  `entry 1: no_delete: unknown word; use true or false`,
+	} {
+		path := write(t, text)
+		_, err := Load(path, nil)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), path+":1: storage = \"(not shown)\"") {
+			t.Errorf("%s:\n got %v\nwant %s", text, err, want)
+		}
+	}
+	_, err := Load("", []string{"WHIPCAST_STORAGE=[{type: s3, bucket: a, secret_key: hunter2, access_key: ''}]"})
+	if err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("error %v (X4)", err)
+	}
+}

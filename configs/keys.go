@@ -15,6 +15,7 @@ type key struct {
 	name   string
 	secret bool
 	list   bool
+	nested bool // a list of groups of keys
 	// parse checks text and, when it is good, stores it. The error says cause
 	// and remedy.
 	parse func(text string) *Error
@@ -62,6 +63,7 @@ func (c *Config) keys() []key {
 		{name: "hls.memory", parse: size(&c.HLS.Memory, 16<<20, 1<<40), text: amount(&c.HLS.Memory)},
 		{name: "hls.audio", parse: oneOf(&c.HLS.Audio, "both", "opus", "aac"), text: text(&c.HLS.Audio)},
 		{name: "hls.grace", parse: duration(&c.HLS.Grace, 100*time.Millisecond, time.Hour), text: span(&c.HLS.Grace)},
+		{name: "storage", secret: true, nested: true, parse: storages(&c.Storage), text: listed(&c.Storage)},
 		{name: "limits.streams", parse: count(&c.Limits.Streams, 10_000), text: number(&c.Limits.Streams)},
 		{name: "limits.sessions", parse: count(&c.Limits.Sessions, 1_000_000), text: number(&c.Limits.Sessions)},
 		{name: "limits.viewers", parse: count(&c.Limits.Viewers, 1_000_000), text: number(&c.Limits.Viewers)},

@@ -201,8 +201,10 @@ func (l *loader) field(path, name string, field, value *yaml.Node) error {
 // scalars returns the text of a value, lists joined by commas.
 func scalars(k key, n *yaml.Node) (string, *Error) {
 	switch {
-	case k.list && empty(n):
+	case (k.list || k.nested) && empty(n):
 		return "", nil
+	case k.nested:
+		return flow(n)
 	case empty(n):
 		return "", &Error{Cause: "no value", Remedy: "give one, or remove the line"}
 	case n.Kind == yaml.AliasNode:

@@ -32,7 +32,8 @@ const farewell = time.Second
 // cannot be had ends the start; run serves.
 //
 //	WHIP ─▶ hub ─▶ packaging ─▶ store ─▶ HLS origin
-//	         └───▶ WHEP           └▶ data_dir/dvr
+//	         └───▶ WHEP     │     └▶ data_dir/dvr
+//	                        └─▶ places, a queue each
 type gateway struct {
 	config configs.Config
 	log    *slog.Logger
@@ -45,6 +46,7 @@ type gateway struct {
 	viewers   *whep.Server
 	packaging packaging
 	window    window
+	places    places
 	origin    *hls.Handler
 	api       *api.Server
 	public    *server
@@ -69,6 +71,10 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		return nil, err
 	}
 	if g.window, err = openWindow(ctx, config, g.log); err != nil {
+		g.close()
+		return nil, err
+	}
+	if g.places, err = openPlaces(ctx, config, g.log); err != nil {
 		g.close()
 		return nil, err
 	}
@@ -135,7 +141,7 @@ func (g *gateway) wire() error {
 	g.packaging = packaging{hub: g.hub, log: g.log, packager: packager.New(packager.Config{
 		Segment: cut.Segment, Part: cut.Part, Window: cut.Window, Grace: cut.Grace, Ledger: g.remember(),
 		Audio: packager.Sound(cut.Audio),
-	}, live(store), g.log)}
+	}, g.places.with(live(store)), g.log)}
 	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{
 		Publish: auth.Publish, Watch: auth.Watch, MaxSessions: limits.Sessions, Logger: g.log,
 	})
@@ -149,8 +155,8 @@ func (g *gateway) wire() error {
 	if err != nil {
 		return err
 	}
-	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings)}, g.hub, auth)
-	metrics, err := api.NewMetrics(buildVersion(), g.hub, g.metrics(store, &counted))
+	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail}, g.hub, auth)
+	metrics, err := api.NewMetrics(buildVersion(), g.hub, append(g.metrics(store, &counted), g.places.metrics()...))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
@@ -194,6 +200,7 @@ func (g *gateway) close() {
 		_ = g.engine.Close()
 	}
 	_ = g.window.close()
+	g.places.close()
 }
 
 // run serves until ctx ends or a part fails, then stops all parts in the order
@@ -205,6 +212,7 @@ func (g *gateway) run(ctx context.Context) error {
 	life := context.WithoutCancel(ctx) // each part ends when its turn has come
 
 	servers := startTasks(life, fail, task{"public server", g.public.serve}, task{"admin server", g.admin.serve}, task{"window", g.window.store.Run})
+	queues := startTasks(life, fail, g.places.tasks()...)
 	packaging := startTasks(life, fail, task{"packaging", g.packaging.run})
 	sessions := startTasks(life, fail, task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run})
 	extra := startTasks(life, fail, g.extra...)
@@ -224,13 +232,16 @@ func (g *gateway) run(ctx context.Context) error {
 	errs := []error{failure(ctx)}
 	watched := len(g.hub.Streams()) > 0
 	errs = append(errs, extra.stop(stop), sessions.stop(stop), packaging.stop(stop))
+	rest, cancel := context.WithTimeout(stop, farewell)
+	defer cancel()
+	g.places.drain(stop, g.log)
+	errs = append(errs, queues.stop(stop))
 	if watched {
-		rest, cancel := context.WithTimeout(stop, farewell)
-		defer cancel()
 		<-rest.Done()
 	}
 	g.origin.Close()
 	errs = append(errs, shutdown(stop, g.public, g.admin), servers.stop(stop), g.window.close(), g.engine.Close())
+	g.places.close()
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/whipcast/whipcast/api"
+	"github.com/whipcast/whipcast/configs"
+	"github.com/whipcast/whipcast/packager/hls"
+	"github.com/whipcast/whipcast/storage"
+	"github.com/whipcast/whipcast/storage/directory"
+	"github.com/whipcast/whipcast/storage/httpput"
+	"github.com/whipcast/whipcast/storage/s3"
+)
+
+// drainTime is how long a stop waits for places that are slow.
+const drainTime = 2500 * time.Millisecond
+
+// place is one entry of storage in the configuration: a sink with its own queue.
+type place struct {
+	name  string // type and number, for logs and metrics
+	queue *storage.Queue
+	close func()
+}
+
+// places are all of them.
+type places []place
+
+// openPlaces opens all places. The error names the entry.
+func openPlaces(ctx context.Context, config configs.Config, log *slog.Logger) (places, error) {
+	var all places
+	for i, entry := range config.Storage {
+		p := place{name: entry.Type + "-" + strconv.Itoa(i+1), close: func() {}}
+		sink, err := openSink(ctx, entry, config.HLS, &p)
+		if err != nil {
+			all.close()
+			return nil, &configs.Error{
+				Key: "storage", Value: p.name, Cause: err.Error(), Remedy: fmt.Sprintf("correct entry %d", i+1),
+			}
+		}
+		p.queue = storage.NewQueue(storage.Retry(sink, storage.Policy{
+			// The queue itself tries playlists again, with the newest body, and media
+			// after an outage.
+			Kinds: storage.Init | storage.Segment, Attempts: 2, Timeout: 2 * config.HLS.Segment, Life: config.HLS.Window,
+		}), storage.QueueConfig{
+			MaxBytes: entry.Memory, PlaylistEvery: entry.PlaylistEvery,
+			Names: hls.Names, Gap: hls.Gap, Logger: log.With("storage", p.name),
+		})
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// openSink opens the sink of an entry.
+func openSink(ctx context.Context, entry configs.Storage, cut configs.HLS, p *place) (storage.Sink, error) {
+	// What leaves the window is deleted a little later; until then caches may
+	// have it.
+	kept := cut.Window
+	switch entry.Type {
+	case "s3":
+		return s3.Open(ctx, s3.Config{
+			Endpoint: entry.Endpoint, Region: entry.Region, Bucket: entry.Bucket, Prefix: entry.Prefix, PathStyle: entry.PathStyle,
+			AccessKey: entry.AccessKey, SecretKey: storage.Secret(entry.SecretKey),
+			ACL: entry.ACL, Encryption: entry.Encryption, EncryptionKey: entry.EncryptionKey, Kept: kept,
+		})
+	case "httpput":
+		fields := map[string]storage.Secret{}
+		for name, value := range entry.Headers {
+			fields[name] = storage.Secret(value)
+		}
+		sink, err := httpput.Open(httpput.Config{
+			URL: entry.URL, Fields: fields, Certificate: entry.Certificate, Key: entry.Key, Authority: entry.Authority,
+			MakeFolders: entry.MakeFolders, NoDelete: entry.NoDelete, Kept: kept,
+		})
+		if err == nil {
+			p.close = sink.Close
+		}
+		return sink, err
+	}
+	sink, err := directory.Open(entry.Path, directory.Config{Sync: map[string]directory.Sync{
+		"none": directory.SyncNone, "all": directory.SyncAll,
+	}[entry.Sync]})
+	if err != nil {
+		return nil, err
+	}
+	p.close = func() { _ = sink.Close() }
+	return sink, sink.Sweep(ctx, nil)
+}
+
+// close gives back what the places hold. Their queues must not run any more.
+func (all places) close() {
+	for _, p := range all {
+		p.close()
+	}
+}
+
+// with returns a Sink that serves the origin first, and each place after it.
+// Places get the playlists that any web server can serve (specs S7–S9).
+func (all places) with(origin storage.Sink) storage.Sink {
+	sinks := []storage.Sink{origin}
+	for _, p := range all {
+		sinks = append(sinks, storage.Only(p.queue, storage.Init, storage.Segment, storage.Playlist, storage.Multivariant))
+	}
+	return storage.Tee(sinks...)
+}
+
+// tasks are the queues.
+func (all places) tasks() []task {
+	var list []task
+	for _, p := range all {
+		list = append(list, task{p.name, p.queue.Run})
+	}
+	return list
+}
+
+// drain waits until all is stored that is to be, or ctx ends.
+func (all places) drain(ctx context.Context, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	var waiting sync.WaitGroup
+	for _, p := range all {
+		waiting.Go(func() {
+			if err := p.queue.Drain(ctx); err != nil {
+				h := p.queue.Health()
+				log.WarnContext(ctx, "not everything was stored in the time of a stop", "storage", p.name, "files", h.Objects, "bytes", h.Bytes, "error", h.Error)
+			}
+		})
+	}
+	waiting.Wait()
+}
+
+// detail says in a line each how the places do.
+func (all places) detail() []string {
+	var lines []string
+	for _, p := range all {
+		h := p.queue.Health()
+		line := fmt.Sprintf("storage %s: %s, %d files (%d bytes) wait, the oldest for %v, %d are missing",
+			p.name, h.State, h.Objects, h.Bytes, h.Oldest.Round(time.Millisecond), h.Missing)
+		if h.Error != "" {
+			line += fmt.Sprintf("; fails for %v: %s", h.Failing.Round(time.Second), h.Error)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// metrics lists what the queues count.
+func (all places) metrics() []api.Metric {
+	var list []api.Metric
+	for _, p := range all {
+		m := p.queue.Metrics()
+		gauge := func(name, help string, read func(storage.Health) float64) api.Metric {
+			return api.Metric{Name: name, Help: help, Read: func() float64 { return read(p.queue.Health()) }}
+		}
+		mine := []api.Metric{
+			total("whipcast_storage_files_total", "Media files stored.", &m.Stored),
+			total("whipcast_storage_bytes_total", "Their size.", &m.StoredBytes),
+			total("whipcast_storage_playlists_total", "Playlists stored.", &m.Playlists),
+			total("whipcast_storage_deleted_total", "Files deleted.", &m.Deleted),
+			total("whipcast_storage_failures_total", "Calls that failed.", &m.Failures),
+			total("whipcast_storage_lost_segments_total", "Segments that were given up: playlists say they are missing.", &m.Lost),
+			total("whipcast_storage_left_files_total", "Files that could not be deleted.", &m.LeftBehind),
+			gauge("whipcast_storage_up", "1 while something gets through.", func(h storage.Health) float64 {
+				if h.State == storage.Down || h.State == storage.Refused {
+					return 0
+				}
+				return 1
+			}),
+			gauge("whipcast_storage_waiting_files", "Media files that wait.", func(h storage.Health) float64 { return float64(h.Objects) }),
+			gauge("whipcast_storage_waiting_bytes", "Their size.", func(h storage.Health) float64 { return float64(h.Bytes) }),
+			gauge("whipcast_storage_oldest_seconds", "Age of the oldest of them.", func(h storage.Health) float64 { return h.Oldest.Seconds() }),
+		}
+		for i := range mine {
+			mine[i].Labels = map[string]string{"storage": p.name}
+		}
+		list = append(list, mine...)
+	}
+	return list
+}
