@@ -28,7 +28,7 @@ func three() []quality {
 // footage makes media by the picture: video layers with a key frame each 2 s, and
 // Opus, 50 packets a second.
 type footage struct {
-	layers   []*shot
+	layers   []*burst
 	audio    *au.Assembler
 	audioSeq uint16
 	audioTS  uint32
@@ -42,8 +42,8 @@ type footage struct {
 	opus     []byte
 }
 
-// shot is one layer of footage.
-type shot struct {
+// burst is one layer of footage.
+type burst struct {
 	quality
 	asm           *au.Assembler
 	seq           uint16
@@ -60,7 +60,7 @@ func newFootage(b testing.TB, layers []quality) *footage {
 		b.Fatal(err)
 	}
 	for _, q := range layers {
-		l := &shot{quality: q, key: keyPicture(q.width, q.height)[:q.size], inter: interPicture()[:q.size]}
+		l := &burst{quality: q, key: keyPicture(q.width, q.height)[:q.size], inter: interPicture()[:q.size]}
 		if l.asm, err = au.New("VP9", au.Config{}); err != nil {
 			b.Fatal(err)
 		}
@@ -73,7 +73,7 @@ func newFootage(b testing.TB, layers []quality) *footage {
 }
 
 // payload is that of a picture's packet.
-func (l *shot) payload(frame, packet int) []byte {
+func (l *burst) payload(frame, packet int) []byte {
 	switch {
 	case packet == l.packets-1:
 		return l.final

@@ -93,6 +93,7 @@ type history struct {
 	compared  uint64                     // the first MSN that was not compared with other playlists
 	partOf    map[string]uint64          // part URI → MSN
 	restarted bool                       // since the last version
+	watched   bool                       // versions may have been missed: there is a Lag
 	ranges    map[string]listing         // by ID
 	frame     time.Duration              // Checker.Frame
 }
@@ -148,6 +149,7 @@ func (c *Checker) Media(uri string, at time.Time, body []byte) {
 	checkRanges(p, fault)
 	h.checkRangeMutation(p, at, fault)
 	restarted := h.restarted
+	h.watched = c.Lag > 0
 	if len(h.moments) > 0 {
 		checkMutation(h, p, fault)
 	}

@@ -247,7 +247,7 @@ func checkMutation(h *history, p playlist, fault faultFunc) {
 	if h.restarted {
 		h.checkRestart(p, fault)
 	} else {
-		if p.sequence > old.open.msn {
+		if p.sequence > old.open.msn && !h.watched { // who only watches may miss versions
 			fault("L18", "media sequence jumps from %d to %d, the last segment was %d", old.sequence, p.sequence, old.open.msn)
 		}
 		checkRemoved(old, p, fault)
