@@ -117,22 +117,21 @@ func TestCodecs(t *testing.T) {
 		filter      string
 		payloader   rtp.Payloader
 		codecs      string // in the multivariant playlist, its beginning
-		entry       string
 		vRange      string
-		colour      [3]uint16
-		aspect      [2]uint32
-		reorders    bool
+		look        look
 	}{
 		{
 			"H264 with B-frames", "H264",
 			append(h264, "-profile:v", "high", "-bf", "3", "-vf", "setsar=4/3",
 				"-x264-params", "b-adapt=0:b-pyramid=normal:repeat-headers=1:colorprim=bt709:transfer=bt709:colormatrix=bt709"),
-			"h264_mp4toannexb", &codecs.H264Payloader{}, "avc1.6400", "avc1", "SDR", [3]uint16{1, 1, 1}, [2]uint32{4, 3}, true,
+			"h264_mp4toannexb", &codecs.H264Payloader{}, "avc1.6400", "SDR",
+			look{"avc1", [3]uint16{1, 1, 1}, [2]uint32{4, 3}, true},
 		},
 		{
 			"H264 baseline", "H264",
 			append(h264, "-profile:v", "baseline", "-x264-params", "repeat-headers=1"),
-			"h264_mp4toannexb", &codecs.H264Payloader{}, "avc1.42c0", "avc1", "SDR", [3]uint16{}, [2]uint32{1, 1}, false,
+			"h264_mp4toannexb", &codecs.H264Payloader{}, "avc1.42c0", "SDR",
+			look{"avc1", [3]uint16{}, [2]uint32{1, 1}, false},
 		},
 		{
 			"H265 in HDR with B-frames", "H265",
@@ -141,7 +140,8 @@ func TestCodecs(t *testing.T) {
 				"log-level=error:keyint=60:min-keyint=60:bframes=3:b-adapt=0:open-gop=0:repeat-headers=1:" +
 					"colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc",
 			},
-			"hevc_mp4toannexb", &codecs.H265Payloader{}, "hvc1.2.4.L", "hvc1", "PQ", [3]uint16{9, 16, 9}, [2]uint32{1, 1}, true,
+			"hevc_mp4toannexb", &codecs.H265Payloader{}, "hvc1.2.4.L", "PQ",
+			look{"hvc1", [3]uint16{9, 16, 9}, [2]uint32{1, 1}, true},
 		},
 		{
 			"VP9", "VP9",
@@ -149,7 +149,8 @@ func TestCodecs(t *testing.T) {
 				"-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "60", "-lag-in-frames", "0",
 				"-auto-alt-ref", "0", "-pix_fmt", "yuv420p", "-colorspace", "bt709",
 			},
-			"", &codecs.VP9Payloader{}, "vp09.00.", "vp09", "SDR", [3]uint16{1, 1, 1}, [2]uint32{1, 1}, false,
+			"", &codecs.VP9Payloader{}, "vp09.00.", "SDR",
+			look{"vp09", [3]uint16{1, 1, 1}, [2]uint32{1, 1}, false},
 		},
 		{
 			"AV1", "AV1",
@@ -157,7 +158,8 @@ func TestCodecs(t *testing.T) {
 				"-c:v", "libaom-av1", "-usage", "realtime", "-cpu-used", "8", "-g", "60", "-lag-in-frames", "0", "-pix_fmt", "yuv420p",
 				"-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709",
 			},
-			"", &codecs.AV1Payloader{}, "av01.0.0", "av01", "SDR", [3]uint16{1, 1, 1}, [2]uint32{1, 1}, false,
+			"", &codecs.AV1Payloader{}, "av01.0.0", "SDR",
+			look{"av01", [3]uint16{1, 1, 1}, [2]uint32{1, 1}, false},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -174,7 +176,7 @@ func TestCodecs(t *testing.T) {
 			})
 			master := b.master(t)
 			for _, want := range []string{`CODECS="` + tt.codecs, "RESOLUTION=256x144", "FRAME-RATE=30.000", "VIDEO-RANGE=" + tt.vRange} {
-				if tt.aspect[0] != tt.aspect[1] && strings.HasPrefix(want, "RESOLUTION") {
+				if tt.look.aspect[0] != tt.look.aspect[1] && strings.HasPrefix(want, "RESOLUTION") {
 					want = "RESOLUTION=341x144"
 				}
 				if !strings.Contains(master, want) {
@@ -186,7 +188,7 @@ func TestCodecs(t *testing.T) {
 				t.Fatalf("%d runs, want 1", len(runs))
 			}
 			runs[0].decode(t)
-			shown := b.shown(t, &runs[0], tt.entry, tt.colour, tt.aspect, tt.reorders)
+			shown := b.shown(t, &runs[0], tt.look)
 			decoded(t, &runs[0], shown)
 			if t.Failed() {
 				display(t, b)
@@ -195,9 +197,18 @@ func TestCodecs(t *testing.T) {
 	}
 }
 
+// look is what an init segment says of pictures, and whether they have another order
+// than that of decoding.
+type look struct {
+	entry    string
+	colour   [3]uint16 // zero: whatever
+	aspect   [2]uint32 // of a pixel
+	reorders bool
+}
+
 // shown checks the init segment of a run and its times, and returns when its
 // pictures are shown, in that order.
-func (b *bench) shown(t *testing.T, run *continuous, entry string, colour [3]uint16, aspect [2]uint32, reorders bool) []int64 {
+func (b *bench) shown(t *testing.T, run *continuous, want look) []int64 {
 	t.Helper()
 	run.continuity(t, 0)
 	f, err := mp4.DecodeFile(bytes.NewReader(run.file))
@@ -205,8 +216,8 @@ func (b *bench) shown(t *testing.T, run *continuous, entry string, colour [3]uin
 		t.Fatal(err)
 	}
 	box := f.Init.Moov.Trak.Mdia.Minf.Stbl.Stsd.Children[0].(*mp4.VisualSampleEntryBox)
-	if box.Type() != entry {
-		t.Errorf("sample entry %s, want %s", box.Type(), entry)
+	if box.Type() != want.entry {
+		t.Errorf("sample entry %s, want %s", box.Type(), want.entry)
 	}
 	var got [3]uint16
 	var sar [2]uint32
@@ -218,8 +229,8 @@ func (b *bench) shown(t *testing.T, run *continuous, entry string, colour [3]uin
 			sar = [2]uint32{c.HSpacing, c.VSpacing}
 		}
 	}
-	if got != colour && colour != [3]uint16{} || sar != aspect {
-		t.Errorf("R24: colour %v and aspect %v, want %v and %v", got, sar, colour, aspect)
+	if got != want.colour && want.colour != [3]uint16{} || sar != want.aspect {
+		t.Errorf("R24: colour %v and aspect %v, want %v and %v", got, sar, want.colour, want.aspect)
 	}
 	var times []int64
 	reordered := false
@@ -238,8 +249,8 @@ func (b *bench) shown(t *testing.T, run *continuous, entry string, colour [3]uin
 			}
 		}
 	}
-	if reordered != reorders {
-		t.Errorf("R13: reordered: %v, want %v", reordered, reorders)
+	if reordered != want.reorders {
+		t.Errorf("R13: reordered: %v, want %v", reordered, want.reorders)
 	}
 	slices.Sort(times)
 	for i := range times {
