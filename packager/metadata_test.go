@@ -17,6 +17,7 @@ import (
 	"github.com/whipcast/whipcast/packager/fmp4"
 	"github.com/whipcast/whipcast/packager/hls"
 	"github.com/whipcast/whipcast/storage"
+	"github.com/whipcast/whipcast/stream"
 )
 
 // ranges returns the date ranges of the newest playlist, line by line.
@@ -462,5 +463,51 @@ func TestNoEvents(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestNotes: what the publisher sends beside the media comes out with it, from the
+// first moment on.
+func TestNotes(t *testing.T) {
+	b := scenario(t, Config{}, func(t *testing.T, b *bench) {
+		x := b.publish(t, video("VP9"), audio())
+		note := func(label string, text bool, payload string) {
+			n := stream.Note{Arrival: time.Now(), Label: label, Text: text, Payload: []byte(payload)}
+			must(t, x.Note(n))
+		}
+		note("chat", true, "first") // before any picture
+		c := newCamera(x)
+		go c.run(0, 8*time.Second)
+		time.Sleep(1500 * time.Millisecond)
+		note("", true, "second") // the units are held: the distance of key frames is not known
+		time.Sleep(3 * time.Second)
+		note("a\tb", false, "third")
+		note("b", false, "")
+		note("chat", true, "no \xff text")
+		time.Sleep(4 * time.Second)
+		x.Close(nil)
+		b.stop(t)
+	})
+	b.both(t)
+	tag := func(f fmp4.ID3Frame) string {
+		text, err := fmp4.ID3(f)
+		must(t, err)
+		return string(text)
+	}
+	for _, name := range []string{"video", "audio"} {
+		got := b.events(t, name)
+		for i, want := range []told{
+			{at: 0, text: tag(fmp4.ID3Text("chat", "first"))},
+			{at: 1500 * time.Millisecond, text: tag(fmp4.ID3Text("whipcast", "second"))},
+			{at: 4500 * time.Millisecond, text: tag(fmp4.ID3Private("whipcast", []byte("third")))},
+			{at: 4500 * time.Millisecond, text: tag(fmp4.ID3Private("b", nil))},
+		} {
+			if len(got) != 4 || (got[i].at-want.at).Abs() > 40*time.Millisecond || got[i].text != want.text {
+				t.Errorf("%s: event %d of %v, want %v", name, i, got, want)
+			}
+		}
+	}
+	if m := b.pack.Metrics(); m.Messages.Load() != 4 || m.MessagesDropped.Load() != 1 {
+		t.Errorf("%d messages, %d dropped", m.Messages.Load(), m.MessagesDropped.Load())
 	}
 }
