@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/whipcast/whipcast/packager/fmp4"
 	"github.com/whipcast/whipcast/packager/hls"
+	"github.com/whipcast/whipcast/stream"
 )
 
 // Errors of Mark, RemoveMark and Send. Of a date range there are those of package
@@ -280,12 +282,74 @@ func (p *presentation) send(m *Metadata) error {
 	}
 	// Rising over a restart, too: there are not so many a millisecond.
 	p.sent = max(p.sent+1, uint64(max(edge, 0)/time.Millisecond)) //nolint:gosec // not negative
+	p.out.metrics.Messages.Add(1)
 	for _, r := range p.everyone() {
 		r.expect(fmp4.Event{
 			ID: uint32(p.sent), Time: uint64(toTicks(at, r.rate)), Timescale: uint32(r.rate), Message: message, //nolint:gosec // wraps after 49 days; a time from 0 on
 		})
 	}
 	return nil
+}
+
+// noteLabel is the label of messages whose own cannot be one.
+const noteLabel = "whipcast"
+
+// noteAge is how old a publisher's message may be that is taken: as long as units
+// are held. Older ones are of a time before this runner.
+const noteAge = 15 * time.Second
+
+// listen sends the publisher's messages.
+func (r *runner) listen(ctx context.Context) error {
+	seen := uint64(0)
+	for {
+		notes, now, err := r.stream.Notes(ctx, seen)
+		if err != nil {
+			return err
+		}
+		seen = now
+		select {
+		case r.events <- event{notes: notes}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// deliver puts a publisher's messages in their place. Where nothing is published
+// yet they wait, for the units are held.
+func (r *runner) deliver(notes []stream.Note) {
+	for i := range notes {
+		n := &notes[i]
+		switch {
+		case time.Since(n.Arrival) > noteAge:
+			r.metrics.MessagesDropped.Add(1)
+		case r.present == nil:
+			if len(r.early) >= mostEvents/4 {
+				r.early = slices.Delete(r.early, 0, 1)
+				r.metrics.MessagesDropped.Add(1)
+			}
+			r.early = append(r.early, *n)
+		default:
+			if err := r.present.send(metadata(n)); err != nil {
+				r.metrics.MessagesDropped.Add(1)
+				r.log.Debug("publisher's message dropped", "label", n.Label, "error", err)
+			}
+		}
+	}
+}
+
+// metadata is what players get of a publisher's message.
+func metadata(n *stream.Note) *Metadata {
+	m := &Metadata{Label: n.Label, At: n.Arrival}
+	if m.Label == "" || strings.ContainsFunc(m.Label, func(c rune) bool { return c < ' ' || c > '~' }) {
+		m.Label = noteLabel
+	}
+	if n.Text {
+		m.Text = string(n.Payload)
+	} else {
+		m.Bytes = append([]byte{}, n.Payload...) // never nil
+	}
+	return m
 }
 
 // everyone returns all renditions, and those that may join.

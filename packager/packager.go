@@ -74,6 +74,8 @@ type Metrics struct {
 	Silence          atomic.Uint64 // audio frames that were made up
 	Lagged           atomic.Uint64 // times that a Layer's ring overtook us
 	SinkErrors       atomic.Uint64
+	Messages         atomic.Uint64 // of publishers and of callers, that were put in their place
+	MessagesDropped  atomic.Uint64 // of publishers
 	Lost             atomic.Uint64 // packets that never came
 	Damaged          atomic.Uint64 // pictures dropped for that
 	Reanchored       atomic.Uint64 // times that program date-time was moved, for a publisher's clock had drifted
@@ -144,6 +146,7 @@ func (p *Packager) Run(ctx context.Context, s *stream.Stream) error {
 		log.Warn("a new presentation begins: what was before the restart is of no use", "error", err)
 	}
 	r.start(r.watch)
+	r.start(r.listen)
 	err := r.run(ctx)
 	if err == nil {
 		return nil

@@ -29,6 +29,7 @@ type event struct {
 	ended  bool // the Source has ended: nothing more of it comes
 	gone   bool // the Stream was removed
 	state  *stream.State
+	notes  []stream.Note
 }
 
 // pump turns one Layer's packets into units and sends them in batches. It is one

@@ -44,7 +44,8 @@ type runner struct {
 	// start starts a goroutine that Run waits for, and returns what stops it.
 	start func(run func(context.Context) error) context.CancelFunc
 	pumps map[stream.LayerID]*pump
-	ward  ward // where the publisher is examined
+	early []stream.Note // what waits for a presentation
+	ward  ward          // where the publisher is examined
 
 	state   stream.State
 	gone    bool // the Stream was removed
@@ -144,6 +145,8 @@ func (r *runner) handle(ctx context.Context, e event) error {
 		}
 	case e.gone:
 		r.gone = true
+	case e.notes != nil:
+		r.deliver(e.notes)
 	default:
 		if err := r.receive(ctx, e); err != nil {
 			return err
@@ -382,6 +385,9 @@ func (r *runner) activate(ctx context.Context, target time.Duration) error {
 	if err != nil {
 		return err
 	}
+	early := r.early
+	r.early = nil
+	r.deliver(early)
 	all := e.held
 	e.held, e.bytes = nil, 0
 	for i := range all {

@@ -18,6 +18,7 @@ const maxLayers = 8 // of one Offer
 type Stream struct {
 	name  string
 	state watch.Value[State]
+	notes watch.Value[notes]
 
 	mu      sync.Mutex
 	rings   map[LayerID]*ring // below mu

@@ -23,9 +23,12 @@ type Session struct {
 	wake chan struct{} // a keyframe is wanted
 	done chan struct{}
 
-	mu    sync.Mutex
-	err   error // below mu; set before done is closed
-	ended bool  // below mu
+	mu        sync.Mutex
+	err       error     // below mu; set before done is closed
+	ended     bool      // below mu
+	allowance allowance // below mu; of Notes
+	noted     uint64    // below mu
+	refused   uint64    // below mu
 }
 
 // feed is the way of one Layer from its Session into the ring.
