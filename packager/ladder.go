@@ -378,7 +378,7 @@ func (p *presentation) join(r *reel, params *au.Params) error {
 // successor returns the layer that should lead because the leading one is silent
 // though others are not.
 func (p *presentation) successor() *reel {
-	if p.solo {
+	if p.solo || len(p.lead.queue) > 0 { // what is queued there waits for the others
 		return nil
 	}
 	patience := toTicks(leadPatience, p.lead.rate) + min(p.lead.cut.last, toTicks(time.Second, p.lead.rate))

@@ -229,14 +229,15 @@ func send(x *stream.Session, packets []packet) {
 
 // bench is a packager at work on one stream.
 type bench struct {
-	hub    *stream.Hub
-	stream *stream.Stream
-	sink   *recorder
-	pack   *Packager
-	logs   *bytes.Buffer
-	cancel context.CancelFunc
-	done   chan error
-	frame  time.Duration // of the audio, if that is long
+	hub     *stream.Hub
+	stream  *stream.Stream
+	sink    *recorder
+	pack    *Packager
+	logs    *bytes.Buffer
+	cancel  context.CancelFunc
+	done    chan error
+	excused string        // an item that does not hold here
+	frame   time.Duration // of the audio, if that is long
 }
 
 // setUp starts a packager; it must be called inside a synctest bubble.
@@ -344,7 +345,7 @@ func (b *bench) conform(t testing.TB) {
 	for key, c := range checkers {
 		c.CheckFiles()
 		for i, v := range c.Violations() {
-			if i < 10 {
+			if i < 10 && v.Item != b.excused {
 				t.Errorf("%s: %s", key, v)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -55,7 +56,7 @@ func TestScenarios(t *testing.T) {
 					commands = append(commands, line)
 				}
 			}
-			b := perform(t, commands)
+			b := perform(t, commands, "")
 			got := b.playlists(t)
 			if *update {
 				if err := os.WriteFile(file, []byte(strings.TrimSpace(head)+"\n----\n"+got), 0o600); err != nil {
@@ -84,7 +85,7 @@ func firstDifference(got, want string) string {
 }
 
 // perform runs the commands of a scenario in a bubble, and all checks on the result.
-func perform(t *testing.T, commands []string) *bench {
+func perform(t *testing.T, commands []string, excused string) *bench {
 	t.Helper()
 	var cfg Config
 	if verb, a := parse(commands[0]); verb == "config" {
@@ -97,6 +98,7 @@ func perform(t *testing.T, commands []string) *bench {
 	var b *bench
 	synctest.Test(t, func(t *testing.T) {
 		b = setUp(t, cfg)
+		b.excused = excused
 		c := &crew{bench: b}
 		for _, line := range commands {
 			c.do(t, line)
@@ -449,4 +451,44 @@ func numbered(text string, presentations []string) string {
 		}
 		return fmt.Sprintf("init-{%d}", slices.Index(inits, name)+1)
 	})
+}
+
+// TestAnyScenario: whatever publishers do, playlists conform (L5, L15, L24, L43, L44,
+// L91), but that a rendition may be two parts behind for a moment when layers come
+// and go and pictures last a second (L92).
+func TestAnyScenario(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			commands := anything(rand.New(rand.NewPCG(seed, 7)))
+			b := perform(t, commands, "L92")
+			if t.Failed() {
+				t.Logf("%s\n%s", strings.Join(commands, "\n"), b.logs)
+			}
+		})
+	}
+}
+
+// anything makes up a scenario.
+func anything(random *rand.Rand) []string {
+	pick := func(of ...string) string { return of[random.IntN(len(of))] }
+	rates := func() string {
+		return pick("30", "60", "10,12", "60,30,15,5", "5", "2", "1", "60,60,30,30,1,1", "24,25,30")
+	}
+	sizes := []string{"1280x720", "640x360", "320x180"}
+	all := []string{"config audio=opus"}
+	for range 2 + random.IntN(2) {
+		kind := pick("browser", "studio", "studio")
+		all = append(all, fmt.Sprintf("publish kind=%s layers=%s gop=%s fps=%s", kind,
+			strings.Join(sizes[:1+random.IntN(3)], ","), pick("1s", "2s", "3s"), pick("30", "60", "15")))
+		for range 4 + random.IntN(4) {
+			all = append(all, pick(
+				"fps "+rates(), "vanish "+pick(sizes...), "appear "+pick(sizes...),
+				"wait "+pick("300ms", "700ms", "2s", "7s"), "gop "+pick("1s", "2s", "4s"), "run 1s",
+			), fmt.Sprintf("run %dms", 200+random.IntN(4000)))
+		}
+		if random.IntN(2) == 0 {
+			all = append(all, "drop", "wait "+pick("100ms", "3s", "9s"))
+		}
+	}
+	return all
 }
