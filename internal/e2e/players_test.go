@@ -60,15 +60,18 @@ var players = []struct {
 	},
 }
 
-// TestPlayers: Debian's players, hls.js and shaka-player play a stream whose
-// publisher leaves for five seconds. docs/players.md has what came out.
+// TestPlayers: Debian's players, hls.js and shaka-player play the ladder of a
+// simulcast publisher that leaves for five seconds. docs/players.md has what came out.
 func TestPlayers(t *testing.T) {
 	g := serveWith(t, plainBinary)
 	url := g.url("/hls/show/index.m3u8")
-	first := publish(t, g.url("/whip/show"))
-	until(t, 30*time.Second, "the stream is live", func() bool {
+	ladder := func() *program {
+		return launch(t, nil, plainBinary, "publish", "--simulcast", "--url", g.url("/whip/show"), "--token", token)
+	}
+	first := ladder()
+	until(t, 30*time.Second, "the stream has three layers", func() bool {
 		got, err := get(t.Context(), url)
-		return err == nil && got.status == http.StatusOK
+		return err == nil && got.status == http.StatusOK && strings.Count(string(got.body), "RESOLUTION=") >= 3
 	})
 	time.Sleep(6 * time.Second) // a player far from live has three segments to begin with
 	var screens []*screen
@@ -86,7 +89,7 @@ func TestPlayers(t *testing.T) {
 	}
 	time.Sleep(5 * time.Second)
 	d.back = time.Now()
-	d.publisher = publish(t, g.url("/whip/show"))
+	d.publisher = ladder()
 	time.Sleep(2 * afterDrop)
 	end := time.Now()
 	for _, s := range screens {
