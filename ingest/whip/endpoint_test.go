@@ -20,6 +20,7 @@ func TestEndpoint(t *testing.T) {
 	edit := func(pairs ...string) string { return strings.NewReplacer(pairs...).Replace(offer) }
 	audio := offer[:strings.Index(offer, "m=video")]
 	video := offer[strings.Index(offer, "m=video"):]
+	withMessages := edit("BUNDLE 0 1", "BUNDLE 0 1 2") + messages(offer)
 	for _, tt := range []struct {
 		name, method, stream, token, kind, body string
 		want                                    int
@@ -55,7 +56,14 @@ func TestEndpoint(t *testing.T) {
 		{name: "W24 no BUNDLE", kind: sdpType, body: edit("a=group:BUNDLE 0 1\r\n", ""), want: 422, detail: "BUNDLE"},
 		{name: "W24 BUNDLE of one", kind: sdpType, body: edit("a=group:BUNDLE 0 1", "a=group:BUNDLE 0"), want: 422, detail: "BUNDLE"},
 		{name: "W25 no rtcp-mux", kind: sdpType, body: edit("a=rtcp-mux\r\n", ""), want: 422, detail: "rtcp-mux"},
-		{name: "W27 data channel", kind: sdpType, body: edit("BUNDLE 0 1", "BUNDLE 0 1 2") + "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:2\r\n", want: 422, detail: "data channel"},
+		{name: "data channels", kind: sdpType, body: withMessages, want: 201},
+		{name: "data channels at session level", kind: sdpType, body: strings.Replace(withMessages, "a=sctp-port:5000\r\n", "", 1), want: 201},
+		{name: "W27 data channels on another port", kind: sdpType, body: strings.Replace(withMessages, "sctp-port:5000", "sctp-port:5001", 1), want: 422, detail: "sctp-port"},
+		{name: "W27 data channels of the old form", kind: sdpType, body: strings.Replace(withMessages, "UDP/DTLS/SCTP webrtc-datachannel", "DTLS/SCTP 5000", 1), want: 422, detail: "webrtc-datachannel"},
+		{name: "W27 data channels not in the bundle", kind: sdpType, body: strings.Replace(withMessages, "BUNDLE 0 1 2", "BUNDLE 0 1", 1), want: 422, detail: "BUNDLE"},
+		{name: "W27 data channels without transport", kind: sdpType, body: withMessages[:strings.Index(withMessages, "m=application")] + "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:2\r\n", want: 422, detail: "application section"},
+		{name: "W27 text", kind: sdpType, body: strings.Replace(withMessages, "m=application", "m=text", 1), want: 422, detail: "leave it out"},
+		{name: "data channels alone", kind: sdpType, body: offer[:strings.Index(offer, "m=audio")] + withMessages[strings.Index(withMessages, "m=application"):], want: 422, detail: "data channels only"},
 		{name: "W28 holdconn", kind: sdpType, body: edit("a=setup:actpass", "a=setup:holdconn"), want: 422, detail: "setup"},
 		{name: "W30 no common codec", kind: sdpType, body: edit("H264/90000", "H263/90000"), want: 422, detail: "H264, H265, AV1, VP9"},
 		{name: "W31 VP8 only", kind: sdpType, body: recordedOffer(t, "chromium-sim-vp8"), want: 422, detail: "VP8 cannot be put into HLS"},

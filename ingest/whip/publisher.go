@@ -28,7 +28,8 @@ const (
 type publisher struct {
 	session *rtc.Session
 	feed    *stream.Session
-	tracks  []*track // fixed
+	tracks  []*track      // fixed
+	tooLong atomic.Uint64 // messages of data channels
 }
 
 // track is the way of one Layer. Its upper fields are fixed after accept.
@@ -47,6 +48,9 @@ type track struct {
 func (p *publisher) run(ctx context.Context) error {
 	err := p.serve(ctx)
 	p.feed.Close(err)
+	if taken, dropped := p.feed.Notes(); taken+dropped+p.tooLong.Load() > 0 {
+		p.session.Note(slog.Group("messages", slog.Uint64("taken", taken), slog.Uint64("dropped", dropped+p.tooLong.Load())))
+	}
 	return err
 }
 
@@ -60,6 +64,8 @@ func (p *publisher) serve(ctx context.Context) error {
 		select {
 		case t := <-p.session.Tracks():
 			p.begin(t)
+		case c := <-p.session.Channels():
+			p.session.Go(func() { p.listen(c) })
 		case id := <-wanted:
 			p.requestKeyframe(id)
 		case <-first.C:
@@ -181,6 +187,24 @@ func (p *publisher) read(t rtc.Track, k *track) {
 		p.feed.Write(k.layer.ID, packet)
 	}
 	p.note(k, lost)
+}
+
+// listen makes notes of a data channel's messages.
+func (p *publisher) listen(c *rtc.Channel) {
+	for {
+		message, text, err := c.Read()
+		switch {
+		case errors.Is(err, rtc.ErrMessage):
+			p.tooLong.Add(1)
+			continue
+		case err != nil:
+			return
+		}
+		// What is one too many is counted where it is dropped.
+		if err := p.feed.Note(stream.Note{Arrival: time.Now(), Label: c.Label(), Text: text, Payload: message}); err != nil && !errors.Is(err, stream.ErrNote) {
+			return
+		}
+	}
 }
 
 // parse reads an RTP packet (RFC 3550 §5.1) and strips header, extensions and

@@ -3,7 +3,7 @@
 //
 // It says what an offer must be, becomes the Stream's publisher, and moves RTP
 // and sender reports from the PeerConnection into the Stream, keyframe requests
-// the other way. HTTP and sessions are internal/rtc's.
+// the other way. Messages of data channels become the Stream's Notes. HTTP and sessions are internal/rtc's.
 //
 //	POST ──▶ accept ──▶ Stream.Publish ──▶ publisher.run ──▶ one read loop a layer ──▶ Session.Write
 //	                                          └──▶ PLI ◀── Session.KeyframeRequest
@@ -141,6 +141,7 @@ func tracksOf(offer *rtc.Offer) []*track {
 	}
 	for _, s := range offer.Sections {
 		switch {
+		case s.Kind == rtc.Messages:
 		case s.Kind == rtc.Audio:
 			add(s, stream.LayerID{Kind: stream.Audio})
 		case len(s.RIDs) == 0:

@@ -39,11 +39,12 @@ const (
 const (
 	receiveBuffer = 8 << 20
 	receiveMTU    = 1600
-	replayWindow  = 1024    // packets; NACKed ones come late
-	tcpQueue      = 1 << 20 // bytes that wait for a slow TCP connection; more is dropped
-	tcpMax        = 2000    // TCP connections in all
-	tcpMaxPer     = 64      // and of one address
-	bindTries     = 20      // for one port that is free on all addresses
+	replayWindow  = 1024      // packets; NACKed ones come late
+	sctpBuffer    = 128 << 10 // bytes of messages that wait for their reader
+	tcpQueue      = 1 << 20   // bytes that wait for a slow TCP connection; more is dropped
+	tcpMax        = 2000      // TCP connections in all
+	tcpMaxPer     = 64        // and of one address
+	bindTries     = 20        // for one port that is free on all addresses
 )
 
 // Engine holds the sockets and what all PeerConnections have in common. All
@@ -262,6 +263,9 @@ func (e *Engine) settings(cfg Config) error {
 	s.SetSRTPReplayProtectionWindow(replayWindow)
 	s.SetReceiveMTU(receiveMTU)
 	s.SetDTLSRetransmissionInterval(dtlsRetransmit)
+	s.DetachDataChannels()
+	s.SetSCTPMaxMessageSize(MaxMessage)
+	s.SetSCTPMaxReceiveBufferSize(sctpBuffer)
 	s.SetDTLSConnectContextMaker(func() (context.Context, func()) {
 		return context.WithTimeout(context.Background(), dtlsTimeout)
 	})

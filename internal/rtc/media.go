@@ -50,6 +50,9 @@ func (s *Section) feedback(d Direction) []webrtc.RTCPFeedback {
 func mediaEngine(o *Offer) (*webrtc.MediaEngine, error) {
 	m := &webrtc.MediaEngine{}
 	for _, n := range o.normals {
+		if n.section.Kind == Messages {
+			continue
+		}
 		kind := webrtc.RTPCodecTypeVideo
 		if n.section.Kind == Audio {
 			kind = webrtc.RTPCodecTypeAudio

@@ -51,6 +51,7 @@ func (x *Session) listen() {
 			x.End(ErrGone)
 		}
 	})
+	x.hear()
 	x.pc.OnTrack(func(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
 		t := Track{TrackRemote: track, Kind: Audio, receiver: receiver}
 		if track.Kind() == webrtc.RTPCodecTypeVideo {
@@ -61,6 +62,27 @@ func (x *Session) listen() {
 		default: // more tracks than the offer had layers: nobody asked for them
 			x.log.Warn("track ignored", "rid", track.RID())
 		}
+	})
+}
+
+// hear takes the data channels of a Session that has them.
+func (x *Session) hear() {
+	x.pc.OnDataChannel(func(channel *webrtc.DataChannel) {
+		channel.OnOpen(func() {
+			stream, err := channel.Detach()
+			if err != nil {
+				x.log.Debug("data channel ignored", "error", err)
+				return
+			}
+			if n := x.opened.Add(1); n > maxChannels {
+				if n == maxChannels+1 {
+					x.log.Warn("further data channels are closed: a session may have four")
+				}
+				_ = stream.Close() // nothing of it was used
+				return
+			}
+			x.channels <- &Channel{label: channel.Label(), reader: stream} // there is room for all
+		})
 	})
 }
 

@@ -45,6 +45,15 @@ func (o *Offer) describe(c credentials, candidates []string) string {
 // describe writes a section up to its ICE lines.
 func (n *normal) describe(line func(format string, args ...any), d Direction) {
 	s := &n.section
+	if s.Kind == Messages {
+		line("m=application 9 UDP/DTLS/SCTP webrtc-datachannel")
+		line("c=IN IP4 0.0.0.0")
+		line("a=mid:%s", s.MID)
+		line("a=setup:%s", n.setup)
+		line("a=fingerprint:%s", n.print)
+		line("a=sctp-port:%s", sctpPort)
+		return
+	}
 	pt := s.Codec.PayloadType
 	formats := strconv.Itoa(int(pt))
 	if n.rtx != 0 {

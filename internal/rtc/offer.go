@@ -117,10 +117,14 @@ func ascii(s string) bool {
 
 // String names the kind as in SDP.
 func (k Kind) String() string {
-	if k == Audio {
+	switch k {
+	case Audio:
 		return "audio"
+	case Messages:
+		return "application"
+	default:
+		return "video"
 	}
-	return "video"
 }
 
 func checkSession(desc *sdp.SessionDescription) error {
@@ -133,10 +137,13 @@ func checkSession(desc *sdp.SessionDescription) error {
 	return nil
 }
 
-// checkBundle wants one BUNDLE group over all sections (RFC 9725 §4.4.1). Group
+// checkBundle wants media, and one BUNDLE group over all sections (RFC 9725 §4.4.1). Group
 // members that do not exist are ignored: FFmpeg names some.
 func checkBundle(desc *sdp.SessionDescription, sections []Section) error {
 	group := bundle(desc)
+	if len(sections) == 1 && sections[0].Kind == Messages {
+		return refused("the offer has data channels only: send audio, video or both")
+	}
 	for i, s := range sections {
 		if slices.ContainsFunc(sections[:i], func(o Section) bool { return o.MID == s.MID }) {
 			return refused("two media sections have the same a=mid")
@@ -173,23 +180,35 @@ type normal struct {
 	print      string // fingerprint
 }
 
-func checkSection(desc *sdp.SessionDescription, media *sdp.MediaDescription, rules Rules) (normal, error) {
-	var n normal
+// kindOf says what a section carries, if that is accepted.
+func kindOf(media *sdp.MediaDescription, rules Rules) (Kind, error) {
 	switch media.MediaName.Media {
 	case "audio":
-		n.section.Kind = Audio
+		return Audio, nil
 	case "video":
-		n.section.Kind = Video
+		return Video, nil
+	case "application":
+		return Messages, checkMessages(media, rules)
 	default:
-		return n, refused("the offer has a section that is neither audio nor video: leave data channels out")
+		return 0, refused("the offer has a section that is neither audio, video nor data channels: leave it out")
 	}
-	kind := n.section.Kind
+}
+
+func checkSection(desc *sdp.SessionDescription, media *sdp.MediaDescription, rules Rules) (normal, error) {
+	kind, err := kindOf(media, rules)
+	n := normal{section: Section{Kind: kind}}
+	if err != nil {
+		return n, err
+	}
 	n.section.MID, _ = media.Attribute(sdp.AttrKeyMID)
 	if !token(n.section.MID) {
 		return n, refused("the %s section has no usable a=mid", kind)
 	}
 	if _, ok := media.Attribute("bundle-only"); media.MediaName.Port.Value == 0 && !ok {
 		return n, refused("the %s section is disabled by port 0: leave it out", kind)
+	}
+	if kind == Messages {
+		return n, n.transport(desc, media)
 	}
 	if !hasAttribute(media, sdp.AttrKeyRTCPMux) {
 		return n, refused("the %s section lacks a=rtcp-mux (RFC 9725 §4.4.1)", kind)
@@ -215,6 +234,24 @@ func checkSection(desc *sdp.SessionDescription, media *sdp.MediaDescription, rul
 		n.ssrcs = ssrcs(media, n.rtx)
 	}
 	return n, nil
+}
+
+// sctpPort is the only port of SCTP, which runs inside DTLS: all WebRTC uses it.
+const sctpPort = "5000"
+
+// checkMessages judges a section of data channels (RFC 8841). RFC 9725 says
+// nothing of them.
+func checkMessages(media *sdp.MediaDescription, rules Rules) error {
+	switch port, ok := media.Attribute("sctp-port"); {
+	case rules.Direction != Receive:
+		return refused("the offer has data channels, which viewers do not get: leave them out")
+	case !slices.Contains(media.MediaName.Protos, "SCTP") || !slices.Contains(media.MediaName.Protos, "DTLS") ||
+		!slices.Equal(media.MediaName.Formats, []string{"webrtc-datachannel"}):
+		return refused("the application section is no data channel: offer webrtc-datachannel over DTLS/SCTP (RFC 8841), or leave it out")
+	case ok && strings.TrimSpace(port) != sctpPort:
+		return refused("the data channels' a=sctp-port must be " + sctpPort)
+	}
+	return nil
 }
 
 // checkDirection obeys RFC 9725 §4.2 and draft-ietf-wish-whep §4.3.5. Without a

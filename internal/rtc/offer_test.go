@@ -396,6 +396,9 @@ func FuzzCheckOffer(f *testing.F) {
 		}
 		f.Add(text, strings.HasPrefix(filepath.Base(file), "whep-"))
 	}
+	f.Add([]byte("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 1 0\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 AA\r\na=setup:actpass\r\n"+
+		"m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:1\r\na=sctp-port:5000\r\n"+
+		"m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=sendonly\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n"), false)
 	f.Fuzz(func(t *testing.T, body []byte, watch bool) {
 		rules := Rules{Direction: Receive}
 		if watch {
@@ -408,7 +411,7 @@ func FuzzCheckOffer(f *testing.F) {
 			}
 			return
 		}
-		if len(o.Sections) == 0 || len(o.Sections) > 2 || len(o.candidates) > maxCandidates {
+		if len(o.Sections) == 0 || len(o.Sections) > 3 || len(o.candidates) > maxCandidates {
 			t.Fatalf("accepted %+v", o)
 		}
 		described := o.describe(o.credentials, o.candidates)

@@ -54,13 +54,14 @@ const (
 	Send                         // WHEP: we send
 )
 
-// Kind says whether a media section is audio or video.
+// Kind says what a media section carries.
 type Kind uint8
 
 // The kinds of a media section.
 const (
 	Audio Kind = iota + 1
 	Video
+	Messages // data channels (RFC 8841), of a publisher
 )
 
 // Config of an Engine. The zero value works: all local addresses, any port.
@@ -119,7 +120,7 @@ type Rules struct {
 type Section struct {
 	MID   string
 	Kind  Kind
-	Codec Codec
+	Codec Codec // none of Messages
 	// RIDs of the simulcast layers, the best one first; empty without simulcast.
 	RIDs []string
 	// Feedback that the section offers for the chosen codec (RFC 4585, RFC 5104).

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
@@ -22,6 +23,8 @@ type Session struct {
 	senders  []*webrtc.RTPSender
 
 	tracks    chan Track    // from OnTrack
+	channels  chan *Channel // from OnDataChannel, with room for all
+	opened    atomic.Int32  // how many there were
 	connected chan struct{} // closed once ICE and DTLS are done
 	done      chan struct{} // closed when nothing of the Session is left
 	wg        sync.WaitGroup
