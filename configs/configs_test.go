@@ -273,6 +273,7 @@ storage:
     url: https://me:hunter2@ingest.example.org/live
     headers: {Authorization: Bearer x, X-Origin: a}
     no_delete: true
+    gzip: true
 `
 	want := Default()
 	want.Storage = []Storage{
@@ -283,7 +284,7 @@ storage:
 		{Type: "directory", Path: "/srv/hls", Sync: "all", Memory: 256 << 20},
 		{
 			Type: "httpput", URL: "https://me:hunter2@ingest.example.org/live", Headers: map[string]string{"Authorization": "Bearer x", "X-Origin": "a"},
-			NoDelete: true, Memory: 256 << 20,
+			NoDelete: true, Gzip: true, Memory: 256 << 20,
 		},
 	}
 	got, err := Load(write(t, file), nil)

@@ -41,6 +41,8 @@ type Storage struct {
 	MakeFolders bool
 	NoDelete    bool
 
+	Gzip bool // of s3 and httpput: playlists are stored compressed
+
 	// Of all.
 	PlaylistEvery time.Duration // least time between two writes of one playlist
 	Memory        int64         // bytes that may wait
@@ -74,6 +76,7 @@ func (s *Storage) keys() []key {
 			key{name: "acl", parse: path(&s.ACL), text: text(&s.ACL)},
 			key{name: "encryption", parse: path(&s.Encryption), text: text(&s.Encryption)},
 			key{name: "encryption_key", parse: path(&s.EncryptionKey), text: text(&s.EncryptionKey)},
+			key{name: "gzip", parse: truth(&s.Gzip), text: word(&s.Gzip)},
 		)
 	case "directory":
 		all = append(all,
@@ -88,6 +91,7 @@ func (s *Storage) keys() []key {
 			key{name: "authority", parse: path(&s.Authority), text: text(&s.Authority)},
 			key{name: "make_folders", parse: truth(&s.MakeFolders), text: word(&s.MakeFolders)},
 			key{name: "no_delete", parse: truth(&s.NoDelete), text: word(&s.NoDelete)},
+			key{name: "gzip", parse: truth(&s.Gzip), text: word(&s.Gzip)},
 		)
 	}
 	return append(all,

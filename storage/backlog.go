@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -54,6 +55,7 @@ type backlog struct {
 	level   int // of the pause between probes
 	pause   time.Time
 	lastErr error
+	erred   time.Time
 	lost    time.Time // when something was lost, last
 }
 
@@ -423,11 +425,20 @@ func (b *backlog) delete(now time.Time, key string) {
 		}
 		tried := it.tries > 0 // it may have come through although the answer did not
 		b.lose(now, it)
+		b.outdate(it)
 		if !tried {
 			return
 		}
 	}
 	b.schedule(now, key)
+}
+
+// outdate drops the editions that wait for an item which has left the window:
+// newer ones do not name it.
+func (b *backlog) outdate(it *item) {
+	for _, l := range it.folder.listings {
+		l.editions = slices.DeleteFunc(l.editions, func(e *edition) bool { return slices.Contains(e.items, it) })
+	}
 }
 
 // schedule plans a removal.

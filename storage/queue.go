@@ -70,7 +70,7 @@ const (
 // Health is how a Queue and its sink do at one moment.
 type Health struct {
 	State     State
-	Error     string        // the last one while it fails; sinks put no secrets into errors
+	Error     string        // the last one, while it fails or did of late; sinks put no secrets into errors
 	Failing   time.Duration // how long nothing has got through; 0: it works
 	Objects   int           // media that waits
 	Bytes     int64         // its size

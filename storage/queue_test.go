@@ -644,6 +644,9 @@ func TestQueueTriesPlaylistsAgainWithTheNewestBody(t *testing.T) {
 		s.play(10 * time.Second)
 		b.set(func() { down = true })
 		s.play(20 * time.Second)
+		if h := q.Health(); h.State != storage.Behind || h.Error == "" || h.Objects != 0 { // specs S13
+			t.Errorf("health while a playlist fails: %+v", h)
+		}
 		b.set(func() { down = false; bodies = nil })
 		s.play(6 * time.Second)
 		var seen []int

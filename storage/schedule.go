@@ -8,6 +8,9 @@ import (
 // This file has the half of the backlog that talks with the sink: what is tried
 // next, and what a result means.
 
+// behindAfter is how old what waits may be in a sink that keeps up.
+const behindAfter = 6 * time.Second
+
 // Pauses after failures.
 const (
 	pauseFirst   = 100 * time.Millisecond
@@ -227,7 +230,7 @@ func (b *backlog) judge(now time.Time, j job, err error) {
 		b.fails, b.several, b.level, b.refused, b.worked = 0, false, 0, false, now
 		return
 	}
-	b.lastErr = err
+	b.lastErr, b.erred = err, now
 	b.several = b.fails > 0 && (b.several || j.key != b.culprit)
 	if b.fails == 0 { // nothing got through since then
 		b.culprit, b.failing = j.key, j.began
@@ -291,6 +294,7 @@ func (b *backlog) doneMedia(now time.Time, j job, err error) {
 		b.forget(it, kept)
 	case it.deleted:
 		b.lose(now, it)
+		b.outdate(it)
 	default:
 		it.state = waiting
 		it.tries++
@@ -415,6 +419,19 @@ func (b *backlog) oldest() (time.Time, bool) {
 	return at, !at.IsZero()
 }
 
+// late says whether what waits is older than it should be.
+func (b *backlog) late(now time.Time) bool {
+	if at, waits := b.oldest(); waits && now.Sub(at) > behindAfter {
+		return true
+	}
+	for _, l := range b.listings {
+		if l.tries > 0 && len(l.editions) > 0 && now.Sub(l.editions[0].came) > b.patience(l.folder)*3/2 { // specs S13
+			return true
+		}
+	}
+	return !b.lost.IsZero() && now.Sub(b.lost) < time.Minute
+}
+
 // health sums up.
 func (b *backlog) health(now time.Time) Health {
 	h := Health{State: Working, Objects: len(b.items), Bytes: b.bytes, Missing: len(b.missing)}
@@ -429,10 +446,10 @@ func (b *backlog) health(now time.Time) Health {
 		h.State = Refused
 	case b.fails >= downAfter:
 		h.State = Down
-	case h.Oldest > 6*time.Second || !b.lost.IsZero() && now.Sub(b.lost) < time.Minute:
+	case b.late(now):
 		h.State = Behind
 	}
-	if b.lastErr != nil && b.fails > 0 {
+	if b.lastErr != nil && (b.fails > 0 || h.State == Behind && now.Sub(b.erred) < time.Minute) {
 		h.Error = b.lastErr.Error()
 	}
 	if b.fails > 0 {

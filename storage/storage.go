@@ -33,7 +33,10 @@ type Object struct {
 	Key  string // slash-separated, made of safe characters only
 	Kind Kind   // exactly one
 	Type string // media type, as in a Content-Type header
-	Body Body
+	// Encoding is how Body is compressed, as in a Content-Encoding header; "": it
+	// is not.
+	Encoding string
+	Body     Body
 	// Delta is the playlist's delta update (rfc8216bis §6.2.5.1). Only with
 	// Kind LowLatency; empty when there is nothing to skip.
 	Delta Body

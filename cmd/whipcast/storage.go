@@ -42,11 +42,15 @@ func openPlaces(ctx context.Context, config configs.Config, log *slog.Logger) (p
 				Key: "storage", Value: p.name, Cause: err.Error(), Remedy: fmt.Sprintf("correct entry %d", i+1),
 			}
 		}
-		p.queue = storage.NewQueue(storage.Retry(sink, storage.Policy{
+		sink = storage.Retry(sink, storage.Policy{
 			// The queue itself tries playlists again, with the newest body, and media
 			// after an outage.
 			Kinds: storage.Init | storage.Segment, Attempts: 2, Timeout: 2 * config.HLS.Segment, Life: config.HLS.Window,
-		}), storage.QueueConfig{
+		})
+		if entry.Gzip {
+			sink = storage.Gzip(sink)
+		}
+		p.queue = storage.NewQueue(sink, storage.QueueConfig{
 			MaxBytes: entry.Memory, PlaylistEvery: entry.PlaylistEvery,
 			Names: hls.Names, Gap: hls.Gap, Logger: log.With("storage", p.name),
 		})

@@ -148,6 +148,9 @@ func (s *Sink) put(ctx context.Context, o storage.Object) error {
 	if o.Type != "" {
 		r.Header.Set("Content-Type", o.Type)
 	}
+	if o.Encoding != "" {
+		r.Header.Set("Content-Encoding", o.Encoding)
+	}
 	r.Header.Set("Cache-Control", storage.CacheControl(o, s.cfg.Kept))
 	return s.do(r)
 }

@@ -130,7 +130,7 @@ func TestFields(t *testing.T) {
 	})
 	playlist := storage.Object{
 		Key: "show/index.m3u8", Kind: storage.Playlist, Type: "application/vnd.apple.mpegurl", Body: storage.Body{[]byte("#EXTM3U\n")},
-		Position: storage.Position{Target: 4 * time.Second},
+		Position: storage.Position{Target: 4 * time.Second}, Encoding: "gzip",
 	}
 	for _, o := range []storage.Object{segment("show/s1.m4s"), playlist} {
 		if err := sink.Put(t.Context(), o); err != nil {
@@ -138,7 +138,7 @@ func TestFields(t *testing.T) {
 		}
 		got := s.fields["/in/"+o.Key]
 		for name, want := range map[string]string{
-			"Content-Type": o.Type, "Cache-Control": storage.CacheControl(o, time.Minute), "Authorization": "Bearer s3cret", "X-Origin": "a",
+			"Content-Type": o.Type, "Content-Encoding": o.Encoding, "Cache-Control": storage.CacheControl(o, time.Minute), "Authorization": "Bearer s3cret", "X-Origin": "a",
 		} {
 			if got.Get(name) != want {
 				t.Errorf("%s: %s is %q, want %q", o.Key, name, got.Get(name), want)

@@ -168,6 +168,9 @@ func (s *Sink) Put(ctx context.Context, o storage.Object) error {
 	if o.Type != "" {
 		in.ContentType = &o.Type
 	}
+	if o.Encoding != "" {
+		in.ContentEncoding = &o.Encoding
+	}
 	if s.cfg.EncryptionKey != "" {
 		in.SSEKMSKeyId = &s.cfg.EncryptionKey
 	}
