@@ -241,8 +241,15 @@ func (b *bench) master(t *testing.T) string {
 func TestLadder(t *testing.T) {
 	for name, floors := range map[string]func() []*floor{"browser": browser, "studio": studio} {
 		t.Run(name, func(t *testing.T) {
-			b := ladder(t, Config{Audio: Both}, floors(), 12*time.Second)
-			b.level(t, "video", "video-2", "video-3", "audio", "aac")
+			both := name == "browser" // AAC costs time
+			cfg, audios, variants := Config{}, []string{"audio"}, 3
+			wants := []string{`AUDIO="audio"`, "Opus"}
+			if both {
+				cfg.Audio, audios, variants = Both, append(audios, "aac"), 6
+				wants = append(wants, `AUDIO="aac"`, "vp09.00.40.08,mp4a.40.2")
+			}
+			b := ladder(t, cfg, floors(), 12*time.Second)
+			b.level(t, append([]string{"video", "video-2", "video-3"}, audios...)...)
 			for _, name := range []string{"video", "video-2", "video-3"} {
 				if gaps := b.gaps(t, name); len(gaps) > 0 {
 					t.Errorf("segments %v of %s have no media", gaps, name)
@@ -256,21 +263,20 @@ func TestLadder(t *testing.T) {
 				}
 			}
 			text := b.master(t)
-			for _, want := range []string{
+			for _, want := range append(wants,
 				"RESOLUTION=1280x720", "RESOLUTION=640x360", "RESOLUTION=320x180", "SCORE=3", "SCORE=1", "FRAME-RATE=30.000",
-				`AUDIO="aac"`, `AUDIO="audio"`, "vp09.00.40.08,mp4a.40.2", "Opus",
-			} {
+			) {
 				if !strings.Contains(text, want) {
 					t.Errorf("the multivariant playlist has no %s:\n%s", want, text)
 				}
 			}
-			if n := strings.Count(text, "#EXT-X-STREAM-INF"); n != 6 {
-				t.Errorf("%d variants, want 6:\n%s", n, text)
+			if n := strings.Count(text, "#EXT-X-STREAM-INF"); n != variants {
+				t.Errorf("%d variants, want %d:\n%s", n, variants, text)
 			}
-			if n := strings.Count(text, "SCORE="); n != 6 { // L76
+			if n := strings.Count(text, "SCORE="); n != variants { // L76
 				t.Errorf("%d scores, want one on each variant:\n%s", n, text)
 			}
-			if strings.Index(text, `AUDIO="aac"`) > strings.Index(text, `AUDIO="audio"`) {
+			if both && strings.Index(text, `AUDIO="aac"`) > strings.Index(text, `AUDIO="audio"`) {
 				t.Errorf("S36: AAC does not come first:\n%s", text)
 			}
 		})

@@ -91,16 +91,17 @@ func TestRestart(t *testing.T) {
 		after  time.Duration // when it is killed
 		away   time.Duration
 		stop   bool // in good order
+		sound  Sound
 	}{
-		{"killed", browser, 7300 * time.Millisecond, time.Second, false},
-		{"killed in the first segment", studio, 1500 * time.Millisecond, 2 * time.Second, false},
-		{"killed, away for long", studio, 9 * time.Second, 40 * time.Second, false},
-		{"stopped", studio, 7300 * time.Millisecond, 3 * time.Second, true},
-		{"killed at a boundary", studio, 6 * time.Second, 500 * time.Millisecond, false},
+		{"killed", browser, 7300 * time.Millisecond, time.Second, false, Both},
+		{"killed in the first segment", studio, 1500 * time.Millisecond, 2 * time.Second, false, Opus},
+		{"killed, away for long", studio, 9 * time.Second, 40 * time.Second, false, Opus},
+		{"stopped", studio, 7300 * time.Millisecond, 3 * time.Second, true, AAC},
+		{"killed at a boundary", studio, 6 * time.Second, 500 * time.Millisecond, false, Opus},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var first, second *bench
-			cfg := Config{Audio: Both, Ledger: newNotebook()}
+			cfg := Config{Audio: tt.sound, Ledger: newNotebook()}
 			synctest.Test(t, func(t *testing.T) {
 				first = setUp(t, cfg)
 				h := first.build(t, tt.floors())
@@ -124,7 +125,7 @@ func TestRestart(t *testing.T) {
 			if a, b := first.presentations(), second.presentations(); len(a) != 1 || !slices.Equal(a, b) {
 				t.Fatalf("presentations %v and then %v, want one", a, b)
 			}
-			names := []string{"video", "video-2", "video-3", "aac", "audio"}
+			names := append([]string{"video", "video-2", "video-3"}, map[Sound][]string{Both: {"aac", "audio"}, AAC: {"aac"}, Opus: {"audio"}}[tt.sound]...)
 			second.level(t, names...)
 			if n := second.pack.Metrics().Stills.Load(); n == 0 && tt.away > time.Second {
 				t.Errorf("ADR 6: no picture while the publisher was away")
