@@ -279,7 +279,7 @@ func (p *presentation) chase(ctx context.Context) error {
 		if p.silent() { // frames go by that are not taken: boundaries may come yet
 			now = p.lead.cut.end
 		}
-		if !r.cut.dry { // it is waited for, but no longer than for a part (specs L92)
+		if r.cut.open && !r.cut.dry { // it is waited for, but no longer than for a part (specs L92)
 			now = max(now-toTicks(stallAfter, r.rate), p.lead.end-1)
 		}
 		p.steps = r.cut.lag(now, p.steps[:0])

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/whipcast/whipcast/packager/aac"
 	"github.com/whipcast/whipcast/packager/au"
 	"github.com/whipcast/whipcast/packager/fmp4"
 	"github.com/whipcast/whipcast/packager/hls"
-	"github.com/whipcast/whipcast/storage"
 )
 
 // Ledger keeps what a presentation must remember over a restart of the program,
@@ -45,9 +45,10 @@ const (
 // that came since the line before.
 type memo struct {
 	ID         string        `json:"id"`
-	Zero       time.Time     `json:"zero"` // presentation time 0
-	End        time.Duration `json:"end"`  // of the last closed segment
-	Open       bool          `json:"open"` // segments were open
+	Zero       time.Time     `json:"zero"`            // presentation time 0
+	End        time.Duration `json:"end"`             // of the last closed segment
+	Open       bool          `json:"open"`            // segments were open
+	Lives      int           `json:"lives,omitempty"` // restarts so far
 	Audio      Sound         `json:"audio,omitempty"`
 	Solo       bool          `json:"solo,omitempty"`
 	Settled    bool          `json:"settled,omitempty"`
@@ -122,7 +123,7 @@ func (p *presentation) forget(ctx context.Context) error {
 // memo describes the presentation, whole or since the last line.
 func (p *presentation) memo(whole bool) memo { //nolint:revive // a fact, not a mode
 	m := memo{
-		ID: p.id, Zero: p.time.zero, Open: p.lead.begun, Audio: p.choice, Solo: p.solo,
+		ID: p.id, Zero: p.time.zero, Open: p.lead.begun, Lives: p.lives, Audio: p.choice, Solo: p.solo,
 		Settled: p.announced.settled,
 	}
 	p.savedOpen, p.marked = m.Open, false
@@ -236,9 +237,9 @@ func (m *shelfMark) follow(former *shelfMark) error {
 	return nil
 }
 
-// revive makes the presentation of a memo: what was listed is listed still, as
-// segments without media, since the media was in memory; and so is the time that
-// has passed since.
+// revive makes the presentation of a memo. What was listed was in memory and is
+// gone, and so are its lines: players would stay where they find gaps (ADR 6). The
+// segment that was open begins anew, with the last picture standing still until now.
 func (r *runner) revive(ctx context.Context, m memo, now time.Time) (*presentation, error) {
 	away := now.Sub(m.Zero.Add(m.End))
 	// The last frame may last a little beyond now; more than that is another clock.
@@ -251,18 +252,26 @@ func (r *runner) revive(ctx context.Context, m memo, now time.Time) (*presentati
 	}
 	p.id = m.ID
 	p.time.zero, p.time.end = m.Zero, m.End
-	next := uint64(0)
+	p.lives = m.Lives + 1
+	newest := &m.Renditions[0].State
 	for i := range m.Renditions {
-		next = max(next, m.Renditions[i].State.Next)
+		if state := &m.Renditions[i].State; state.Next > newest.Next {
+			newest = state
+		}
 	}
-	away = max(min(p.target, away), time.Millisecond)
-	if m.Open {
-		next++ // players know parts of the open segment
-		p.time.reach(m.End + away)
+	// All begin anew with the open segment, whose parts players know.
+	begin := hls.State{
+		Target: newest.Target, Part: newest.Part, First: newest.Next, Next: newest.Next, Discontinuities: newest.Discontinuities,
+		DateRanges: newest.DateRanges, RemovedRanges: newest.RemovedRanges,
+	}
+	for _, segment := range newest.Segments {
+		if segment.Discontinuity {
+			begin.Discontinuities++
+		}
 	}
 	revived := map[string]bool{}
 	for i := range m.Renditions {
-		if err := p.reviveRendition(ctx, &m.Renditions[i], next, away); err != nil {
+		if err := p.reviveRendition(ctx, &m.Renditions[i], begin); err != nil {
 			return nil, err
 		}
 		revived[m.Renditions[i].Name] = true
@@ -277,7 +286,23 @@ func (r *runner) revive(ctx context.Context, m memo, now time.Time) (*presentati
 	}
 	p.breaks, p.current, p.announced.settled = true, &cut{}, m.Settled
 	p.resume()
-	return p, p.vacate(ctx, now.Add(stallAfter))
+	return p, p.bridge(ctx, max(now.Sub(p.time.zero), p.time.end+p.cfg.Part))
+}
+
+// bridge covers the time up to the given one with whole segments.
+func (p *presentation) bridge(ctx context.Context, until time.Duration) error {
+	p.steps = p.lead.cut.cover(toTicks(until, p.lead.rate), p.steps[:0])
+	if err := p.do(ctx, p.lead, p.steps); err != nil {
+		return err
+	}
+	if err := p.chase(ctx); err != nil {
+		return err
+	}
+	if !p.solo && p.has().audio {
+		p.quiet = true
+		p.silence(p.onAudio(p.lead.cut.end) + usualTicks + aac.Latency + 2*aac.FrameTicks) // one more frame ends the segment
+	}
+	return p.follow(ctx)
 }
 
 // resume lets all renditions go on at the end of what was published.
@@ -291,47 +316,23 @@ func (p *presentation) resume() {
 	p.sound.begin(toTicks(p.time.end, opusRate), 0)
 }
 
-// reviveRendition takes up one rendition, up to the given media sequence number;
-// the last one before it lasts so long.
-func (p *presentation) reviveRendition(ctx context.Context, mark *shelfMark, next uint64, last time.Duration) error {
+// reviveRendition takes up one rendition with the given state of its playlist.
+func (p *presentation) reviveRendition(ctx context.Context, mark *shelfMark, begin hls.State) error {
 	r, err := p.named(mark.Name)
 	if err != nil {
 		return err
 	}
-	for i := range mark.State.Segments {
-		s := &mark.State.Segments[i]
-		if s.Gap = true; mark.Inits[s.Init] == nil {
-			return fmt.Errorf("%w: init segment %q of %s is missing", errStale, s.Init, mark.Name)
-		}
+	if mark.Params == nil {
+		return fmt.Errorf("%w: the codec of %s is not known", errStale, mark.Name)
 	}
-	mark.State.LastParts = 0 // they are not listed any more
-	media, err := hls.Restore(p.mediaConfig(), mark.State)
-	if err != nil {
+	if r.media, err = hls.Restore(p.mediaConfig(), begin); err != nil {
 		return fmt.Errorf("take up %s: %w", mark.Name, err)
 	}
-	r.media, r.params, r.counter = media, mark.Params, mark.Counter+skipParts
 	r.prefix = p.stream + "/" + p.id + "/" + r.name + "/"
+	r.counter, r.lives = mark.Counter+skipParts, p.lives
 	r.rates = rates{bytes: mark.Rates.Bytes, length: mark.Rates.Length, peak: mark.Rates.Peak, segments: mark.Rates.Segments}
-	for name, content := range mark.Inits {
-		r.inits[name] = content
-		r.put(ctx, storage.Object{Key: r.prefix + name, Kind: storage.Init, Type: r.mime, Body: storage.Body{content}})
-	}
-	if r.params != nil {
-		if _, r.init, err = r.describe(r.params); err != nil {
-			return err
-		}
-		if err := r.media.SetInit(r.init); err != nil {
-			return fmt.Errorf("take up %s: %w", mark.Name, err)
-		}
-	}
-	end := p.time.end - last
-	for n := media.Position().MSN; n < next; n++ {
-		r.media.SetTime(p.time.date(end - time.Duration(next-1-n)*last)) //nolint:gosec // one or two
-		removed, err := media.CloseSegment(hls.Segment{URI: segmentName(n), Duration: last.Round(10 * time.Microsecond), Gap: true})
-		if err != nil {
-			return fmt.Errorf("take up %s: %w", mark.Name, err)
-		}
-		r.leave(time.Now(), removed)
+	if err := r.setParams(ctx, mark.Params); err != nil {
+		return err
 	}
 	r.end = toTicks(p.time.end, r.rate)
 	r.stale, r.closed = true, true

@@ -66,6 +66,7 @@ type presentation struct {
 	marked bool            // date ranges have changed since the Ledger was written
 	sent   uint64          // ID of the newest message
 
+	lives     int  // restarts of the program
 	lines     int  // in the Ledger
 	savedOpen bool // the newest of them says that a segment is open
 	forgetful bool // that the Ledger fails was said
@@ -134,7 +135,7 @@ func (p *presentation) rendition(name string, rate int64, mime string) *renditio
 	return &rendition{
 		name: name, prefix: p.stream + "/" + p.id + "/" + name + "/", rate: rate, mime: mime,
 		target: p.target, part: p.cfg.Part, out: p.out, shelf: p.shelf,
-		window: p.cfg.Window, listed: map[string]time.Time{}, inits: map[string][]byte{},
+		lives: p.lives, window: p.cfg.Window, listed: map[string]time.Time{}, inits: map[string][]byte{},
 		others: func() []hls.Report { return p.reports(name) },
 	}
 }

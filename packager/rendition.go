@@ -92,6 +92,7 @@ type rendition struct {
 	rates  rates
 	listed map[string]time.Time // all that exists and is not on the shelf: its key, and since when
 
+	lives      int    // restarts of the program
 	saved      uint64 // media sequence number of the open segment in the Ledger
 	savedInits bool   // inits are there as they are
 }
@@ -242,11 +243,19 @@ func (r *rendition) cover(ctx context.Context, until int64) error {
 	return nil
 }
 
-func segmentName(msn uint64) string { return fmt.Sprintf("s%08d.m4s", msn) }
+// segmentName returns the name of the open segment. After a restart of the program
+// it is another one: the segment may have been stored before.
+func (r *rendition) segmentName() string {
+	name := fmt.Sprintf("s%08d", r.media.Position().MSN)
+	if r.lives > 0 {
+		name += fmt.Sprintf("-%d", r.lives)
+	}
+	return name + ".m4s"
+}
 
 // closeSegment completes the open segment.
 func (r *rendition) closeSegment(ctx context.Context) error {
-	name := segmentName(r.media.Position().MSN)
+	name := r.segmentName()
 	segment := hls.Segment{URI: name, Duration: r.printed(r.start, r.end), Gap: len(r.body) == 0}
 	if !segment.Gap {
 		r.put(ctx, storage.Object{Key: r.prefix + name, Kind: storage.Segment, Type: r.mime, Body: r.body})

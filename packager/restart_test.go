@@ -171,8 +171,10 @@ func TestRestartTooLate(t *testing.T) {
 		"foreign": func(_ *Config, n *notebook) {
 			n.lines["show"] = [][]byte{[]byte(`{"id":"../x","renditions":[{"name":"video"}]}`)}
 		},
-		"too many": func(_ *Config, n *notebook) {
-			n.lines["show"][0] = bytes.Replace(n.lines["show"][0], []byte(`"video"`), []byte(`"radio"`), 1)
+		"unknown": func(_ *Config, n *notebook) {
+			for i, line := range n.lines["show"] {
+				n.lines["show"][i] = bytes.ReplaceAll(line, []byte(`"video"`), []byte(`"radio"`))
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
