@@ -253,22 +253,7 @@ func (r *runner) revive(ctx context.Context, m memo, now time.Time) (*presentati
 	p.id = m.ID
 	p.time.zero, p.time.end = m.Zero, m.End
 	p.lives = m.Lives + 1
-	newest := &m.Renditions[0].State
-	for i := range m.Renditions {
-		if state := &m.Renditions[i].State; state.Next > newest.Next {
-			newest = state
-		}
-	}
-	// All begin anew with the open segment, whose parts players know.
-	begin := hls.State{
-		Target: newest.Target, Part: newest.Part, First: newest.Next, Next: newest.Next, Discontinuities: newest.Discontinuities,
-		DateRanges: newest.DateRanges, RemovedRanges: newest.RemovedRanges,
-	}
-	for _, segment := range newest.Segments {
-		if segment.Discontinuity {
-			begin.Discontinuities++
-		}
-	}
+	begin := m.begin()
 	revived := map[string]bool{}
 	for i := range m.Renditions {
 		if err := p.reviveRendition(ctx, &m.Renditions[i], begin); err != nil {
@@ -287,6 +272,27 @@ func (r *runner) revive(ctx context.Context, m memo, now time.Time) (*presentati
 	p.breaks, p.current, p.announced.settled = true, &cut{}, m.Settled
 	p.resume()
 	return p, p.bridge(ctx, max(now.Sub(p.time.zero), p.time.end+p.cfg.Part))
+}
+
+// begin is the state that all playlists go on with: nothing is listed, and the
+// segment that was open begins anew.
+func (m *memo) begin() hls.State {
+	newest := &m.Renditions[0].State
+	for i := range m.Renditions {
+		if state := &m.Renditions[i].State; state.Next > newest.Next {
+			newest = state
+		}
+	}
+	state := hls.State{
+		Target: newest.Target, Part: newest.Part, First: newest.Next, Next: newest.Next, Discontinuities: newest.Discontinuities,
+		DateRanges: newest.DateRanges, RemovedRanges: newest.RemovedRanges,
+	}
+	for _, segment := range newest.Segments {
+		if segment.Discontinuity {
+			state.Discontinuities++
+		}
+	}
+	return state
 }
 
 // bridge covers the time up to the given one with whole segments.

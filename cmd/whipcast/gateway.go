@@ -24,6 +24,9 @@ import (
 // stopTime is how long a graceful stop may take in all.
 const stopTime = 4500 * time.Millisecond
 
+// recallWithin is how long the start waits for the streams of an earlier one.
+const recallWithin = 500 * time.Millisecond
+
 // farewell is how long the origin still answers after the playlists have ended,
 // so that players that hold no request just now learn of it too.
 const farewell = time.Second
@@ -45,6 +48,7 @@ type gateway struct {
 	sessions  *rtc.Registry
 	viewers   *whep.Server
 	packaging packaging
+	recalled  []string // streams of an earlier start
 	window    window
 	places    places
 	origin    *hls.Handler
@@ -123,9 +127,22 @@ func (g *gateway) remember() packager.Ledger {
 	for _, name := range names {
 		if _, err := g.hub.Stream(name); err != nil {
 			g.log.Warn("stream of an earlier start does not go on", "stream", name, "error", err)
+			continue
 		}
+		g.recalled = append(g.recalled, name)
 	}
 	return notes
+}
+
+// recall waits until the streams of an earlier start are there, so that their
+// viewers find them: requests wait meanwhile. Streams that do not go on cost the
+// whole time.
+func (g *gateway) recall(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, recallWithin)
+	defer cancel()
+	for _, name := range g.recalled {
+		_, _ = g.window.store.Get(ctx, name+"/index.m3u8", func(storage.Object) bool { return true })
+	}
 }
 
 // wire makes all parts and joins them.
@@ -204,16 +221,18 @@ func (g *gateway) close() {
 }
 
 // run serves until ctx ends or a part fails, then stops all parts in the order
-// in which media flows: sessions end, the last segments are closed and the
-// playlists ended, which releases held requests, then the servers end.
+// in which media flows: sessions end, the last segments are closed and what must
+// outlive the program is written, then the servers end, which releases held
+// requests.
 func (g *gateway) run(ctx context.Context) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	life := context.WithoutCancel(ctx) // each part ends when its turn has come
 
-	servers := startTasks(life, fail, task{"public server", g.public.serve}, task{"admin server", g.admin.serve}, task{"window", g.window.store.Run})
 	queues := startTasks(life, fail, g.places.tasks()...)
 	packaging := startTasks(life, fail, task{"packaging", g.packaging.run})
+	g.recall(ctx)
+	servers := startTasks(life, fail, task{"public server", g.public.serve}, task{"admin server", g.admin.serve}, task{"window", g.window.store.Run})
 	sessions := startTasks(life, fail, task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run})
 	extra := startTasks(life, fail, g.extra...)
 	g.api.Ready(true)
