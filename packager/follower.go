@@ -92,7 +92,7 @@ func (f *follower) next() verb {
 	case empty:
 	case f.queue[0].at+f.queue[0].ticks/2 < at:
 		return discard
-	case f.queue[0].at-at <= longestTicks:
+	case f.queue[0].at-at <= longestTicks+slewTicks: // a long one, slewed
 		at = f.queue[0].at
 	}
 	f.open, f.begun, f.segmentAt, f.partAt, f.end = true, f.cuts[0].of, at, at, at
