@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,11 +38,12 @@ func BenchmarkPublishers(b *testing.B) {
 	const few, many, window = 2, 12, 10 * time.Second
 	for b.Loop() {
 		add(few)
-		low, _ := cpuOver(b, g, window)
+		low := costOver(b, g, window)
 		add(many)
-		high, rss := cpuOver(b, g, window)
-		b.ReportMetric(100*(high-low)/float64(many-few), "%core/publisher")
-		b.ReportMetric(rss/float64(many)/(1<<20), "MB/publisher")
+		high := costOver(b, g, window)
+		b.ReportMetric(100*(high.share-low.share)/float64(many-few), "%core/publisher")
+		b.ReportMetric((high.waits-low.waits)/float64(many-few), "waits/s/publisher")
+		b.ReportMetric((high.memory-low.memory)/float64(many-few)/(1<<20), "MB/publisher")
 	}
 }
 
@@ -57,14 +59,44 @@ func waitLive(b *testing.B, url string) {
 	})
 }
 
-// cpuOver returns the share of a core that the gateway uses over a time, and its
-// resident memory in bytes.
-func cpuOver(b *testing.B, g *gateway, window time.Duration) (share, rss float64) {
+// cost is what the gateway's process takes.
+type cost struct {
+	share  float64 // of a core
+	waits  float64 // of its threads, a second
+	memory float64 // resident, in bytes
+}
+
+// costOver returns what the gateway takes over a time.
+func costOver(b *testing.B, g *gateway, window time.Duration) cost {
 	b.Helper()
-	before, began := ticks(b, g), time.Now()
+	before, waits, began := ticks(b, g), waited(b, g), time.Now()
 	time.Sleep(window)
 	used := float64(ticks(b, g)-before) / 100 // USER_HZ is 100 on Linux
-	return used / time.Since(began).Seconds(), float64(resident(b, g))
+	passed := time.Since(began).Seconds()
+	return cost{share: used / passed, waits: float64(waited(b, g)-waits) / passed, memory: float64(resident(b, g))}
+}
+
+// waited returns how often the threads of the gateway's process have waited.
+func waited(b *testing.B, g *gateway) int {
+	b.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", g.cmd.Process.Pid))
+	if err != nil || len(tasks) == 0 {
+		b.Fatalf("no threads: %v", err)
+	}
+	sum := 0
+	for _, task := range tasks {
+		status, err := os.ReadFile(task)
+		if err != nil {
+			continue // it has ended
+		}
+		_, rest, _ := strings.Cut(string(status), "\nvoluntary_ctxt_switches:")
+		n, err := strconv.Atoi(strings.Fields(rest)[0])
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum += n
+	}
+	return sum
 }
 
 // resident returns the resident memory of the gateway's process in bytes.
