@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
 
@@ -47,7 +46,6 @@ type memo struct {
 	ID         string        `json:"id"`
 	Zero       time.Time     `json:"zero"`            // presentation time 0
 	End        time.Duration `json:"end"`             // of the last closed segment
-	Open       bool          `json:"open"`            // segments were open
 	Lives      int           `json:"lives,omitempty"` // restarts so far
 	Audio      Sound         `json:"audio,omitempty"`
 	Solo       bool          `json:"solo,omitempty"`
@@ -57,15 +55,14 @@ type memo struct {
 
 // shelfMark is a rendition in a memo.
 type shelfMark struct {
-	Name      string            `json:"name"`
-	Counter   uint64            `json:"counter"`
-	Params    *au.Params        `json:"params,omitempty"`
-	Init      string            `json:"init,omitempty"`  // of Params
-	Still     []byte            `json:"still,omitempty"` // a key frame for it, in some lines
-	Inits     map[string][]byte `json:"inits,omitempty"` // written since the line before
-	Bandwidth int               `json:"bandwidth,omitempty"`
-	Rates     savedRates        `json:"rates"`
-	State     hls.State         `json:"state"`
+	Name      string     `json:"name"`
+	Counter   uint64     `json:"counter"`
+	Params    *au.Params `json:"params,omitempty"`
+	Init      string     `json:"init,omitempty"`  // of Params
+	Still     []byte     `json:"still,omitempty"` // a key frame for it, in some lines
+	Bandwidth int        `json:"bandwidth,omitempty"`
+	Rates     savedRates `json:"rates"`
+	State     hls.State  `json:"state"`
 }
 
 // savedRates is what was measured of a rendition.
@@ -78,8 +75,7 @@ type savedRates struct {
 	FramesIn int64         `json:"framesIn,omitempty"`
 }
 
-// save writes what has changed since the last line, if segments were opened or
-// closed.
+// save writes what has changed since the last line, if segments were closed.
 func (p *presentation) save(ctx context.Context) {
 	if p.cfg.Ledger == nil || !p.unsaved() {
 		return
@@ -101,7 +97,7 @@ func (p *presentation) save(ctx context.Context) {
 
 // unsaved reports whether the newest line is out of date.
 func (p *presentation) unsaved() bool {
-	if p.lines == 0 || p.marked || p.lead.begun && !p.savedOpen {
+	if p.lines == 0 || p.marked {
 		return true
 	}
 	for _, r := range p.renditions() {
@@ -123,24 +119,21 @@ func (p *presentation) forget(ctx context.Context) error {
 // memo describes the presentation, whole or since the last line.
 func (p *presentation) memo(whole bool) memo { //nolint:revive // a fact, not a mode
 	m := memo{
-		ID: p.id, Zero: p.time.zero, Open: p.lead.begun, Lives: p.lives, Audio: p.choice, Solo: p.solo,
+		ID: p.id, Zero: p.time.zero, Lives: p.lives, Audio: p.choice, Solo: p.solo,
 		Settled: p.announced.settled,
 	}
-	p.savedOpen, p.marked = m.Open, false
+	p.marked = false
 	for _, r := range p.renditions() {
 		from := r.saved
-		inits := r.inits
 		if whole {
-			from = 0
-		} else if r.savedInits {
-			inits = nil
+			from, r.savedInit = 0, ""
 		}
 		mark := shelfMark{
-			Name: r.name, Counter: r.counter, Params: r.params, Init: r.init, Inits: inits, State: r.media.Since(from),
+			Name: r.name, Counter: r.counter, Params: r.params, Init: r.init, State: r.media.Since(from),
 			Rates: savedRates{Bytes: r.rates.bytes, Length: r.rates.length, Peak: r.rates.peak, Segments: r.rates.segments},
 		}
 		mark.State.Parts, mark.State.Open = 0, hls.Listed{}
-		r.saved, r.savedInits = mark.State.Next, true
+		r.saved = mark.State.Next
 		end := r.end
 		if r.begun { // it is closed by the next start
 			end = r.start
@@ -156,8 +149,8 @@ func (p *presentation) memo(whole bool) memo { //nolint:revive // a fact, not a 
 				if rates.Frames, rates.FramesIn = r.frames, r.framesIn; r.frames == 0 {
 					rates.Frames, rates.FramesIn = r.shown, r.span()
 				}
-				if len(m.Renditions[j].Inits) > 0 { // not in every line: it is large
-					m.Renditions[j].Still = r.still.Data
+				if r.savedInit != r.init { // not in every line: it is large
+					m.Renditions[j].Still, r.savedInit = r.still.Data, r.init
 				}
 			}
 		}
@@ -228,12 +221,6 @@ func (m *shelfMark) follow(former *shelfMark) error {
 	if m.Still == nil && m.Init == former.Init {
 		m.Still = former.Still
 	}
-	inits := maps.Clone(former.Inits)
-	if inits == nil {
-		inits = map[string][]byte{}
-	}
-	maps.Copy(inits, m.Inits)
-	m.Inits = inits
 	return nil
 }
 

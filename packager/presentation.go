@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -68,7 +69,6 @@ type presentation struct {
 
 	lives     int  // restarts of the program
 	lines     int  // in the Ledger
-	savedOpen bool // the newest of them says that a segment is open
 	forgetful bool // that the Ledger fails was said
 }
 
@@ -135,7 +135,7 @@ func (p *presentation) rendition(name string, rate int64, mime string) *renditio
 	return &rendition{
 		name: name, prefix: p.stream + "/" + p.id + "/" + name + "/", rate: rate, mime: mime,
 		target: p.target, part: p.cfg.Part, out: p.out, shelf: p.shelf,
-		lives: p.lives, window: p.cfg.Window, listed: map[string]time.Time{}, inits: map[string][]byte{},
+		lives: p.lives, window: p.cfg.Window, listed: map[string]time.Time{},
 		others: func() []hls.Report { return p.reports(name) },
 	}
 }
@@ -602,6 +602,9 @@ func (p *presentation) end(ctx context.Context) error {
 // publish writes the playlists that have changed, once each rendition has a
 // part: they report on one another (specs L58, L82).
 func (p *presentation) publish(ctx context.Context) error {
+	if !p.stale() {
+		return nil
+	}
 	all := p.renditions()
 	for _, r := range all {
 		if r.counter == 0 {
@@ -618,4 +621,10 @@ func (p *presentation) publish(ctx context.Context) error {
 	}
 	p.save(ctx)
 	return nil
+}
+
+// stale reports whether a playlist has changed. Most units change none.
+func (p *presentation) stale() bool {
+	return slices.ContainsFunc(p.reels, func(r *reel) bool { return r.stale }) ||
+		slices.ContainsFunc(p.voices, func(v *voice) bool { return v.stale })
 }

@@ -68,10 +68,9 @@ type rendition struct {
 	shelf  *shelf
 
 	params   *au.Params
-	init     string            // name of their init segment
-	inits    map[string][]byte // all that are listed
-	sequence uint32            // of fragments
-	counter  uint64            // of parts, over segments and Epochs (specs L56)
+	init     string // name of their init segment
+	sequence uint32 // of fragments
+	counter  uint64 // of parts, over segments and Epochs (specs L56)
 
 	// The open part.
 	at      int64 // start of its first sample
@@ -92,9 +91,9 @@ type rendition struct {
 	rates  rates
 	listed map[string]time.Time // all that exists and is not on the shelf: its key, and since when
 
-	lives      int    // restarts of the program
-	saved      uint64 // media sequence number of the open segment in the Ledger
-	savedInits bool   // inits are there as they are
+	lives     int    // restarts of the program
+	saved     uint64 // media sequence number of the open segment in the Ledger
+	savedInit string // of which init segment a key frame is in the Ledger
 }
 
 // begin opens a segment at the given tick. The init segment may still be set
@@ -142,9 +141,6 @@ func (r *rendition) setParams(ctx context.Context, p *au.Params) error {
 		return fmt.Errorf("describe %s: %w", r.name, err)
 	}
 	r.params, r.init = p, name
-	if _, ok := r.inits[name]; !ok {
-		r.inits[name], r.savedInits = content, false
-	}
 	return nil
 }
 
@@ -289,7 +285,6 @@ func (r *rendition) leave(now time.Time, removed hls.Removed) {
 		shelve(s.URI, available(since, s.Duration, r.window+r.target, r.target))
 	}
 	for _, name := range removed.Inits {
-		delete(r.inits, name)
 		shelve(name, available(now, 2*r.target, r.window, r.target))
 	}
 }

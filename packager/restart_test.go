@@ -255,7 +255,7 @@ func TestTornNotes(t *testing.T) {
 func FuzzMemo(f *testing.F) {
 	n := newNotebook()
 	f.Add([]byte(`{"id":"x","renditions":[{"name":"video","state":{"target":2000000000,"part":500000000}}]}`))
-	f.Add([]byte(`{"id":"x","zero":"2000-01-01T00:00:00Z","end":1000000000,"open":true,"audio":"opus","renditions":[{"name":"audio","counter":3,"state":{"target":2000000000,"part":500000000,"next":1,"segments":[{"URI":"s0.m4s","Duration":1000000000,"init":"i.mp4"}]}}]}`))
+	f.Add([]byte(`{"id":"x","zero":"2000-01-01T00:00:00Z","end":1000000000,"audio":"opus","renditions":[{"name":"audio","counter":3,"state":{"target":2000000000,"part":500000000,"next":1,"segments":[{"URI":"s0.m4s","Duration":1000000000,"init":"i.mp4"}]}}]}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		m, err := readMemo(bytes.Split(line, []byte("\n")))
 		if err != nil {

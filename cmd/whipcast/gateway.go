@@ -27,8 +27,8 @@ const stopTime = 4500 * time.Millisecond
 // recallWithin is how long the start waits for the streams of an earlier one.
 const recallWithin = 500 * time.Millisecond
 
-// farewell is how long the origin still answers after the playlists have ended,
-// so that players that hold no request just now learn of it too.
+// farewell is how long the origin still answers after the last segments are
+// closed, so that players that hold no request just now get them too.
 const farewell = time.Second
 
 // gateway is everything, wired. openGateway binds the ports, so that a port that
