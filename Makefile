@@ -63,9 +63,11 @@ pages: $(PAGES) ## tests of the pages' scripts
 vet:
 	$(GO) vet ./...
 
+# The linter's cache stays in the checkout: it keeps absolute paths, and what it
+# remembers of another checkout is reported here as found there.
 .PHONY: lint
 lint: ## golangci-lint with the project's rules
-	$(LINT) run ./...
+	GOLANGCI_LINT_CACHE=$(CURDIR)/.cache/golangci-lint $(LINT) run ./...
 
 .PHONY: unit
 unit: $(PAGES) ## all Go tests but the end-to-end ones
@@ -93,4 +95,4 @@ bench: ## all benchmarks, with allocations; COUNT=6 for benchstat
 .PHONY: clean
 clean: ## remove what was built
 	find web/dist -mindepth 1 ! -name .gitkeep -delete
-	rm -rf bin web/node_modules internal/e2e/browser/node_modules bench.out fuzz.out
+	rm -rf bin .cache web/node_modules internal/e2e/browser/node_modules bench.out fuzz.out
