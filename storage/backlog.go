@@ -39,7 +39,9 @@ type backlog struct {
 	removed map[string]*removal  // all removals, blocked or not
 	free    []*removal           // not blocked, in order of their time
 
-	bytes    int64
+	bytes    int64 // in memory
+	spool    spooler
+	now      time.Time      // of the last call of next
 	flying   int            // calls of the sink under way
 	removing int            // deletions of them
 	streams  map[string]int // the others, by stream
@@ -93,7 +95,10 @@ type item struct {
 	due     time.Time // when it is missing; zero: never
 	next    time.Time // it is not tried before
 	tries   int
-	deleted bool // while it was flying
+	held    int64 // bytes of memory that it counts for
+	file    *file // of the spool; nil: it has nothing of it there
+	back    bool  // it was in the spool
+	deleted bool  // while it was flying
 }
 
 // listing is the key of a playlist.
@@ -139,6 +144,9 @@ const (
 	putMedia verb = iota
 	putText
 	remove
+	spill // to the spool
+	load  // from the spool
+	drop  // in the spool
 )
 
 // job is one call of the sink.
@@ -152,6 +160,7 @@ type job struct {
 	listing *listing
 	edition *edition
 	removal *removal
+	file    *file
 }
 
 func newBacklog(cfg QueueConfig, met *QueueMetrics) *backlog {
@@ -216,18 +225,24 @@ func (b *backlog) put(now time.Time, o Object) {
 		return
 	}
 	if old := b.items[o.Key]; old != nil && old.state == waiting {
-		b.bytes += size(o) - size(old.object)
-		old.object = o
+		b.abandon(old)
+		b.bytes += size(o) - old.held
+		old.object, old.held = o, size(o)
 		return
 	}
 	f := b.folder(o.Key)
-	it := &item{object: o, folder: f, came: now}
+	it := &item{object: o, folder: f, came: now, held: size(o)}
 	if o.Kind != Init && b.cfg.Names != nil { // without an init segment nothing plays: it is waited for
 		it.due = now.Add(b.patience(f))
+		if n := len(f.pending); n > 0 { // while an outage is caught up with, it waits its turn
+			if last := f.pending[n-1]; last.due.Add(now.Sub(last.came) / 2).After(it.due) {
+				it.due = last.due.Add(now.Sub(last.came) / 2)
+			}
+		}
 	}
 	b.items[o.Key] = it
 	f.pending = append(f.pending, it)
-	b.bytes += size(o)
+	b.bytes += it.held
 	b.shed(now)
 }
 
@@ -240,17 +255,13 @@ func inside(key, folder string) bool {
 
 // shed loses the oldest segments while there is more than the bounds allow.
 func (b *backlog) shed(now time.Time) {
-	for b.bytes > b.cfg.MaxBytes || len(b.items) > b.cfg.MaxObjects {
+	for {
 		var oldest *item
-		for _, f := range b.order {
-			for _, it := range f.pending {
-				if it.state == waiting && it.object.Kind != Init {
-					if oldest == nil || it.came.Before(oldest.came) {
-						oldest = it
-					}
-					break
-				}
-			}
+		switch {
+		case len(b.items) > b.cfg.MaxObjects:
+			oldest = b.first(func(*item) bool { return true })
+		case b.bytes > b.cfg.MaxBytes: // what the spool has, or is about to have, takes none of it
+			oldest = b.first(func(it *item) bool { return it.file == nil })
 		}
 		if oldest == nil {
 			return
@@ -275,7 +286,9 @@ func (b *backlog) lose(now time.Time, it *item) {
 // forget takes an item out of the backlog.
 func (b *backlog) forget(it *item, state itemState) {
 	it.state = state
-	b.bytes -= size(it.object)
+	b.abandon(it)
+	b.bytes -= it.held
+	it.held = 0
 	it.object.Body, it.object.Delta = nil, nil
 	if b.items[it.object.Key] == it {
 		delete(b.items, it.object.Key)

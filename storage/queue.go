@@ -19,10 +19,14 @@ type QueueConfig struct {
 	Workers   int // Objects on their way at once; 0: 64
 	PerStream int // … of one stream: the first name of the key (specs S14); 0: 8
 	PerFolder int // … of media of one rendition, while the sink is quick; 0: 4
-	// MaxBytes and MaxObjects bound what waits. Beyond them the oldest segments
-	// are lost. 0: 256 MiB, 100,000.
+	// MaxBytes of memory and MaxObjects bound what waits. Beyond them the oldest
+	// segments are lost. 0: 256 MiB, 100,000.
 	MaxBytes   int64
 	MaxObjects int
+	// Spool takes bodies when more than half of MaxBytes is in use, and has at most
+	// MaxSpool bytes of them. It must be empty, and this Queue's alone. nil: none.
+	Spool    Spool
+	MaxSpool int64
 	// Deadline is how long after its Put a segment may take until playlists go on
 	// without it (specs S12). 0: the playlist's target duration.
 	Deadline time.Duration
@@ -54,6 +58,9 @@ type QueueMetrics struct {
 	Failures    atomic.Uint64 // calls of the sink that failed
 	Lost        atomic.Uint64 // segments that were given up
 	LeftBehind  atomic.Uint64 // files that could not be deleted
+
+	Spooled       atomic.Uint64 // segments that were put into the spool
+	SpoolFailures atomic.Uint64 // calls of the spool that failed
 }
 
 // State says how a sink does.
@@ -73,10 +80,13 @@ type Health struct {
 	Error     string        // the last one, while it fails or did of late; sinks put no secrets into errors
 	Failing   time.Duration // how long nothing has got through; 0: it works
 	Objects   int           // media that waits
-	Bytes     int64         // its size
+	Bytes     int64         // its size in memory
+	Spooled   int64         // bytes in the spool
 	Oldest    time.Duration // age of the oldest of it
 	Playlists int           // playlists that wait
 	Missing   int           // files that playlists say are missing
+
+	SpoolError string // the last one, while the spool fails
 }
 
 // Queue is a Sink that takes everything at once and gives it to another Sink in
@@ -215,9 +225,9 @@ func (q *Queue) append(e event) error {
 func (q *Queue) Run(ctx context.Context) error {
 	var (
 		calls   sync.WaitGroup
-		results = make(chan result, q.cfg.Workers)
+		results = make(chan result, q.cfg.Workers+spoolCalls)
 		b       = newBacklog(q.cfg, &q.metrics)
-		said    = Working
+		said    = Health{State: Working}
 	)
 	defer calls.Wait()
 	for ctx.Err() == nil {
@@ -225,14 +235,14 @@ func (q *Queue) Run(ctx context.Context) error {
 		q.take(now, b)
 		jobs, wake := b.next(now)
 		for _, j := range jobs {
-			calls.Go(func() { results <- result{j, q.call(ctx, j)} }) // it has room for all
+			calls.Go(func() { results <- q.call(ctx, j) }) // it has room for all
 		}
 		said = q.report(ctx, said, b.health(now))
 		if b.idle() {
 			q.release()
 		}
 		for _, r := range q.wait(ctx, now, wake, results) {
-			b.done(time.Now(), r.job, r.err)
+			b.done(time.Now(), r)
 		}
 	}
 	return nil
@@ -240,8 +250,9 @@ func (q *Queue) Run(ctx context.Context) error {
 
 // result is what became of a job.
 type result struct {
-	job job
-	err error
+	job  job
+	err  error
+	body Body // of what was loaded
 }
 
 // wait returns when there is something new: in the inbox, from the sink, or by
@@ -271,14 +282,25 @@ func (q *Queue) wait(ctx context.Context, now, wake time.Time, results <-chan re
 	}
 }
 
-// call calls the sink.
-func (q *Queue) call(ctx context.Context, j job) error {
-	return within(ctx, j.limit, func(ctx context.Context) error {
-		if j.verb == remove {
+// call calls the sink, or the spool.
+func (q *Queue) call(ctx context.Context, j job) result {
+	r := result{job: j}
+	r.err = within(ctx, j.limit, func(ctx context.Context) error {
+		switch j.verb {
+		case remove:
 			return q.sink.Delete(ctx, j.key)
+		case spill:
+			return q.cfg.Spool.Put(ctx, j.object)
+		case drop:
+			return q.cfg.Spool.Delete(ctx, j.key)
+		case load:
+			o, err := q.cfg.Spool.Get(ctx, j.key)
+			r.body = o.Body
+			return err
 		}
 		return q.sink.Put(ctx, j.object)
 	})
+	return r
 }
 
 // take empties the inbox into the backlog.
@@ -299,23 +321,31 @@ func (q *Queue) take(now time.Time, b *backlog) {
 	}
 }
 
-// report publishes how it goes, and logs what has changed.
-func (q *Queue) report(ctx context.Context, said State, h Health) State {
+// report publishes how it goes, logs what has changed, and returns what was said
+// last.
+func (q *Queue) report(ctx context.Context, said, h Health) Health {
 	q.publish(h)
-	if h.State == said {
-		return said
+	if (h.SpoolError == "") != (said.SpoolError == "") {
+		if h.SpoolError != "" {
+			q.cfg.Logger.WarnContext(ctx, "the spool fails and is tried again: what memory has no room for is lost", "error", h.SpoolError)
+		} else {
+			q.cfg.Logger.InfoContext(ctx, "the spool works again")
+		}
+	}
+	if h.State == said.State {
+		return h
 	}
 	switch h.State {
 	case Working:
 		q.cfg.Logger.InfoContext(ctx, "storage works again", "lost_segments", q.metrics.Lost.Load())
 	case Behind:
-		q.cfg.Logger.WarnContext(ctx, "storage does not keep up", "waiting_bytes", h.Bytes, "oldest", h.Oldest, "lost_segments", q.metrics.Lost.Load())
+		q.cfg.Logger.WarnContext(ctx, "storage does not keep up", "waiting_bytes", h.Bytes+h.Spooled, "oldest", h.Oldest, "lost_segments", q.metrics.Lost.Load())
 	case Down:
 		q.cfg.Logger.ErrorContext(ctx, "storage takes nothing and is tried again", "error", h.Error)
 	case Refused:
 		q.cfg.Logger.ErrorContext(ctx, "storage refuses everything: check its credentials, name and permissions", "error", h.Error)
 	}
-	return h.State
+	return h
 }
 
 func (q *Queue) publish(h Health) {

@@ -278,6 +278,10 @@ type doomed struct {
 }
 
 func newShow(t *testing.T, sink storage.Sink, name string) *show {
+	return newLongShow(t, sink, name, window)
+}
+
+func newLongShow(t *testing.T, sink storage.Sink, name string, window time.Duration) *show {
 	s := &show{t: t, sink: sink, name: name, size: 1500, media: map[string]*hls.Media{}, begun: time.Now()}
 	for _, rendition := range []string{"video", "audio"} {
 		m := hls.NewMedia(hls.Config{Target: target, Window: window})
@@ -310,11 +314,16 @@ func (s *show) delete(key string) {
 	}
 }
 
+// content returns what a segment holds: its own key, again and again.
+func content(key string, size int) storage.Body {
+	return storage.Body{bytes.Repeat([]byte(key), size/len(key)+1)[:size]}
+}
+
 // segment makes the next segment of both renditions.
 func (s *show) segment() {
 	for rendition, size := range map[string]int{"video": s.size, "audio": s.size / 20} {
 		m, name := s.media[rendition], fmt.Sprintf("s%08d.m4s", s.msn)
-		s.put(storage.Object{Key: s.prefix(rendition) + name, Kind: storage.Segment, Body: storage.Body{make([]byte, size)}})
+		s.put(storage.Object{Key: s.prefix(rendition) + name, Kind: storage.Segment, Body: content(s.prefix(rendition)+name, size)})
 		m.SetTime(time.Unix(0, 0).Add(time.Duration(s.msn) * target))
 		removed, err := m.CloseSegment(hls.Segment{URI: name, Duration: target})
 		if err != nil {

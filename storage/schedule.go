@@ -22,7 +22,7 @@ const (
 // next returns what is to be done now, and when it wants to be asked again at
 // the latest: the zero time if only something new changes anything.
 func (b *backlog) next(now time.Time) ([]job, time.Time) {
-	b.wake = time.Time{}
+	b.wake, b.now = time.Time{}, now
 	b.expire(now)
 	passes := []func(time.Time, *folder) (job, bool){b.nextText, b.nextMedia}
 	if b.down() && b.level%2 == 0 { // one of both may be what fails
@@ -49,7 +49,7 @@ func (b *backlog) next(now time.Time) ([]job, time.Time) {
 		}
 		jobs = append(jobs, b.begin(now, j))
 	}
-	return jobs, b.wake
+	return append(jobs, b.spoolJobs(now)...), b.wake
 }
 
 // until makes sure that next is called at that time.
@@ -133,11 +133,19 @@ func (b *backlog) nextMedia(now time.Time, f *folder) (job, bool) {
 	if f.flying >= most {
 		return job{}, false
 	}
+	coming := 0
 	for _, it := range f.pending {
 		switch {
 		case it.state != waiting || b.leaving(it.object.Key):
 		case now.Before(it.next):
 			b.until(it.next)
+		case it.onDisk():
+			if b.fetch(it) {
+				coming++
+			}
+			if f.flying+coming >= most {
+				return job{}, false
+			}
 		default:
 			return job{verb: putMedia, key: it.object.Key, object: it.object, item: it}, true
 		}
@@ -193,7 +201,12 @@ func (b *backlog) begin(now time.Time, j job) job {
 }
 
 // done takes the result of a job.
-func (b *backlog) done(now time.Time, j job, err error) {
+func (b *backlog) done(now time.Time, r result) {
+	j, err := r.job, r.err
+	if j.file != nil {
+		b.doneSpool(now, r)
+		return
+	}
 	b.flying--
 	if err != nil {
 		b.met.Failures.Add(1)
@@ -434,7 +447,10 @@ func (b *backlog) late(now time.Time) bool {
 
 // health sums up.
 func (b *backlog) health(now time.Time) Health {
-	h := Health{State: Working, Objects: len(b.items), Bytes: b.bytes, Missing: len(b.missing)}
+	h := Health{State: Working, Objects: len(b.items), Bytes: b.bytes, Spooled: b.spool.used, Missing: len(b.missing)}
+	if b.spool.err != nil {
+		h.SpoolError = b.spool.err.Error()
+	}
 	if at, waits := b.oldest(); waits {
 		h.Oldest = now.Sub(at)
 	}
