@@ -268,18 +268,20 @@ storage:
     acl: public-read
     playlist_every: 1s
     memory: 64MiB
+    spool: 2GiB
   - {type: directory, path: /srv/hls, sync: all}
   - type: httpput
     url: https://me:hunter2@ingest.example.org/live
     headers: {Authorization: Bearer x, X-Origin: a}
     no_delete: true
     gzip: true
+    spool: 0
 `
 	want := Default()
 	want.Storage = []Storage{
 		{
 			Type: "s3", Bucket: "media", Endpoint: "https://s3.example.org", Region: "eu-central-1", Prefix: "live", PathStyle: true,
-			AccessKey: "AK", SecretKey: "hunter2", ACL: "public-read", PlaylistEvery: time.Second, Memory: 64 << 20,
+			AccessKey: "AK", SecretKey: "hunter2", ACL: "public-read", PlaylistEvery: time.Second, Memory: 64 << 20, Spool: 2 << 30,
 		},
 		{Type: "directory", Path: "/srv/hls", Sync: "all", Memory: 256 << 20},
 		{
@@ -316,6 +318,7 @@ func TestStorageErrors(t *testing.T) {
 		"storage: [{type: directory, path: a}, {type: directory}]":        `entry 2: path: not given; name a folder`,
 		"storage: [{type: directory, path: a, sync: x}]":                  `entry 1: sync: unknown word; use playlists, none or all`,
 		"storage: [{type: directory, path: a, memory: 1}]":                `entry 1: memory: too small; use 1MiB to 1TiB`,
+		"storage: [{type: httpput, url: 'https://x', spool: -1}]":         `entry 1: spool: not a size`,
 		"storage: [{type: httpput}]":                                      `entry 1: url: not given`,
 		"storage: [{type: httpput, url: 'https://x', headers: 1}]":        `entry 1: headers: no fields`,
 		"storage: [{type: httpput, url: 'https://x', key: k}]":            `certificate, key: not given; give both or none`,

@@ -45,7 +45,8 @@ type Storage struct {
 
 	// Of all.
 	PlaylistEvery time.Duration // least time between two writes of one playlist
-	Memory        int64         // bytes that may wait
+	Memory        int64         // bytes that may wait in memory
+	Spool         int64         // bytes that may wait in the data directory besides; 0: none
 }
 
 // maxStorages is the most places at once.
@@ -53,9 +54,9 @@ const maxStorages = 8
 
 // newStorage returns a Storage of that type with its defaults.
 func newStorage(kind string) Storage {
-	s := Storage{Type: kind, Memory: 256 << 20}
+	s := Storage{Type: kind, Memory: 256 << 20, Spool: 1 << 30}
 	if kind == "directory" {
-		s.Sync = "playlists"
+		s.Sync, s.Spool = "playlists", 0 // one disk does not save another
 	}
 	return s
 }
@@ -97,6 +98,7 @@ func (s *Storage) keys() []key {
 	return append(all,
 		key{name: "playlist_every", parse: duration(&s.PlaylistEvery, 0, time.Minute), text: span(&s.PlaylistEvery)},
 		key{name: "memory", parse: size(&s.Memory, 1<<20, 1<<40), text: amount(&s.Memory)},
+		key{name: "spool", parse: size(&s.Spool, 0, 1<<50), text: amount(&s.Spool)},
 	)
 }
 

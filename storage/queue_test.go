@@ -484,7 +484,7 @@ func TestQueueCatchesUpAfterAnOutage(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						b := newBucket(t)
 						if again {
-							policy := storage.Policy{Kinds: storage.Init | storage.Segment, Timeout: target}
+							policy := storage.Policy{Kinds: storage.Init | storage.Segment, Attempts: 2}
 							queueOutage(t, b, storage.Retry(b, policy), name, long)
 							return
 						}

@@ -33,7 +33,9 @@ type Policy struct {
 	Attempts int           // at most, in all; 0: 3
 	First    time.Duration // pause after the first attempt, doubled for each that follows; 0: 100 ms
 	Most     time.Duration // longest pause; 0: 2 s
-	Timeout  time.Duration // of one attempt; 0: 5 s
+	// Timeout is of one attempt. 0: that part of the time until the context's
+	// deadline which each of them can have; 5 s without a deadline.
+	Timeout time.Duration
 	// Life is how long after its content was made an Object is worth trying
 	// again: the live window. 0: always.
 	Life time.Duration
@@ -48,7 +50,6 @@ func (p Policy) withDefaults() Policy {
 	}
 	p.First = orElse(p.First, 100*time.Millisecond)
 	p.Most = orElse(p.Most, 2*time.Second)
-	p.Timeout = orElse(p.Timeout, 5*time.Second)
 	if p.Kinds == 0 {
 		p.Kinds = ^Kind(0)
 	}
@@ -88,8 +89,13 @@ func (r retry) Delete(ctx context.Context, key string) error {
 }
 
 func (r retry) try(ctx context.Context, attempts int, do func(context.Context) error, late func() bool) error {
+	limit := r.policy.Timeout
+	if end, ends := ctx.Deadline(); limit <= 0 && ends {
+		limit = time.Until(end) / time.Duration(attempts)
+	}
+	limit = orElse(limit, 5*time.Second)
 	for n := 1; ; n++ {
-		err := within(ctx, r.policy.Timeout, do)
+		err := within(ctx, limit, do)
 		switch {
 		case err == nil:
 			return nil

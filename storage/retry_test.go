@@ -132,6 +132,37 @@ func TestRetryBoundsOneAttempt(t *testing.T) {
 	})
 }
 
+// specs S14: a Queue gives a segment two target durations, and two attempts one
+// each.
+func TestRetrySharesTheTimeOfItsContext(t *testing.T) {
+	for _, tt := range []struct {
+		kind     storage.Kind
+		attempts int
+		calls    int
+		each     time.Duration
+	}{
+		{storage.Segment, 2, 2, 2 * time.Second},
+		{storage.Segment, 4, 4, time.Second},
+		{storage.Playlist, 2, 1, 4 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &script{hang: true, begin: time.Now()}
+			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+			defer cancel()
+			err := storage.Retry(s, storage.Policy{Attempts: tt.attempts, Kinds: storage.Segment, First: time.Nanosecond, Most: time.Nanosecond}).
+				Put(ctx, storage.Object{Kind: tt.kind})
+			if !errors.Is(err, context.DeadlineExceeded) || len(s.at) != tt.calls || time.Since(s.begin) > 4*time.Second {
+				t.Errorf("kind %d: %d calls in %v, %v; want %d", tt.kind, len(s.at), time.Since(s.begin), err, tt.calls)
+			}
+			for i, at := range s.at {
+				if d := at - time.Duration(i)*tt.each; d < 0 || d > time.Millisecond {
+					t.Errorf("attempt %d began at %v, want each to have %v", i+1, at, tt.each)
+				}
+			}
+		})
+	}
+}
+
 func TestRetryStopsWhenTheObjectHasLeftTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{errs: errs(100), begin: time.Now()}

@@ -33,6 +33,7 @@ type places []place
 // openPlaces opens all places. The error names the entry.
 func openPlaces(ctx context.Context, config configs.Config, log *slog.Logger) (places, error) {
 	var all places
+	disk := spools{data: config.DataDir, log: log}
 	for i, entry := range config.Storage {
 		p := place{name: entry.Type + "-" + strconv.Itoa(i+1), close: func() {}}
 		sink, err := openSink(ctx, entry, config.HLS, &p)
@@ -44,16 +45,29 @@ func openPlaces(ctx context.Context, config configs.Config, log *slog.Logger) (p
 		}
 		sink = storage.Retry(sink, storage.Policy{
 			// The queue itself tries playlists again, with the newest body, and media
-			// after an outage.
-			Kinds: storage.Init | storage.Segment, Attempts: 2, Timeout: 2 * config.HLS.Segment, Life: config.HLS.Window,
+			// after an outage. Two attempts share the two target durations that it gives
+			// a segment (specs S14).
+			Kinds: storage.Init | storage.Segment, Attempts: 2, Life: config.HLS.Window,
 		})
 		if entry.Gzip {
 			sink = storage.Gzip(sink)
 		}
-		p.queue = storage.NewQueue(sink, storage.QueueConfig{
-			MaxBytes: entry.Memory, PlaylistEvery: entry.PlaylistEvery,
+		cfg := storage.QueueConfig{
+			MaxBytes: entry.Memory, MaxSpool: entry.Spool, PlaylistEvery: entry.PlaylistEvery,
 			Names: hls.Names, Gap: hls.Gap, Logger: log.With("storage", p.name),
-		})
+		}
+		folder, err := disk.open(ctx, p.name, entry)
+		if err != nil {
+			p.close()
+			all.close()
+			return nil, err
+		}
+		if folder != nil {
+			cfg.Spool = folder
+			closeSink := p.close
+			p.close = func() { closeSink(); _ = folder.Close() }
+		}
+		p.queue = storage.NewQueue(sink, cfg)
 		all = append(all, p)
 	}
 	return all, nil
@@ -130,7 +144,7 @@ func (all places) drain(ctx context.Context, log *slog.Logger) {
 		waiting.Go(func() {
 			if err := p.queue.Drain(ctx); err != nil {
 				h := p.queue.Health()
-				log.WarnContext(ctx, "not everything was stored in the time of a stop", "storage", p.name, "files", h.Objects, "bytes", h.Bytes, "error", h.Error)
+				log.WarnContext(ctx, "not everything was stored in the time of a stop", "storage", p.name, "files", h.Objects, "bytes", h.Bytes+h.Spooled, "error", h.Error)
 			}
 		})
 	}
@@ -142,10 +156,13 @@ func (all places) detail() []string {
 	var lines []string
 	for _, p := range all {
 		h := p.queue.Health()
-		line := fmt.Sprintf("storage %s: %s, %d files (%d bytes) wait, the oldest for %v, %d are missing",
-			p.name, h.State, h.Objects, h.Bytes, h.Oldest.Round(time.Millisecond), h.Missing)
+		line := fmt.Sprintf("storage %s: %s, %d files wait (%d bytes in memory, %d in the spool), the oldest for %v, %d are missing",
+			p.name, h.State, h.Objects, h.Bytes, h.Spooled, h.Oldest.Round(time.Millisecond), h.Missing)
 		if h.Error != "" {
 			line += fmt.Sprintf("; fails for %v: %s", h.Failing.Round(time.Second), h.Error)
+		}
+		if h.SpoolError != "" {
+			line += "; the spool fails: " + h.SpoolError
 		}
 		lines = append(lines, line)
 	}
@@ -168,6 +185,8 @@ func (all places) metrics() []api.Metric {
 			total("whipcast_storage_failures_total", "Calls that failed.", &m.Failures),
 			total("whipcast_storage_lost_segments_total", "Segments that were given up: playlists say they are missing.", &m.Lost),
 			total("whipcast_storage_left_files_total", "Files that could not be deleted.", &m.LeftBehind),
+			total("whipcast_storage_spooled_files_total", "Segments that went to the spool.", &m.Spooled),
+			total("whipcast_storage_spool_failures_total", "Calls of the spool that failed.", &m.SpoolFailures),
 			gauge("whipcast_storage_up", "1 while something gets through.", func(h storage.Health) float64 {
 				if h.State == storage.Down || h.State == storage.Refused {
 					return 0
@@ -175,7 +194,8 @@ func (all places) metrics() []api.Metric {
 				return 1
 			}),
 			gauge("whipcast_storage_waiting_files", "Media files that wait.", func(h storage.Health) float64 { return float64(h.Objects) }),
-			gauge("whipcast_storage_waiting_bytes", "Their size.", func(h storage.Health) float64 { return float64(h.Bytes) }),
+			gauge("whipcast_storage_waiting_bytes", "Their size in memory.", func(h storage.Health) float64 { return float64(h.Bytes) }),
+			gauge("whipcast_storage_spool_bytes", "Size of the spool.", func(h storage.Health) float64 { return float64(h.Spooled) }),
 			gauge("whipcast_storage_oldest_seconds", "Age of the oldest of them.", func(h storage.Health) float64 { return h.Oldest.Seconds() }),
 		}
 		for i := range mine {

@@ -13,7 +13,7 @@ import (
 func TestStorage(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "hls")
 	gateway := start(t, settings(t, "WHIPCAST_AUTH_PUBLISH_TOKEN="+token,
-		`WHIPCAST_STORAGE=[{type: directory, path: "`+folder+`"}, {type: httpput, url: "http://me:hunter2hunter2@127.0.0.1:1/live"}]`), "serve")
+		`WHIPCAST_STORAGE=[{type: directory, path: "`+folder+`"}, {type: httpput, url: "http://me:hunter2hunter2@127.0.0.1:1/live", memory: 1MiB}]`), "serve")
 	base := strings.TrimSuffix(gateway.out.waitFor(t, "Home"), "/")
 	admin := strings.TrimSuffix(gateway.out.waitFor(t, "Metrics"), "/metrics")
 	c := client(t, nil)
@@ -63,6 +63,9 @@ func TestStorage(t *testing.T) {
 			t.Errorf("no %s in the metrics", want)
 		}
 	}
+	eventually(t, c, admin+"/metrics", func(r reply) bool { // what waits for the other place is more than 1 MiB soon
+		return strings.Contains(r.body, `whipcast_storage_spool_bytes{storage="httpput-2"}`) && !strings.Contains(r.body, `whipcast_storage_spool_bytes{storage="httpput-2"} 0`)
+	})
 	if _, err := gateway.stop(); err != nil {
 		t.Error(err)
 	}
