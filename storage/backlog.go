@@ -14,7 +14,7 @@ const texts = Playlist | LowLatency | Multivariant
 const (
 	downAfter   = 3  // failures in a row after which a sink is down
 	maxEditions = 32 // of one playlist that wait
-	maxRemovals = 5  // attempts to delete something
+	maxRemovals = 5  // attempts to delete media
 )
 
 // backlog is what a Queue has to do, and decides what comes next. It is pure:

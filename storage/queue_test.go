@@ -376,6 +376,12 @@ func (s *show) erase() {
 	s.delete(s.name + "/index.m3u8")
 	for rendition := range s.media {
 		s.delete(s.prefix(rendition) + "index.m3u8")
+	}
+	s.eraseMedia()
+}
+
+func (s *show) eraseMedia() {
+	for rendition := range s.media {
 		s.delete(s.prefix(rendition) + "init-1.mp4")
 		for n := range s.msn {
 			s.delete(fmt.Sprintf("%ss%08d.m4s", s.prefix(rendition), n))

@@ -368,13 +368,20 @@ func (b *backlog) doneRemoval(now time.Time, j job, err error) {
 	r := j.removal
 	r.busy = false
 	current := b.removed[r.key] == r
+	l := b.listings[r.key]
+	r.tries++
 	switch {
 	case err == nil:
 		b.met.Deleted.Add(1)
 	case r.void:
-	case r.tries+1 < maxRemovals:
-		r.tries++
+	case r.tries < maxRemovals || l != nil: // a playlist stays, and what it names with it, until it goes
 		r.at = pauseAfter(now, r.tries, err)
+		if r.tries >= maxRemovals {
+			r.at = now.Add(backoff(r.tries, refusedFirst, refusedMost))
+		}
+		if r.tries == maxRemovals {
+			b.met.LeftBehind.Add(1)
+		}
 		b.enqueue(r)
 		return
 	default: // not fatal (specs S15)
@@ -383,7 +390,7 @@ func (b *backlog) doneRemoval(now time.Time, j job, err error) {
 	if current {
 		delete(b.removed, r.key)
 	}
-	if l := b.listings[r.key]; l != nil && !r.void {
+	if l != nil && !r.void {
 		b.close(now, l)
 	}
 }
