@@ -177,6 +177,9 @@ func (r *runner) recall(ctx context.Context, now time.Time) error {
 	}
 	r.lived = true
 	if err != nil {
+		if r.cfg.Record != nil && m.ID != "" { // it has ended with the earlier start
+			err = errors.Join(err, r.cfg.Record.End(ctx, r.stream.Name(), m.ID))
+		}
 		return errors.Join(err, r.cfg.Ledger.Forget(ctx, r.stream.Name()))
 	}
 	r.begun = now
@@ -240,6 +243,7 @@ func (r *runner) revive(ctx context.Context, m memo, now time.Time) (*presentati
 	p.id = m.ID
 	p.time.zero, p.time.end = m.Zero, m.End
 	p.lives = m.Lives + 1
+	p.noteBegin(ctx)
 	begin := m.begin()
 	revived := map[string]bool{}
 	for i := range m.Renditions {

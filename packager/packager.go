@@ -39,6 +39,8 @@ type Config struct {
 	// Ledger keeps what must outlive the program; nil: a restart begins anew, and a
 	// stop ends the playlists.
 	Ledger Ledger
+	// Record keeps what presentations were made of; nil: nothing does.
+	Record Record
 	// Audio says which audio renditions are made: Both by default.
 	Audio Sound
 }

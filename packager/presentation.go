@@ -70,6 +70,7 @@ type presentation struct {
 	lives     int  // restarts of the program
 	lines     int  // in the Ledger
 	forgetful bool // that the Ledger fails was said
+	unnoted   bool // that the Record fails was said
 }
 
 // newPresentation returns a presentation whose playlists are empty. Without
@@ -132,12 +133,16 @@ func (p *presentation) reel(rank int) *reel {
 }
 
 func (p *presentation) rendition(name string, rate int64, mime string) *rendition {
-	return &rendition{
+	r := &rendition{
 		name: name, prefix: p.stream + "/" + p.id + "/" + name + "/", rate: rate, mime: mime,
 		target: p.target, part: p.cfg.Part, out: p.out, shelf: p.shelf,
 		lives: p.lives, window: p.cfg.Window, listed: map[string]time.Time{},
 		others: func() []hls.Report { return p.reports(name) },
 	}
+	if p.cfg.Record != nil {
+		r.sizes = map[uint64]int64{}
+	}
+	return r
 }
 
 func (p *presentation) newMedia() *hls.Media {
@@ -596,6 +601,7 @@ func (p *presentation) end(ctx context.Context) error {
 		err = errors.Join(err, r.finish(ctx))
 		r.retire(now, p.cfg.Window, max(p.cfg.Window, 3*p.target))
 	}
+	p.noteEnd(ctx)
 	return errors.Join(err, p.forget(ctx))
 }
 
@@ -619,6 +625,7 @@ func (p *presentation) publish(ctx context.Context) error {
 	if err := p.announce(ctx); err != nil {
 		return err
 	}
+	p.note(ctx)
 	p.save(ctx)
 	return nil
 }

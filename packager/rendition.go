@@ -91,7 +91,10 @@ type rendition struct {
 	rates  rates
 	listed map[string]time.Time // all that exists and is not on the shelf: its key, and since when
 
-	lives     int    // restarts of the program
+	lives     int              // restarts of the program
+	sizes     map[uint64]int64 // of segments that are not in the Record, by media sequence number
+	noted     uint64           // media sequence number of the open segment in the Record
+	described described
 	saved     uint64 // media sequence number of the open segment in the Ledger
 	savedInit string // of which init segment a key frame is in the Ledger
 }
@@ -261,6 +264,9 @@ func (r *rendition) closeSegment(ctx context.Context) error {
 		return fmt.Errorf("list segment of %s: %w", r.name, err)
 	}
 	r.rates.segment(r.body.Len(), segment.Duration)
+	if r.sizes != nil {
+		r.sizes[r.media.Position().MSN-1] = int64(r.body.Len())
+	}
 	r.begun, r.body = false, nil
 	r.stale, r.closed = true, true
 	r.leave(time.Now(), removed)

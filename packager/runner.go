@@ -374,7 +374,7 @@ func (r *runner) activate(ctx context.Context, target time.Duration) error {
 		}
 	}
 	if r.present == nil {
-		r.begin(e, target)
+		r.begin(ctx, e, target)
 	}
 	r.next, r.live = nil, e
 	r.unsubscribe()
@@ -414,12 +414,13 @@ func (r *runner) replay(ctx context.Context, e *epoch, h *held) error {
 }
 
 // begin makes a new presentation.
-func (r *runner) begin(e *epoch, target time.Duration) {
+func (r *runner) begin(ctx context.Context, e *epoch, target time.Duration) {
 	r.begun = time.Now()
 	r.lastID = max(r.lastID+1, r.begun.UnixMilli()) // one never comes twice
 	r.present = newPresentation(r, r.stream.Name(), target, e.tracks())
 	r.marks = nil
 	r.metrics.Presentations.Add(1)
+	r.present.noteBegin(ctx)
 	for _, h := range e.held {
 		if h.unit.Params != nil && h.unit.Params.Channels > 0 {
 			r.present.sound.opus = h.unit.Params

@@ -456,6 +456,9 @@ func (b *backlog) outdate(it *item) {
 
 // schedule plans a removal.
 func (b *backlog) schedule(now time.Time, key string) {
+	if b.cfg.Keeps != nil && b.cfg.Keeps(key) {
+		return
+	}
 	if b.removed[key] != nil && !b.removed[key].void {
 		return
 	}

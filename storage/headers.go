@@ -18,9 +18,9 @@ const forever = 365 * 24 * time.Hour
 func CacheControl(o Object, kept time.Duration) string {
 	const brief, ended = 10 * time.Second, time.Hour
 	switch {
-	case o.Kind == Multivariant:
+	case o.Kind == Multivariant && !o.Position.Ended:
 		return maxAge(brief)
-	case o.Kind&(Playlist|LowLatency) != 0 && o.Position.Ended:
+	case o.Kind&texts != 0 && o.Position.Ended:
 		return maxAge(ended)
 	case o.Kind&(Playlist|LowLatency) != 0:
 		return maxAge(o.Position.Target / 2)

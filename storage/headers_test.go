@@ -24,6 +24,7 @@ func TestCacheControl(t *testing.T) {
 		{"playlist, 1 s, not under 1", playlist(time.Second, false), time.Minute, "public, max-age=1"},
 		{"playlist, target unknown", playlist(0, false), 0, "public, max-age=1"},
 		{"playlist with ENDLIST", playlist(2*time.Second, true), 0, "public, max-age=3600"},
+		{"multivariant of a replay", storage.Object{Kind: storage.Multivariant, Position: storage.Position{Ended: true}}, 0, "public, max-age=3600"},
 		{"low-latency playlist", storage.Object{Kind: storage.LowLatency, Position: storage.Position{Target: 4 * time.Second}}, 0, "public, max-age=2"},
 		{"init", storage.Object{Kind: storage.Init}, 0, "public, max-age=31536000, immutable"},
 		{"segment", storage.Object{Kind: storage.Segment}, 0, "public, max-age=31536000, immutable"},

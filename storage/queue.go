@@ -45,6 +45,9 @@ type QueueConfig struct {
 	// name nothing; each waits for the media of its folder that was put before it.
 	Names func(text []byte, yield func(uri []byte, mark int) bool)
 	Gap   string
+	// Keeps says of which keys the stored Object stays when it is deleted: what waits
+	// is given up all the same. nil: of none.
+	Keeps func(key string) bool
 	// Logger says when the sink fails and when it works again; nil: nothing.
 	Logger *slog.Logger
 }
@@ -101,12 +104,13 @@ type Queue struct {
 	metrics QueueMetrics
 	kick    chan struct{} // there is something in the inbox, or somebody who drains
 
-	mu      sync.Mutex
-	inbox   []event
-	bytes   int64 // in the inbox
-	health  Health
-	asOf    time.Time       // of health
-	drained []chan struct{} // closed when nothing waits
+	mu       sync.Mutex
+	inbox    []event
+	bytes    int64 // in the inbox
+	health   Health
+	asOf     time.Time       // of health
+	drained  []chan struct{} // closed when nothing waits
+	settlers []settler
 }
 
 // event is a call of Put or Delete.
@@ -241,6 +245,7 @@ func (q *Queue) Run(ctx context.Context) error {
 		if b.idle() {
 			q.release()
 		}
+		q.settle(b)
 		for _, r := range q.wait(ctx, now, wake, results) {
 			b.done(time.Now(), r)
 		}

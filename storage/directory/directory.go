@@ -222,6 +222,22 @@ func (s *Sink) get(ctx context.Context, key string) (storage.Object, error) {
 	return storage.Object{Key: key, Body: storage.Body{content}, Modified: about.ModTime()}, nil
 }
 
+// Has implements storage.Holder.
+func (s *Sink) Has(ctx context.Context, key string) (bool, error) {
+	err := begin(ctx, key)
+	var about fs.FileInfo
+	if err == nil {
+		about, err = s.root.Stat(key)
+	}
+	switch {
+	case err == nil:
+		return about.Mode().IsRegular(), nil
+	case missing(err) || errors.Is(err, storage.ErrKey): // nothing has such a key
+		return false, nil
+	}
+	return false, fmt.Errorf("look for %s: %w", key, err)
+}
+
 // missing says that there is no file of a name, also because a folder has the
 // name, or a file that of a folder.
 func missing(err error) bool {

@@ -197,6 +197,28 @@ func (s *Sink) delete(ctx context.Context, key string) error {
 	return err
 }
 
+// Has implements storage.Holder, by a HEAD request: not every server that takes
+// PUT answers it.
+func (s *Sink) Has(ctx context.Context, key string) (bool, error) {
+	err := ctx.Err()
+	switch {
+	case err == nil && storage.CheckKey(key) != nil: // nothing has such a key
+		return false, nil
+	case err == nil:
+		var r *http.Request
+		if r, err = s.request(ctx, http.MethodHead, key); err == nil {
+			err = s.do(r)
+		}
+	}
+	if e, ok := errors.AsType[*Error](err); ok && (e.Status == http.StatusNotFound || e.Status == http.StatusGone) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for %s: %w", key, err)
+	}
+	return true, nil
+}
+
 // request makes a request without a body. CheckKey has made sure that the key
 // needs no escaping.
 func (s *Sink) request(ctx context.Context, method, key string) (*http.Request, error) {

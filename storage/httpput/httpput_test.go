@@ -66,7 +66,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPut:
 		s.files[r.URL.Path], s.fields[r.URL.Path] = content, r.Header
 		status = http.StatusCreated
-	case r.Method == http.MethodDelete && s.files[r.URL.Path] == nil:
+	case (r.Method == http.MethodDelete || r.Method == http.MethodHead) && s.files[r.URL.Path] == nil:
 		status = http.StatusNotFound
 	case r.Method == http.MethodDelete:
 		delete(s.files, r.URL.Path)

@@ -225,6 +225,25 @@ func (s *Sink) Get(ctx context.Context, key string) (storage.Object, error) {
 	}, nil
 }
 
+// Has implements storage.Holder. Credentials that may not list the bucket are
+// told neither yes nor no of what is not there (specs S20): that is an error.
+func (s *Sink) Has(ctx context.Context, key string) (bool, error) {
+	if err := begin(ctx, key); err != nil {
+		if errors.Is(err, storage.ErrKey) { // nothing has such a key
+			return false, nil
+		}
+		return false, fmt.Errorf("look for %s: %w", key, err)
+	}
+	_, err := s.api.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.cfg.Bucket, Key: s.name(key)})
+	switch {
+	case err == nil:
+		return true, nil
+	case status(err) == http.StatusNotFound: // an answer to HEAD has no code
+		return false, nil
+	}
+	return false, s.failure(ctx, "look for", key, err)
+}
+
 func begin(ctx context.Context, key string) error {
 	if err := ctx.Err(); err != nil {
 		return err

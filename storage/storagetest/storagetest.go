@@ -46,6 +46,7 @@ func Run(t *testing.T, open Open) {
 		{"delete removes", remove},
 		{"deleting twice, or the unknown, is success", removeUnknown},
 		{"put after delete is kept", again},
+		{"what is there is known, where the sink can tell", has},
 		{"an ended context is an error and changes nothing", ended},
 		{"a deadline is obeyed", deadline},
 		{"concurrent use", concurrent},
@@ -191,6 +192,34 @@ func again(t *testing.T, s opened) {
 	s.delete(t, o.Key)
 	s.put(t, object(o.Key, storage.Multivariant, "two"))
 	s.want(t, o.Key, "two")
+}
+
+func has(t *testing.T, s opened) {
+	holder, ok := s.sink.(storage.Holder)
+	if !ok {
+		return
+	}
+	want := func(key string, want bool) {
+		t.Helper()
+		if got, err := holder.Has(t.Context(), key); err != nil || got != want {
+			t.Errorf("has %s: %v, %v, want %v", key, got, err, want)
+		}
+	}
+	o := object("show/m1abc/video/s00000001.m4s", storage.Segment, "x")
+	want(o.Key, false)
+	s.put(t, o)
+	want(o.Key, true)
+	want("show/m1abc/video/s00000002.m4s", false)
+	want("show/m1abc/video", false)
+	want("nobody/index.m3u8", false)
+	want("../show", false)
+	s.delete(t, o.Key)
+	want(o.Key, false)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := holder.Has(ctx, o.Key); !errors.Is(err, context.Canceled) {
+		t.Errorf("has, context ended: %v", err)
+	}
 }
 
 func ended(t *testing.T, s opened) {
