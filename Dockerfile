@@ -23,6 +23,9 @@ COPY --from=build --chown=65532:65532 /data /data
 USER 65532:65532
 ENV WHIPCAST_DATA_DIR=/data
 VOLUME /data
+# The addresses inside: 8080 for everything by HTTP, 8100 for all media.
 EXPOSE 8080/tcp 8100/udp 8100/tcp
+HEALTHCHECK --interval=10s --timeout=4s --start-period=5s CMD ["/whipcast", "health"]
+STOPSIGNAL SIGTERM
 ENTRYPOINT ["/whipcast"]
 CMD ["serve"]

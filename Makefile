@@ -15,8 +15,8 @@ TAGS    ?= goaac_simd
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
 # Debian packages that the tests use: a real browser and real players.
-PROGRAMS := chromium ffmpeg vlc gst-launch-1.0
-PACKAGES := chromium ffmpeg vlc-bin vlc-plugin-base \
+PROGRAMS := systemd-analyze chromium ffmpeg vlc gst-launch-1.0
+PACKAGES := systemd chromium ffmpeg vlc-bin vlc-plugin-base \
             gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav
 FUZZTIME ?= 5s
 
@@ -92,7 +92,32 @@ fuzz: ## every fuzz target for FUZZTIME (default 5s)
 bench: ## all benchmarks, with allocations; COUNT=6 for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -count $${COUNT:-1} ./... | tee bench.out
 
+RELEASES := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+
+.PHONY: release
+release: $(PAGES) ## dist/: binaries for all platforms, checksums, lists of what is in them (SBOM)
+	rm -rf dist && mkdir -p dist
+	for platform in $(RELEASES); do
+		name=whipcast-$(VERSION)-$${platform%/*}-$${platform#*/}
+		echo "$$name"
+		mkdir dist/$$name
+		CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o dist/$$name/whipcast ./cmd/whipcast
+		cp LICENSE NOTICE README.md CHANGELOG.md configs/whipcast.yaml deploy/systemd/whipcast.service dist/$$name/
+		tar -C dist --sort=name --mtime=@$$(git log -1 --format=%ct 2>/dev/null || echo 0) --owner=0 --group=0 --numeric-owner -czf dist/$$name.tar.gz $$name
+		rm -r dist/$$name
+	done
+	echo "whipcast-$(VERSION).cdx.json"
+	tar -C dist -xzf dist/whipcast-$(VERSION)-linux-amd64.tar.gz
+	$(GO) tool -modfile=tools/go.mod cyclonedx-gomod bin -json -licenses -version $(VERSION) -output dist/whipcast-$(VERSION).cdx.json dist/whipcast-$(VERSION)-linux-amd64/whipcast
+	rm -r dist/whipcast-$(VERSION)-linux-amd64
+	cd web && npm sbom --sbom-format cyclonedx --package-lock-only > ../dist/whipcast-$(VERSION)-pages.cdx.json
+	cd ../dist && sha256sum *.tar.gz *.json > SHA256SUMS
+
+.PHONY: vulncheck
+vulncheck: ## known vulnerabilities in what is used; asks vuln.go.dev
+	$(GO) tool -modfile=tools/go.mod govulncheck ./...
+
 .PHONY: clean
 clean: ## remove what was built
 	find web/dist -mindepth 1 ! -name .gitkeep -delete
-	rm -rf bin .cache web/node_modules internal/e2e/browser/node_modules bench.out fuzz.out
+	rm -rf bin dist .cache web/node_modules internal/e2e/browser/node_modules bench.out fuzz.out

@@ -30,6 +30,8 @@ func commands() []command {
 		{"demo", "run the gateway with a built-in test source and print every link", runDemo},
 		{"serve", "run the gateway", runServe},
 		{"publish", "publish the test source to any WHIP server", runPublish},
+		{"health", "ask the gateway on this machine whether it is ready", runHealth},
+		{"completion", "print a script that completes commands in a shell", runCompletion},
 		{"version", "print the version", runVersion},
 	}
 }
@@ -88,7 +90,7 @@ func writeHelp(w io.Writer) {
 	var b strings.Builder
 	b.WriteString("Whipcast takes WHIP publishers and serves them as low-latency HLS and WHEP.\n\nUsage: whipcast COMMAND [flags]\n\nCommands:\n")
 	for _, c := range commands() {
-		fmt.Fprintf(&b, "  %-9s %s\n", c.name, c.summary)
+		fmt.Fprintf(&b, "  %-10s %s\n", c.name, c.summary)
 	}
 	b.WriteString("\n\"whipcast help COMMAND\" tells the flags of a command.\n")
 	_, _ = io.WriteString(w, b.String())
@@ -96,6 +98,10 @@ func writeHelp(w io.Writer) {
 
 // runVersion prints the version, and what it was built by and for.
 func runVersion(_ context.Context, args []string, std stdio, _ []string) error {
+	if len(args) == 1 && (args[0] == "--help" || args[0] == "-h") {
+		_, err := io.WriteString(std.out, "Usage: whipcast version\n\nPrints the version, what it was built by and for.\n")
+		return err
+	}
 	if len(args) > 0 {
 		return usageError{fmt.Sprintf("version takes no argument, not %q", args[0])}
 	}

@@ -99,7 +99,7 @@ func TestCommandLine(t *testing.T) {
 	}{
 		{"", 2, "", "no command; see whipcast help"},
 		{"help", 0, "Usage: whipcast COMMAND", ""},
-		{"--help", 0, "  serve     run the gateway\n", ""},
+		{"--help", 0, "  serve      run the gateway\n", ""},
 		{"help help", 0, "Usage: whipcast COMMAND", ""},
 		{"help serve", 0, "--http.address :8080\n", ""},
 		{"serve -h", 0, "Usage: whipcast serve [--config FILE]", ""},
