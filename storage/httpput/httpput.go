@@ -22,6 +22,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/whipcast/whipcast/internal/fault"
 	"github.com/whipcast/whipcast/storage"
 )
 
@@ -53,6 +54,7 @@ type Sink struct {
 	base   *url.URL // without user and query
 	user   *url.Userinfo
 	query  string
+	tls    *tls.Config
 	client *http.Client
 }
 
@@ -76,6 +78,7 @@ func open(cfg Config) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.tls = secured
 	s.client = &http.Client{
 		Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, TLSClientConfig: secured, ForceAttemptHTTP2: true,
@@ -219,6 +222,55 @@ func (s *Sink) Has(ctx context.Context, key string) (bool, error) {
 	return true, nil
 }
 
+// Get returns the file of that key. Few servers that take PUT also give files:
+// the error says so by its Status. Without such a file it is storage.ErrNotFound.
+func (s *Sink) Get(ctx context.Context, key string) (storage.Object, error) {
+	o, err := s.get(ctx, key)
+	if e, ok := errors.AsType[*Error](err); ok && (e.Status == http.StatusNotFound || e.Status == http.StatusGone) || errors.Is(err, storage.ErrKey) {
+		err = storage.ErrNotFound
+	}
+	if err != nil {
+		return storage.Object{}, fmt.Errorf("get %s: %w", key, err)
+	}
+	return o, nil
+}
+
+// maxRead bounds what Get reads.
+const maxRead = 1 << 30
+
+func (s *Sink) get(ctx context.Context, key string) (storage.Object, error) {
+	if err := storage.CheckKey(key); err != nil {
+		return storage.Object{}, err
+	}
+	r, err := s.request(ctx, http.MethodGet, key)
+	if err != nil {
+		return storage.Object{}, err
+	}
+	answer, err := s.client.Do(r)
+	if err != nil {
+		return storage.Object{}, s.failure(ctx, err)
+	}
+	defer answer.Body.Close() //nolint:errcheck // only read
+	if answer.StatusCode != http.StatusOK {
+		return storage.Object{}, &Error{Host: s.base.Host, Status: answer.StatusCode, method: r.Method}
+	}
+	content, err := io.ReadAll(io.LimitReader(answer.Body, maxRead))
+	if err != nil {
+		return storage.Object{}, s.failure(ctx, err)
+	}
+	o := storage.Object{Key: key, Type: answer.Header.Get("Content-Type"), Body: storage.Body{content}}
+	if at, err := http.ParseTime(answer.Header.Get("Last-Modified")); err == nil {
+		o.Modified = at
+	}
+	return o, nil
+}
+
+// URL returns what keys are put behind, without user, password and query.
+func (s *Sink) URL() string { return s.base.String() }
+
+// TLS returns how this side secures its connections; do not change it.
+func (s *Sink) TLS() *tls.Config { return s.tls }
+
 // request makes a request without a body. CheckKey has made sure that the key
 // needs no escaping.
 func (s *Sink) request(ctx context.Context, method, key string) (*http.Request, error) {
@@ -249,7 +301,7 @@ func (s *Sink) do(r *http.Request) error {
 	_, err = io.Copy(io.Discard, io.LimitReader(answer.Body, 64<<10))
 	switch {
 	case answer.StatusCode < 200 || answer.StatusCode > 299:
-		failed := &Error{Host: s.base.Host, Status: answer.StatusCode}
+		failed := &Error{Host: s.base.Host, Status: answer.StatusCode, method: r.Method}
 		if failed.permanent() {
 			return storage.Permanent(failed)
 		}
@@ -282,26 +334,78 @@ type Error struct {
 	Host   string
 	Status int // of HTTP; 0 if there was no answer
 
-	cause error
+	method string
+	cause  error
 }
 
-// Error returns the host, what it said, and what to do about it.
+// Error returns the host, what is wrong, and what to do about it.
 func (e *Error) Error() string {
-	if e.Status == 0 {
-		return fmt.Sprintf("%s: %v", e.Host, e.cause)
-	}
-	s := fmt.Sprintf("%s: status %d %s", e.Host, e.Status, http.StatusText(e.Status))
-	switch {
-	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
-		s += ": correct the credentials, or allow them to put and delete files there"
-	case e.Status == http.StatusNotFound || e.Status >= 300 && e.Status < 400:
-		s += ": correct the URL"
-	case e.Status == http.StatusMethodNotAllowed:
-		s += ": the server takes no such request there"
-	case e.Status == http.StatusConflict:
-		s += ": the server makes no folders by itself"
+	s := e.Host + ": " + e.Cause()
+	if remedy := e.Remedy(); remedy != "" {
+		s += "; " + remedy
 	}
 	return s
+}
+
+// Cause says what is wrong, in plain words.
+func (e *Error) Cause() string {
+	if e.Status == 0 {
+		if f, step := fault.Network(e.cause); step != fault.Unknown {
+			return f.Cause
+		}
+		return e.cause.Error()
+	}
+	said := strings.TrimSpace(fmt.Sprintf("status %d %s", e.Status, http.StatusText(e.Status)))
+	if words := e.words().Cause; words != "" {
+		return words + " (" + said + ")"
+	}
+	return said
+}
+
+// Remedy says what to do, "" where nobody knows.
+func (e *Error) Remedy() string {
+	if e.Status != 0 {
+		return e.words().Remedy
+	}
+	f, _ := fault.Network(e.cause)
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](e.cause); ok {
+		return "name the authority's certificate with authority, or correct the server's chain"
+	}
+	return f.Remedy
+}
+
+// words are what a status means to whoever puts files there.
+func (e *Error) words() fault.Fault {
+	switch e.Status {
+	case http.StatusUnauthorized:
+		return fault.Fault{Cause: "the server wants other credentials", Remedy: "correct the credentials: user and password in the URL, or the headers"}
+	case http.StatusForbidden:
+		return fault.Fault{Cause: "the server forbids " + e.method, Remedy: "correct the credentials, or allow them to put and delete files there" + e.orLeave()}
+	case http.StatusNotFound, http.StatusGone:
+		return fault.Fault{Cause: "there is no such place", Remedy: "correct the URL"}
+	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return fault.Fault{Cause: "the server takes no " + e.method + " there", Remedy: "allow it in the server's configuration, or correct the URL" + e.orLeave()}
+	case http.StatusConflict:
+		return fault.Fault{Cause: "the server makes no folders by itself", Remedy: "set make_folders: true, or let the server make them"}
+	case http.StatusRequestEntityTooLarge:
+		return fault.Fault{Cause: "the server takes no file of that size", Remedy: "raise the server's limit of a request's body"}
+	case http.StatusTooManyRequests:
+		return fault.Fault{Cause: "the server takes no more requests for now"}
+	case http.StatusInsufficientStorage:
+		return fault.Fault{Cause: "the server's disk is full", Remedy: "make room there"}
+	}
+	if e.Status >= 300 && e.Status < 400 {
+		return fault.Fault{Cause: "the server sends us elsewhere", Remedy: "correct the URL: write the one that it leads to"}
+	}
+	return fault.Fault{}
+}
+
+// orLeave is the other way out where files cannot be deleted.
+func (e *Error) orLeave() string {
+	if e.method == http.MethodDelete {
+		return ", or set no_delete: true where the server itself deletes"
+	}
+	return ""
 }
 
 // Unwrap returns the cause, nil if there was an answer.

@@ -66,7 +66,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPut:
 		s.files[r.URL.Path], s.fields[r.URL.Path] = content, r.Header
 		status = http.StatusCreated
-	case (r.Method == http.MethodDelete || r.Method == http.MethodHead) && s.files[r.URL.Path] == nil:
+	case r.Method == http.MethodGet && s.files[r.URL.Path] != nil:
+		w.Header().Set("Content-Type", s.fields[r.URL.Path].Get("Content-Type"))
+		w.Header().Set("Last-Modified", "Fri, 20 Nov 2026 12:00:00 GMT")
+		_, _ = w.Write(s.files[r.URL.Path])
+		return
+	case s.files[r.URL.Path] == nil:
 		status = http.StatusNotFound
 	case r.Method == http.MethodDelete:
 		delete(s.files, r.URL.Path)
@@ -190,7 +195,7 @@ func TestStatus(t *testing.T) {
 		http.StatusUnauthorized:        {true, "correct the credentials"},
 		http.StatusForbidden:           {true, "correct the credentials"},
 		http.StatusNotFound:            {true, "correct the URL"},
-		http.StatusMethodNotAllowed:    {true, "takes no such request"},
+		http.StatusMethodNotAllowed:    {true, "takes no PUT"},
 		http.StatusConflict:            {false, "makes no folders"},
 		http.StatusRequestTimeout:      {false, "status 408"},
 		http.StatusTooManyRequests:     {false, "status 429"},
@@ -212,6 +217,83 @@ func TestStatus(t *testing.T) {
 	s.mu.Unlock()
 	if err := sink.Delete(t.Context(), "a/s1"); err != nil {
 		t.Errorf("delete what is gone: %v", err)
+	}
+}
+
+// What an operator reads, of a PUT and of a DELETE.
+func TestErrorsInWords(t *testing.T) {
+	s := serve(t, plain)
+	host := strings.TrimPrefix(s.URL, "http://")
+	sink := open(t, httpput.Config{URL: s.URL + "/live?signature=hunter2hunter2"})
+	for _, tt := range []struct {
+		status int
+		put    string
+		remove string
+	}{
+		{
+			401, "the server wants other credentials (status 401 Unauthorized); correct the credentials: user and password in the URL, or the headers",
+			"the server wants other credentials (status 401 Unauthorized); correct the credentials: user and password in the URL, or the headers",
+		},
+		{
+			403, "the server forbids PUT (status 403 Forbidden); correct the credentials, or allow them to put and delete files there",
+			"the server forbids DELETE (status 403 Forbidden); correct the credentials, or allow them to put and delete files there, or set no_delete: true where the server itself deletes",
+		},
+		{404, "there is no such place (status 404 Not Found); correct the URL", ""},
+		{
+			405, "the server takes no PUT there (status 405 Method Not Allowed); allow it in the server's configuration, or correct the URL",
+			"the server takes no DELETE there (status 405 Method Not Allowed); allow it in the server's configuration, or correct the URL, or set no_delete: true where the server itself deletes",
+		},
+		{
+			409, "the server makes no folders by itself (status 409 Conflict); set make_folders: true, or let the server make them",
+			"the server makes no folders by itself (status 409 Conflict); set make_folders: true, or let the server make them",
+		},
+		{
+			413, "the server takes no file of that size (status 413 Request Entity Too Large); raise the server's limit of a request's body",
+			"the server takes no file of that size (status 413 Request Entity Too Large); raise the server's limit of a request's body",
+		},
+		{307, "the server sends us elsewhere (status 307 Temporary Redirect); correct the URL: write the one that it leads to", "the server sends us elsewhere (status 307 Temporary Redirect); correct the URL: write the one that it leads to"},
+		{429, "the server takes no more requests for now (status 429 Too Many Requests)", "the server takes no more requests for now (status 429 Too Many Requests)"},
+		{507, "the server's disk is full (status 507 Insufficient Storage); make room there", "the server's disk is full (status 507 Insufficient Storage); make room there"},
+		{502, "status 502 Bad Gateway", "status 502 Bad Gateway"},
+	} {
+		s.mu.Lock()
+		s.refuse = func(*http.Request) int { return tt.status }
+		s.mu.Unlock()
+		for call, err := range map[string]error{
+			"put a/s1: " + host + ": " + tt.put:       sink.Put(t.Context(), segment("a/s1")),
+			"delete a/s1: " + host + ": " + tt.remove: sink.Delete(t.Context(), "a/s1"),
+		} {
+			if err == nil && tt.remove == "" && strings.HasPrefix(call, "delete") {
+				continue // what is not there is deleted
+			}
+			if err == nil || err.Error() != call {
+				t.Errorf("status %d:\n got %v\nwant %s", tt.status, err, call)
+			}
+		}
+	}
+}
+
+func TestGet(t *testing.T) {
+	s := serve(t, plain)
+	sink := open(t, httpput.Config{URL: s.URL + "/live"})
+	if err := sink.Put(t.Context(), segment("a/s1")); err != nil {
+		t.Fatal(err)
+	}
+	o, err := sink.Get(t.Context(), "a/s1")
+	if err != nil || string(o.Body.Bytes()) != "content" || o.Type != "video/mp4" || !o.Modified.Equal(time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)) {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	for _, key := range []string{"a/s2", "../s1", ""} {
+		if _, err := sink.Get(t.Context(), key); !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	s.mu.Lock()
+	s.refuse = func(*http.Request) int { return http.StatusMethodNotAllowed }
+	s.mu.Unlock()
+	_, err = sink.Get(t.Context(), "a/s1")
+	if e, ok := errors.AsType[*httpput.Error](err); !ok || e.Status != http.StatusMethodNotAllowed || !strings.Contains(err.Error(), "takes no GET") {
+		t.Errorf("refused: %v", err)
 	}
 }
 

@@ -145,6 +145,26 @@ func transport() *awshttp.BuildableClient {
 	})
 }
 
+// URL returns where the bucket is, without credentials.
+func (s *Sink) URL() string {
+	endpoint := s.cfg.Endpoint
+	if endpoint == "" {
+		endpoint = "https://s3." + s.api.Options().Region + ".amazonaws.com"
+		if strings.HasPrefix(s.api.Options().Region, "cn-") {
+			endpoint += ".cn"
+		}
+	}
+	u, err := url.Parse(endpoint) // was checked
+	if err != nil {
+		return endpoint
+	}
+	if s.cfg.PathStyle || strings.Contains(s.cfg.Bucket, ".") && u.Scheme == "https" {
+		return u.JoinPath(s.cfg.Bucket).String()
+	}
+	u.Host = s.cfg.Bucket + "." + u.Host
+	return u.JoinPath("/").String()
+}
+
 // name returns the key in the bucket.
 func (s *Sink) name(key string) *string {
 	if s.cfg.Prefix != "" {
@@ -260,7 +280,11 @@ func (s *Sink) failure(ctx context.Context, verb, key string, err error) error {
 	if ended := ctx.Err(); ended != nil {
 		return fmt.Errorf("%s %s: %w", verb, key, ended)
 	}
-	failed := &Error{Bucket: s.cfg.Bucket, Code: code(err), Status: status(err), cause: err}
+	failed := &Error{
+		Bucket: s.cfg.Bucket, Code: code(err), Status: status(err),
+		verb: verb, host: s.cfg.Endpoint != "" && !s.cfg.PathStyle, cause: err,
+	}
+	failed.answered()
 	err = failed
 	if failed.permanent() {
 		err = storage.Permanent(failed)

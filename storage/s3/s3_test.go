@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -45,6 +47,7 @@ type store struct {
 	files  map[string][]byte
 	fields map[string]http.Header
 	refuse func(r *http.Request) (int, string)
+	answer func(w http.ResponseWriter) // instead of all else
 	calls  int
 }
 
@@ -60,6 +63,10 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls++
+	if s.answer != nil {
+		s.answer(w)
+		return
+	}
 	status, code := 0, ""
 	if s.refuse != nil {
 		status, code = s.refuse(r)
@@ -246,6 +253,159 @@ func TestErrors(t *testing.T) {
 		}
 		if strings.Contains(err.Error(), secretKey) || strings.Contains(err.Error(), "id-of-request") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %q says too much", code, err)
+		}
+	}
+}
+
+// What real stores answer, and what an operator reads. The bodies are those of
+// AWS's documentation and of versitygw.
+func TestErrorsInWords(t *testing.T) {
+	s := serve(t)
+	sink := open(t, s.config())
+	const xml = `<?xml version="1.0" encoding="UTF-8"?>` + "\n<Error>%s<RequestId>id-of-request</RequestId><HostId>host-id</HostId></Error>"
+	ahead, behind := http.Header{}, http.Header{}
+	ahead.Set("Date", time.Now().Add(-20*time.Minute).UTC().Format(http.TimeFormat))
+	behind.Set("Date", time.Now().Add(90*time.Minute).UTC().Format(http.TimeFormat))
+	page := http.Header{"Content-Type": {"text/html; charset=utf-8"}}
+	for _, tt := range []struct {
+		name   string
+		status int
+		fields http.Header
+		body   string
+		cause  string
+		remedy string
+	}{
+		{
+			"wrong bucket", 404, nil, fmt.Sprintf(xml, "<Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message><BucketName>media</BucketName>"),
+			"there is no such bucket (NoSuchBucket, status 404)", "make the bucket, or correct its name or the endpoint",
+		},
+		{
+			"wrong access key", 403, nil, fmt.Sprintf(xml, "<Code>InvalidAccessKeyId</Code><Message>The AWS Access Key Id you provided does not exist in our records.</Message><AWSAccessKeyId>AKTEST</AWSAccessKeyId>"),
+			"the store does not know this access key (InvalidAccessKeyId, status 403)", "correct the access key",
+		},
+		{
+			"wrong secret key", 403, nil, fmt.Sprintf(xml, "<Code>SignatureDoesNotMatch</Code><Message>The request signature we calculated does not match.</Message><StringToSign>AWS4-HMAC-SHA256 hunter2hunter2hunter2</StringToSign>"),
+			"the secret key is not that of the access key (SignatureDoesNotMatch, status 403)", "correct the secret key",
+		},
+		{
+			"wrong region, in the text", 400, nil, fmt.Sprintf(xml, "<Code>AuthorizationHeaderMalformed</Code><Message>The authorization header is malformed; the region 'eu-test-1' is wrong; expecting 'eu-west-1'</Message><Region>eu-west-1</Region>"),
+			"the bucket is in region eu-west-1 (AuthorizationHeaderMalformed, status 400)", "correct the region: set it to eu-west-1",
+		},
+		{
+			"wrong region, without a word of which", 400, nil, fmt.Sprintf(xml, "<Code>AuthorizationHeaderMalformed</Code><Message>no; expecting <![CDATA['<b>']]></Message>"),
+			"the bucket is in another region (AuthorizationHeaderMalformed, status 400)", "correct the region",
+		},
+		{
+			"wrong region, moved", 301,
+			http.Header{"X-Amz-Bucket-Region": {"ap-south-1"}},
+			fmt.Sprintf(xml, "<Code>PermanentRedirect</Code><Message>The bucket you are attempting to access must be addressed using the specified endpoint.</Message><Endpoint>media.s3.amazonaws.com</Endpoint>"),
+			"the bucket is in region ap-south-1 (PermanentRedirect, status 301)", "correct the region: set it to ap-south-1",
+		},
+		{
+			"the clock is ahead", 403, ahead, fmt.Sprintf(xml, "<Code>RequestTimeTooSkewed</Code><Message>The difference between the request time and the current time is too large.</Message><MaxAllowedSkewMilliseconds>900000</MaxAllowedSkewMilliseconds>"),
+			"this machine's clock is 20m ahead of the store's (RequestTimeTooSkewed, status 403)", "set this machine's clock",
+		},
+		{
+			"the clock is behind", 403, behind, fmt.Sprintf(xml, "<Code>RequestTimeTooSkewed</Code>"),
+			"this machine's clock is 1h30m behind the store's (RequestTimeTooSkewed, status 403)", "set this machine's clock",
+		},
+		{
+			"no permission", 403, nil, fmt.Sprintf(xml, "<Code>AccessDenied</Code><Message>Access Denied</Message>"),
+			"these credentials may not put objects there (AccessDenied, status 403)", "allow these credentials to put, get and delete objects in the bucket",
+		},
+		{
+			"expired", 400, nil, fmt.Sprintf(xml, "<Code>ExpiredToken</Code><Message>The provided token has expired.</Message>"),
+			"the session token is not good any more (ExpiredToken, status 400)", "correct the access key: get new credentials",
+		},
+		{
+			"ACLs", 400, nil, fmt.Sprintf(xml, "<Code>AccessControlListNotSupported</Code><Message>The bucket does not allow ACLs</Message>"),
+			"the bucket takes no ACLs (AccessControlListNotSupported, status 400)", "leave the ACL out",
+		},
+		{
+			"too much", 503, nil, fmt.Sprintf(xml, "<Code>SlowDown</Code><Message>Please reduce your request rate.</Message>"),
+			"the store takes no more requests for now (SlowDown, status 503)", "",
+		},
+		{
+			"a web server", 404, page, "<!DOCTYPE html><html><body>Not Found</body></html>",
+			"the endpoint answers with a web page: it is no S3 endpoint (status 404)", "correct the endpoint: it may be that of the store's web console",
+		},
+		{"a proxy", 403, http.Header{"Content-Type": {"text/plain"}}, "no", "status 403", "correct the credentials, or allow them to use the bucket"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s.mu.Lock()
+			s.answer = func(w http.ResponseWriter) {
+				maps.Copy(w.Header(), tt.fields)
+				w.WriteHeader(tt.status)
+				_, _ = io.WriteString(w, tt.body)
+			}
+			s.mu.Unlock()
+			err := sink.Put(t.Context(), segment("a/s1"))
+			e, ok := errors.AsType[*s3.Error](err)
+			if !ok || e.Cause() != tt.cause || e.Remedy() != tt.remedy {
+				t.Fatalf("%v:\n got %q, %q\nwant %q, %q", err, e.Cause(), e.Remedy(), tt.cause, tt.remedy)
+			}
+			for _, hidden := range []string{secretKey, "id-of-request", "host-id", "\n", "<"} {
+				if strings.Contains(err.Error(), hidden) {
+					t.Errorf("%q shows %q", err, hidden)
+				}
+			}
+		})
+	}
+}
+
+// Without an answer, the words are about the way to the store.
+func TestNoAnswerInWords(t *testing.T) {
+	s := serve(t)
+	secure := httptest.NewUnstartedServer(s)
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	defer secure.Close()
+	for _, tt := range []struct {
+		name   string
+		change func(*s3.Config)
+		cause  string
+		remedy string
+	}{
+		{"no such host", func(c *s3.Config) { c.Endpoint = "http://s3.invalid" }, "the name s3.invalid ", "DNS"},
+		{"a bucket by host", func(c *s3.Config) { c.Endpoint, c.PathStyle = "http://s3.invalid", false }, "the name media.s3.invalid ", "set path_style: true, or correct the endpoint"},
+		{"refused", func(c *s3.Config) { c.Endpoint = "http://127.0.0.1:1" }, "connection refused: nothing listens at 127.0.0.1:1", "start the server, or correct host and port"},
+		{"no TLS there", func(c *s3.Config) { c.Endpoint = strings.Replace(s.URL, "http:", "https:", 1) }, "the server speaks plain HTTP there, no TLS", "write http:// rather than https://, or correct the port"},
+		{"unknown authority", func(c *s3.Config) { c.Endpoint = secure.URL }, "signed by an authority that this machine does not know", "add the authority's certificate"},
+		{"no credentials", func(c *s3.Config) { c.AccessKey, c.SecretKey = "", "" }, "no credentials are configured", "set access_key and secret_key"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := s.config()
+			tt.change(&cfg)
+			for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"} {
+				t.Setenv(name, "")
+			}
+			err := open(t, cfg).Put(t.Context(), segment("a/s1"))
+			e, ok := errors.AsType[*s3.Error](err)
+			if !ok || !strings.Contains(e.Cause(), tt.cause) || !strings.Contains(e.Remedy(), tt.remedy) {
+				t.Errorf("%v: want %q, %q", err, tt.cause, tt.remedy)
+			}
+			if strings.Contains(err.Error(), secretKey) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%q says too much", err)
+			}
+		})
+	}
+}
+
+func TestURL(t *testing.T) {
+	for _, tt := range []struct {
+		change func(*s3.Config)
+		want   string
+	}{
+		{func(*s3.Config) {}, "http://s3.test:9000/media"},
+		{func(c *s3.Config) { c.PathStyle = false }, "http://media.s3.test:9000/"},
+		{func(c *s3.Config) { c.Endpoint, c.PathStyle = "", false }, "https://media.s3.eu-test-1.amazonaws.com/"},
+		{func(c *s3.Config) { c.Endpoint, c.PathStyle, c.Region = "", true, "cn-north-1" }, "https://s3.cn-north-1.amazonaws.com.cn/media"},
+		{func(c *s3.Config) { c.Endpoint, c.PathStyle, c.Bucket = "", false, "a.b" }, "https://s3.eu-test-1.amazonaws.com/a.b"},
+	} {
+		cfg := s3.Config{Endpoint: "http://s3.test:9000", Region: region, Bucket: bucket, PathStyle: true, AccessKey: accessKey, SecretKey: secretKey}
+		tt.change(&cfg)
+		if got := open(t, cfg).URL(); got != tt.want {
+			t.Errorf("URL %s, want %s", got, tt.want)
 		}
 	}
 }
