@@ -19,7 +19,9 @@ type Rule struct {
 func Rules() []Rule {
 	return []Rule{
 		{"stream", []string{"internal/watch"}},
-		{"storage/*", []string{"storage"}},
+		{"storage/memory", []string{"storage"}},
+		{"storage/storagetest", []string{"storage"}},
+		{"storage/*", []string{"storage", "internal/fault"}},
 		{"storage", nil},
 		{"packager/au", nil},
 		{"packager/fmp4", []string{"packager/au"}},
@@ -29,6 +31,8 @@ func Rules() []Rule {
 		{"packager", []string{"stream", "storage", "packager/*"}},
 		{"internal/watch", nil},
 		{"internal/problem", nil},
+		{"internal/fault", nil},
+		{"internal/check", []string{"storage", "internal/fault"}},
 		{"internal/archtest", nil},
 		{"internal/hlscheck", nil},
 		{"internal/testclip", nil},
