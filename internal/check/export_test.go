@@ -1,0 +1,4 @@
+package check
+
+// ParseSTUN is parseSTUN, to be fuzzed.
+var ParseSTUN = parseSTUN
