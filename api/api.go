@@ -140,6 +140,7 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request, detail func() []
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Server", "whipcast") // so that whipcast check knows who has the port
 	if r.URL.Path == "/readyz" && !s.ready.Load() {
 		problem.Problem{Status: http.StatusServiceUnavailable, Title: "not ready", Detail: "the gateway is starting or stopping"}.Write(w)
 		return

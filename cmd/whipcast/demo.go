@@ -15,7 +15,7 @@ const demoStream = "demo"
 func runDemo(ctx context.Context, args []string, std stdio, environ []string) error {
 	var simulcast bool
 	config, err := loadConfig("demo", args, std, environ,
-		option{"simulcast", "the test source sends its picture in three sizes", &simulcast})
+		option{name: "simulcast", help: "the test source sends its picture in three sizes", value: &simulcast})
 	if err != nil {
 		return err
 	}

@@ -86,6 +86,7 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		g.close()
 		return nil, err
 	}
+	g.add("checks", g.lookAround)
 	return g, nil
 }
 

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -16,7 +17,7 @@ var version string
 func main() {
 	ctx, stop := untilSignal(context.Background())
 	err := run(ctx, os.Args[1:], stdio{out: os.Stdout, err: os.Stderr}, os.Environ())
-	if err != nil {
+	if err != nil && !errors.As(err, &told{}) {
 		_, _ = fmt.Fprintln(os.Stderr, "whipcast:", err)
 	}
 	stop()

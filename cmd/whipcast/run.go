@@ -29,6 +29,7 @@ func commands() []command {
 	return []command{
 		{"demo", "run the gateway with a built-in test source and print every link", runDemo},
 		{"serve", "run the gateway", runServe},
+		{"check", "look for what keeps the gateway from working, and say what to do", runCheck},
 		{"publish", "publish the test source to any WHIP server", runPublish},
 		{"health", "ask the gateway on this machine whether it is ready", runHealth},
 		{"completion", "print a script that completes commands in a shell", runCompletion},
@@ -41,10 +42,18 @@ type usageError struct{ text string }
 
 func (e usageError) Error() string { return e.text + "; see whipcast help" }
 
+// told is the end of a command that has already said what is wrong.
+type told struct{ code int }
+
+func (e told) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
 func exitCode(err error) int {
+	said, ok := errors.AsType[told](err)
 	switch {
 	case err == nil:
 		return 0
+	case ok:
+		return said.code
 	case errors.As(err, &usageError{}):
 		return 2
 	default:

@@ -27,38 +27,64 @@ func runServe(ctx context.Context, args []string, std stdio, environ []string) e
 	return g.run(ctx)
 }
 
-// option is a flag of one command that is no key of the configuration.
+// option is a flag of one command that is no key of the configuration: a switch,
+// or, with an argument, what take reads.
 type option struct {
 	name, help string
 	value      *bool
+	argument   string // such as HOST:PORT
+	take       func(text string) error
 }
 
 // loadConfig reads the command line, the file that it names, and the environment.
 func loadConfig(name string, args []string, std stdio, environ []string, options ...option) (configs.Config, error) {
+	line, err := parseConfigLine(name, args, std, options...)
+	if err != nil {
+		return configs.Config{}, err
+	}
+	return configs.Load(line.path, environ, line.settings...)
+}
+
+// configLine is what a command line says of the configuration.
+type configLine struct {
+	path     string // of the file; "" for none
+	settings []configs.Setting
+}
+
+func parseConfigLine(name string, args []string, std stdio, options ...option) (configLine, error) {
+	var line configLine
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	path := flags.String("config", "", "")
-	var settings []configs.Setting
+	flags.StringVar(&line.path, "config", "", "")
 	for _, key := range configs.Keys() {
 		flags.Func(key, "", func(value string) error {
-			settings = append(settings, configs.Setting{Flag: "--" + key, Key: key, Value: value})
+			line.settings = append(line.settings, configs.Setting{Flag: "--" + key, Key: key, Value: value})
 			return nil
 		})
 	}
 	for _, o := range options {
-		flags.BoolVar(o.value, o.name, *o.value, "")
+		if o.take != nil {
+			flags.Func(o.name, "", o.take)
+		} else {
+			flags.BoolVar(o.value, o.name, *o.value, "")
+		}
 	}
 	flags.Usage = func() { writeConfigHelp(std.out, name, options) }
-	if err := parse(flags, args); err != nil {
-		return configs.Config{}, err
+	return line, parse(flags, args)
+}
+
+// usage is how the option is written.
+func (o option) usage() string {
+	if o.argument == "" {
+		return o.name
 	}
-	return configs.Load(*path, environ, settings...)
+	return o.name + " " + o.argument
 }
 
 func writeConfigHelp(w io.Writer, name string, options []option) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Usage: whipcast %s [--config FILE] [--KEY VALUE …]", name)
 	for _, o := range options {
-		fmt.Fprintf(&b, " [--%s]", o.name)
+		fmt.Fprintf(&b, " [--%s]", o.usage())
 	}
 	b.WriteString("\n\n")
 	for _, c := range commands() {
@@ -67,7 +93,7 @@ func writeConfigHelp(w io.Writer, name string, options []option) {
 		}
 	}
 	for _, o := range options {
-		fmt.Fprintf(&b, "\n  --%s   %s\n", o.name, o.help)
+		fmt.Fprintf(&b, "\n  --%s   %s\n", o.usage(), o.help)
 	}
 	b.WriteString("\nFILE is YAML; configs/whipcast.yaml explains each key. WHIPCAST_ variables override it\n" +
 		"(WHIPCAST_HTTP_ADDRESS for http.address), flags override both. Keys and defaults:\n\n")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/whipcast/whipcast/api"
 	"github.com/whipcast/whipcast/configs"
+	"github.com/whipcast/whipcast/internal/check"
 	"github.com/whipcast/whipcast/packager/hls"
 	"github.com/whipcast/whipcast/storage"
 	"github.com/whipcast/whipcast/storage/directory"
@@ -25,19 +26,33 @@ type place struct {
 	name  string // type and number, for logs and metrics
 	queue *storage.Queue
 	close func()
+	sweep func(ctx context.Context) error // what must be gone at a start
+	probe check.Place
 }
 
 // places are all of them.
 type places []place
+
+// newPlace returns the place of an entry, without a sink.
+func newPlace(i int, entry configs.Storage) place {
+	return place{
+		name: entry.Type + "-" + strconv.Itoa(i+1), close: func() {}, sweep: func(context.Context) error { return nil },
+	}
+}
 
 // openPlaces opens all places. The error names the entry.
 func openPlaces(ctx context.Context, config configs.Config, log *slog.Logger) (places, error) {
 	var all places
 	disk := spools{data: config.DataDir, log: log}
 	for i, entry := range config.Storage {
-		p := place{name: entry.Type + "-" + strconv.Itoa(i+1), close: func() {}}
+		p := newPlace(i, entry)
 		sink, err := openSink(ctx, entry, config.HLS, &p)
+		if err == nil {
+			p.probe = probeOf(p.name, entry, sink)
+			err = p.sweep(ctx)
+		}
 		if err != nil {
+			p.close()
 			all.close()
 			return nil, &configs.Error{
 				Key: "storage", Value: p.name, Cause: err.Error(), Remedy: fmt.Sprintf("correct entry %d", i+1),
@@ -106,7 +121,22 @@ func openSink(ctx context.Context, entry configs.Storage, cut configs.HLS, p *pl
 		return nil, err
 	}
 	p.close = func() { _ = sink.Close() }
-	return sink, sink.Sweep(ctx, nil)
+	p.sweep = func(ctx context.Context) error { return sink.Sweep(ctx, nil) }
+	return sink, nil
+}
+
+// probeOf says how a place is checked.
+func probeOf(name string, entry configs.Storage, sink storage.Sink) check.Place {
+	p := check.Place{Name: name, Sink: sink, Keeps: entry.NoDelete}
+	switch s := sink.(type) {
+	case *s3.Sink:
+		p.Read, p.MustRead, p.URL, p.Signs = s.Get, true, s.URL(), true
+	case *httpput.Sink:
+		p.Read, p.URL, p.TLS = s.Get, s.URL(), s.TLS()
+	case *directory.Sink:
+		p.Read, p.MustRead, p.Folder = s.Get, true, entry.Path
+	}
+	return p
 }
 
 // close gives back what the places hold. Their queues must not run any more.

@@ -137,6 +137,27 @@ func buffers(conns []*net.UDPConn, cfg Config) {
 // Port returns the port of UDP and TCP.
 func (e *Engine) Port() int { return e.port }
 
+// Advertised returns the addresses that the other side is told.
+func (e *Engine) Advertised() []netip.Addr {
+	var all []netip.Addr
+	for _, b := range e.bindings {
+		all = append(all, b.advertise...)
+	}
+	return all
+}
+
+// ReceiveBuffer returns how many bytes the kernel gives a UDP socket for what
+// is not read yet, and how many an Engine asks for.
+func ReceiveBuffer() (got, wanted int, err error) {
+	conn, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		return 0, receiveBuffer, fmt.Errorf("open UDP socket: %w", err)
+	}
+	defer func() { _ = conn.Close() }() // never used
+	got, err = receiveBufferOf(conn, receiveBuffer)
+	return got, receiveBuffer, err
+}
+
 // Close closes the sockets and waits for their readers.
 func (e *Engine) Close() error {
 	err := e.udp.Close()
