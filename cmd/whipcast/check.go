@@ -15,6 +15,16 @@ import (
 // maxSTUN is how many STUN servers are asked: two show a symmetric NAT.
 const maxSTUN = 4
 
+// checkHelp is what --help says besides the flags.
+const checkHelp = `
+It looks at the configuration, files, ports, certificate, media addresses and clock, and writes, reads and deletes a
+small file at each place of storage. Nobody else is asked but the STUN servers that --stun names. It may run
+beside a gateway.
+
+The exit code is 0 if all is fine or only warnings, 1 if something does not work, and 2 if the command line or the
+configuration cannot be used, so that nothing was looked at.
+`
+
 // runCheck looks for what keeps a gateway of this configuration from working. Its
 // error is told{1} if something does not work, and told{2} if the configuration
 // cannot be used, so that nothing else was looked at.

@@ -74,7 +74,7 @@ func (s subject) files() []check.Finding {
 	if s.config.Auth.PublishToken == "" {
 		found = append(found, check.Private("publish token", filepath.Join(s.config.DataDir, tokenFile))...)
 	}
-	return append(found, check.Writable("data_dir", s.config.DataDir), check.FreeSpace("data_dir", s.config.DataDir))
+	return append(found, check.Writable("data_dir", s.config.DataDir), check.FreeSpace("data_dir space", s.config.DataDir))
 }
 
 // hasSecrets says whether the configuration has something to hide. Where it comes

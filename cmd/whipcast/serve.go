@@ -92,6 +92,9 @@ func writeConfigHelp(w io.Writer, name string, options []option) {
 			fmt.Fprintf(&b, "%s%s.\n", strings.ToUpper(c.summary[:1]), c.summary[1:])
 		}
 	}
+	if name == "check" {
+		b.WriteString(checkHelp)
+	}
 	for _, o := range options {
 		fmt.Fprintf(&b, "\n  --%s   %s\n", o.usage(), o.help)
 	}

@@ -112,6 +112,7 @@ func codes(verb string) map[string]fault.Fault {
 		denied = fault.Fault{
 			Cause: "these credentials may not " + verb + " objects there", Remedy: "allow these credentials to put, get and delete objects in the bucket",
 		}
+		noKey   = fault.Fault{Cause: "the store does not know this access key", Remedy: "correct the access key"}
 		expired = fault.Fault{Cause: "the session token is not good any more", Remedy: "correct the access key: get new credentials"}
 		clock   = fault.Fault{Cause: "this machine's clock differs from the store's", Remedy: "set this machine's clock"}
 		busy    = fault.Fault{Cause: "the store takes no more requests for now"}
@@ -119,9 +120,9 @@ func codes(verb string) map[string]fault.Fault {
 	return map[string]fault.Fault{
 		"NoSuchBucket":          {Cause: "there is no such bucket", Remedy: "make the bucket, or correct its name or the endpoint"},
 		"InvalidBucketName":     {Cause: "no bucket can have this name", Remedy: "correct the bucket's name"},
-		"InvalidAccessKeyId":    {Cause: "the store does not know this access key", Remedy: "correct the access key"},
 		"SignatureDoesNotMatch": {Cause: "the secret key is not that of the access key", Remedy: "correct the secret key"},
-		"InvalidToken":          expired, "ExpiredToken": expired,
+		"InvalidAccessKeyId":    noKey, "XAdminUserNotFound": noKey, // versitygw's
+		"InvalidToken": expired, "ExpiredToken": expired,
 		"RequestTimeTooSkewed": clock, "RequestExpired": clock,
 		"AccessDenied": denied, "AllAccessDisabled": denied, "AccountProblem": denied,
 		"AccessControlListNotSupported": {Cause: "the bucket takes no ACLs", Remedy: "leave the ACL out"},

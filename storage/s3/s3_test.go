@@ -284,6 +284,10 @@ func TestErrorsInWords(t *testing.T) {
 			"the store does not know this access key (InvalidAccessKeyId, status 403)", "correct the access key",
 		},
 		{
+			"wrong access key, of versitygw", 404, nil, fmt.Sprintf(xml, "<Code>XAdminUserNotFound</Code><Message>No user exists with the provided access key ID.</Message>"),
+			"the store does not know this access key (XAdminUserNotFound, status 404)", "correct the access key",
+		},
+		{
 			"wrong secret key", 403, nil, fmt.Sprintf(xml, "<Code>SignatureDoesNotMatch</Code><Message>The request signature we calculated does not match.</Message><StringToSign>AWS4-HMAC-SHA256 hunter2hunter2hunter2</StringToSign>"),
 			"the secret key is not that of the access key (SignatureDoesNotMatch, status 403)", "correct the secret key",
 		},
