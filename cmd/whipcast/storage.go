@@ -131,6 +131,7 @@ func probeOf(name string, entry configs.Storage, sink storage.Sink) check.Place 
 	switch s := sink.(type) {
 	case *s3.Sink:
 		p.Read, p.MustRead, p.URL, p.Signs = s.Get, true, s.URL(), true
+		p.ByHost = entry.Endpoint != "" && !entry.PathStyle
 	case *httpput.Sink:
 		p.Read, p.URL, p.TLS = s.Get, s.URL(), s.TLS()
 	case *directory.Sink:

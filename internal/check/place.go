@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -32,6 +33,9 @@ type Place struct {
 	URL   string      // of the server, without secrets; "": there is none
 	TLS   *tls.Config // of the connection to it; nil: as usual
 	Signs bool        // requests are signed with the time: the clock must be right
+	// ByHost says that the bucket's name is part of the host's, at a store that is
+	// not AWS: few have names for that.
+	ByHost bool
 	// Folder is where the files are; "": not on this machine.
 	Folder string
 }
@@ -222,6 +226,10 @@ func (p Place) connection(w way, err error) Finding {
 	f := Finding{Name: p.Name + " connection"}
 	if err != nil {
 		why := words(err)
+		_, step := fault.Network(err)
+		if _, named := errors.AsType[x509.HostnameError](err); p.ByHost && (step == fault.Name || named) {
+			why.Remedy = "set path_style: true, or correct the endpoint"
+		}
 		f.State, f.Cause, f.Remedy = Failed, why.Cause, why.Remedy
 		return f
 	}

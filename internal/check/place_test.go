@@ -239,6 +239,11 @@ func TestNoWayToAPlace(t *testing.T) {
 	if len(s.calls) > 0 {
 		t.Errorf("calls %q", s.calls)
 	}
+	hosted := bucket(t, "http://s3.invalid")
+	hosted.URL, hosted.ByHost = "http://media.s3.invalid/", true
+	if f := hosted.Check(t.Context())[0]; f.State != check.Failed || !strings.HasPrefix(f.Cause, "the name media.s3.invalid ") || f.Remedy != "set path_style: true, or correct the endpoint" {
+		t.Errorf("a store without names for buckets: %+v", f)
+	}
 	p := bucket(t, secured.URL)
 	p.TLS = secured.Client().Transport.(*http.Transport).TLSClientConfig
 	found := p.Check(t.Context())

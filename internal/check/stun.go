@@ -23,7 +23,7 @@ const stunPort = "3478"
 // person waits.
 const (
 	stunFirst = 500 * time.Millisecond
-	stunTries = 4
+	stunTries = 3
 )
 
 // Mapped is what one STUN server said.
