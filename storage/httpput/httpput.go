@@ -203,9 +203,9 @@ func (s *Sink) delete(ctx context.Context, key string) error {
 // Has implements storage.Holder, by a HEAD request: not every server that takes
 // PUT answers it.
 func (s *Sink) Has(ctx context.Context, key string) (bool, error) {
-	err := ctx.Err()
+	err, none := ctx.Err(), storage.CheckKey(key) != nil
 	switch {
-	case err == nil && storage.CheckKey(key) != nil: // nothing has such a key
+	case err == nil && none: // nothing has such a key
 		return false, nil
 	case err == nil:
 		var r *http.Request
