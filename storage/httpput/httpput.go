@@ -180,7 +180,7 @@ func (s *Sink) makeFolders(ctx context.Context, folder string) error {
 // Delete implements storage.Sink.
 func (s *Sink) Delete(ctx context.Context, key string) error {
 	err := ctx.Err()
-	if err == nil && !s.cfg.NoDelete && storage.CheckKey(key) == nil { // nothing has another key
+	if err == nil && !s.cfg.NoDelete && isKey(key) { // nothing has another key
 		err = s.delete(ctx, key)
 	}
 	if err != nil {
@@ -200,12 +200,14 @@ func (s *Sink) delete(ctx context.Context, key string) error {
 	return err
 }
 
+func isKey(key string) bool { return storage.CheckKey(key) == nil }
+
 // Has implements storage.Holder, by a HEAD request: not every server that takes
 // PUT answers it.
 func (s *Sink) Has(ctx context.Context, key string) (bool, error) {
-	err, none := ctx.Err(), storage.CheckKey(key) != nil
+	err := ctx.Err()
 	switch {
-	case err == nil && none: // nothing has such a key
+	case err == nil && !isKey(key): // nothing has such a key
 		return false, nil
 	case err == nil:
 		var r *http.Request
