@@ -35,6 +35,7 @@ type badProxy struct {
 	mu       sync.Mutex
 	fault    fault
 	dice     *rand.Rand
+	drawn    map[fault]int
 	listener net.Listener
 	open     map[net.Conn]bool
 	all      sync.WaitGroup
@@ -43,7 +44,7 @@ type badProxy struct {
 // newBadProxy starts a proxy to an address. Its dice are those of the seed.
 func newBadProxy(t *testing.T, target string, seed uint64) *badProxy {
 	t.Helper()
-	p := &badProxy{target: target, rate: 20_000, dice: rand.New(rand.NewPCG(seed, seed)), open: map[net.Conn]bool{}}
+	p := &badProxy{target: target, rate: 20_000, dice: rand.New(rand.NewPCG(seed, seed)), open: map[net.Conn]bool{}, drawn: map[fault]int{}}
 	if err := p.listen("127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
@@ -107,20 +108,33 @@ func (p *badProxy) now(answer bool) fault {
 	if p.fault != wild {
 		return p.fault
 	}
-	n := p.dice.IntN(1000)
-	switch {
-	case answer && n < 20:
-		return halfAnswer
-	case n < 4:
-		return cut
-	case !answer && n < 12:
-		return unwilling
-	case n < 14:
-		return swallow
+	f := noFault
+	switch n := p.dice.IntN(1000); {
+	case answer && n < 80:
+		f = halfAnswer
+	case n < 30:
+		f = cut
+	case !answer && n < 90:
+		f = unwilling
 	case n < 100:
+		f = swallow
+	case n < 250:
 		return wild // a delay
 	}
-	return noFault
+	if f != noFault {
+		p.drawn[f]++
+	}
+	return f
+}
+
+// summary says how often each fault was drawn, and how often all were.
+func (p *badProxy) summary() (words string, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, count := range p.drawn {
+		n += count
+	}
+	return fmt.Sprintf("%d cut, %d silent, %d status 503, %d half answers", p.drawn[cut], p.drawn[swallow], p.drawn[unwilling], p.drawn[halfAnswer]), n
 }
 
 // delay draws how long a piece is held up.

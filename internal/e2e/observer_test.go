@@ -27,6 +27,9 @@ type observer struct {
 	client *http.Client
 	check  hlscheck.Checker
 
+	look sync.Mutex // held while it looks
+	away bool       // guarded by look
+
 	mu     sync.Mutex
 	polls  int
 	newest int64                       // media sequence number of the newest video segment, -1: none
@@ -49,7 +52,7 @@ func observe(t *testing.T, base, stream string, every time.Duration) *observer {
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
-			if err := w.poll(ctx); err != nil && ctx.Err() == nil {
+			if err := w.glance(ctx); err != nil && ctx.Err() == nil {
 				t.Errorf("S10: %s: %v", base, err)
 			}
 			select {
@@ -64,6 +67,26 @@ func observe(t *testing.T, base, stream string, every time.Duration) *observer {
 		w.client.CloseIdleConnections()
 	})
 	return w
+}
+
+// pause makes it look away until resume: the store itself is gone.
+func (w *observer) pause()  { w.turn(true) }
+func (w *observer) resume() { w.turn(false) }
+
+func (w *observer) turn(away bool) {
+	w.look.Lock()
+	defer w.look.Unlock()
+	w.away = away
+}
+
+// glance polls, unless it looks away.
+func (w *observer) glance(ctx context.Context) error {
+	w.look.Lock()
+	defer w.look.Unlock()
+	if w.away {
+		return nil
+	}
+	return w.poll(ctx)
 }
 
 // at returns the newest video segment that is listed, and how many are missing.

@@ -128,10 +128,12 @@ func TestS3(t *testing.T) {
 	if _, ok := v.resumes(healed); !ok {
 		t.Error("the picture does not go on after the faults")
 	}
-	if metric(t, g, `whipcast_storage_failures_total{storage="s3-1"}`) == 0 {
-		t.Error("there were no faults")
+	words, faulty := line.summary()
+	t.Logf("faults: %s; %v calls failed for the queue", words, metric(t, g, `whipcast_storage_failures_total{storage="s3-1"}`))
+	if faulty < 20 {
+		t.Errorf("only %d faults", faulty)
 	}
-	if gaps > 5 { // of fifteen
+	if gaps > 7 { // of fifteen
 		t.Errorf("%d gaps in the window", gaps)
 	}
 	if err := source.stop(t); err != nil {
