@@ -13,8 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-
-	"github.com/whipcast/whipcast/storage/s3"
 )
 
 const (
@@ -74,18 +72,6 @@ func s3URL(server, prefix string) string { return "http://" + server + "/" + s3B
 func s3Entry(address, prefix, more string) string {
 	return "{type: s3, endpoint: 'http://" + address + "', bucket: " + s3Bucket + ", region: us-east-1, prefix: " + prefix +
 		", path_style: true, access_key: " + s3Access + ", secret_key: " + s3Secret + more + "}"
-}
-
-func openS3(t testing.TB, address string) *s3.Sink {
-	t.Helper()
-	sink, err := s3.Open(t.Context(), s3.Config{
-		Endpoint: "http://" + address, Region: "us-east-1", Bucket: s3Bucket, Prefix: "live", PathStyle: true,
-		AccessKey: s3Access, SecretKey: s3Secret,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sink
 }
 
 // TestS3: a stream goes into a real S3 server over a line with random delays,

@@ -190,11 +190,11 @@ func (a *authority) sign(t *testing.T, name string) (certificate, key []byte) {
 // TestWebDAV: one stream goes to nginx' WebDAV by three doors: with a user and a
 // password, with a client certificate and a header field, and to one that makes no
 // folders; a fourth place has a wrong password. An observer reads each by HTTP. nginx
-// is away for five seconds. What left the window is deleted.
+// is away for five seconds. What left the window is deleted, the end is told last.
 func TestWebDAV(t *testing.T) {
 	d := newWebDAV(t)
 	at := func(name string) string { return filepath.Join(d.folder, name) }
-	g := serveWith(t, plainBinary, "WHIPCAST_HLS_WINDOW=10s", "WHIPCAST_HLS_AUDIO=aac", "WHIPCAST_STORAGE=["+strings.Join([]string{
+	g := serveWith(t, plainBinary, "WHIPCAST_HLS_WINDOW=10s", "WHIPCAST_HLS_GRACE=5s", "WHIPCAST_HLS_AUDIO=aac", "WHIPCAST_STORAGE=["+strings.Join([]string{
 		"{type: httpput, url: 'http://ingest:hunter2hunter2@" + d.basic + "/basic'}",
 		"{type: httpput, url: 'https://" + d.tls + "/tls', headers: {X-Ingest-Key: hunter2hunter2}, authority: " + at("authority.pem") +
 			", certificate: " + at("gateway.pem") + ", key: " + at("gateway.key") + "}",
@@ -238,6 +238,9 @@ func TestWebDAV(t *testing.T) {
 	})
 	if err := source.stop(t); err != nil {
 		t.Errorf("the publisher ended with %v", err)
+	}
+	for _, w := range doors {
+		until(t, 60*time.Second, w.base+" has the stream's end", w.isEnded) // specs S16
 	}
 	if err := g.stop(t); err != nil {
 		t.Errorf("stop: %v", err)
