@@ -126,7 +126,7 @@ func (s *Sink) Put(ctx context.Context, o storage.Object) error {
 	if err == nil {
 		err = s.put(ctx, o)
 	}
-	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusConflict && s.cfg.MakeFolders {
+	if e, ok := errors.AsType[*Error](err); ok && s.cfg.MakeFolders && mayLackFolder(e.Status) {
 		if err = s.makeFolders(ctx, path.Dir(o.Key)); err == nil {
 			err = s.put(ctx, o)
 		}
@@ -135,6 +135,12 @@ func (s *Sink) Put(ctx context.Context, o storage.Object) error {
 		return fmt.Errorf("put %s: %w", o.Key, err)
 	}
 	return nil
+}
+
+// mayLackFolder says that a PUT may have failed because there is no folder: 409
+// (RFC 4918 §9.7.1), or 500, which nginx answers.
+func mayLackFolder(status int) bool {
+	return status == http.StatusConflict || status == http.StatusInternalServerError
 }
 
 func (s *Sink) put(ctx context.Context, o storage.Object) error {

@@ -38,6 +38,7 @@ type server struct {
 	files   map[string][]byte
 	fields  map[string]http.Header
 	folders map[string]bool // nil: they come by themselves
+	lacks   int             // status where there is no folder; 0: 409
 	calls   []string
 	refuse  func(r *http.Request) int
 }
@@ -60,7 +61,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.folders[r.URL.Path] = true
 		status = http.StatusCreated
 	case r.Method == http.MethodPut && s.folders != nil && !s.folders[folder]:
-		status = http.StatusConflict
+		status = max(s.lacks, http.StatusConflict)
 	case r.Method == http.MethodPut && (r.ContentLength < 0 || r.TransferEncoding != nil):
 		status = http.StatusLengthRequired
 	case r.Method == http.MethodPut:
@@ -104,14 +105,16 @@ func segment(key string) storage.Object {
 }
 
 func TestSinkIsASink(t *testing.T) {
-	for name, folders := range map[string]map[string]bool{"folders by themselves": nil, "folders by MKCOL": {"/live/": true}} {
+	for name, lacks := range map[string]int{
+		"folders by themselves": 0, "folders by MKCOL": http.StatusConflict, "folders by MKCOL, as nginx": http.StatusInternalServerError,
+	} {
 		t.Run(name, func(t *testing.T) {
 			storagetest.Run(t, func(t *testing.T) (storage.Sink, storagetest.Read) {
 				s := serve(t, plain)
-				if folders != nil {
-					s.folders = map[string]bool{"/live/": true}
+				if lacks != 0 {
+					s.folders, s.lacks = map[string]bool{"/live/": true}, lacks
 				}
-				sink := open(t, httpput.Config{URL: s.URL + "/live/", MakeFolders: folders != nil})
+				sink := open(t, httpput.Config{URL: s.URL + "/live/", MakeFolders: lacks != 0})
 				return sink, func(_ context.Context, key string) ([]byte, error) {
 					s.mu.Lock()
 					defer s.mu.Unlock()

@@ -466,28 +466,3 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		t.Errorf("shown: %s", text)
 	}
 }
-
-// BenchmarkPut is what one PUT costs, this small server included.
-func BenchmarkPut(b *testing.B) {
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
-	defer server.Close()
-	for _, size := range []int{2_000, 125_000, 1_500_000} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			sink, err := s3.Open(b.Context(), s3.Config{
-				Endpoint: server.URL, Region: region, Bucket: bucket, PathStyle: true, AccessKey: accessKey, SecretKey: secretKey,
-			})
-			if err != nil {
-				b.Fatal(err)
-			}
-			o := segment("a/s1")
-			o.Body = storage.Body{make([]byte, size/2), make([]byte, size/2)}
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := sink.Put(b.Context(), o); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
