@@ -14,9 +14,10 @@ SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 TAGS    ?= goaac_simd
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-# Debian packages that the tests use: a real browser and real players.
-PROGRAMS := systemd-analyze chromium ffmpeg vlc gst-launch-1.0
-PACKAGES := systemd chromium ffmpeg vlc-bin vlc-plugin-base \
+# Debian packages that the tests use: a real browser, real players, caches and a
+# WebDAV server (nginx's own module), and who judges the systemd unit.
+PROGRAMS := systemd-analyze chromium ffmpeg vlc gst-launch-1.0 varnishd nginx
+PACKAGES := systemd chromium ffmpeg vlc-bin vlc-plugin-base varnish nginx \
             gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav
 FUZZTIME ?= 5s
 
@@ -45,11 +46,12 @@ web/node_modules/.installed: web/package-lock.json
 
 .PHONY: deps
 deps: ## install the programs that the tests use (Debian, apt)
-	@for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$${missing-} $$p"; done
+	@for p in $(PROGRAMS); do PATH=$$PATH:/usr/sbin command -v $$p >/dev/null || missing="$${missing-} $$p"; done
 	if [ -n "$${missing-}" ]; then
 		echo "installing what$$missing need"
 		$(SUDO) apt-get update -qq
-		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null
+		# Varnish and nginx are services, too: they are not started here.
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive SYSTEMD_OFFLINE=1 apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null
 	fi
 
 .PHONY: test

@@ -62,6 +62,7 @@ type moment struct {
 	Position float64 `json:"position"` // seconds of media
 	Frames   int     `json:"frames"`
 	Starts   int     `json:"starts"` // players that the watch page made
+	Date     int64   `json:"date"`   // when that was sent, ms since 1970: EXT-X-PROGRAM-DATE-TIME; of hls.js only
 	Height   int     `json:"height"`
 	Seeking  bool    `json:"seeking"`
 }
@@ -178,6 +179,22 @@ func (v *viewer) played(from, to time.Time) float64 {
 		}
 	}
 	return sum
+}
+
+// behind returns by how many seconds what is shown is behind what the publisher
+// sends, the middle one of all samples after a time; 0 if nobody knows.
+func (v *viewer) behind(after time.Time) float64 {
+	var all []int64
+	for _, s := range v.Samples {
+		if s.At > after.UnixMilli() && s.Date > 0 {
+			all = append(all, s.At-s.Date)
+		}
+	}
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return float64(all[len(all)/2]) / 1000
 }
 
 // resumes returns when the player went on after a time, and whether it did: from

@@ -74,6 +74,7 @@ func (p *probe) fail(format string, args ...any) {
 func (p *probe) follow(ctx context.Context, uri string) {
 	query := ""
 	for round := 0; ctx.Err() == nil; round++ {
+		asked := time.Now()
 		got, err := get(ctx, p.base+"/"+uri+query)
 		status, body := got.status, got.body
 		if ctx.Err() != nil {
@@ -85,7 +86,9 @@ func (p *probe) follow(ctx context.Context, uri string) {
 			query = ""
 			continue
 		}
-		p.checker.Media(uri, time.Now(), body)
+		now := time.Now()
+		p.checker.Media(uri, now, body)
+		p.checker.Answer(uri, hlscheck.Answer{Query: strings.TrimPrefix(query, "?"), Header: got.header, Asked: asked, Came: now}, body)
 		text := string(body)
 		p.fetch(ctx, uri, text)
 		if round%7 == 3 {

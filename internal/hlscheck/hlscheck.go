@@ -7,14 +7,16 @@
 // (L…, S…).
 //
 //	Multivariant, Media, Delta ─▶ one version, and what changed since the last one ─┐
+//	Answer ─────────────────────▶ how a version came, next to the others ───────────┤
 //	File, Gone, Restart ────────▶ CheckFiles: the bytes, and all renditions together ┴▶ Violations
 //	                                        └▶ Ladder: what was listed, for tests that ask for more
 //
 // What is checked, by the items of the conformance list: L1 to L3, L5 to L8, L10
 // to L15, L17 to L27, L30 to L32, L35, L37 to L44, L47, L49 to L56, L58, L59, L67 to
 // L69, L74 to L79, L82, L84 to L92, L94, L109, L110; S7 and S9 in playlists from a store
-// that cannot hold requests. Not to be seen from here are delivery (L57, L60 to
-// L66, L70 to L73, L93, L95 to L103) and policy (the others).
+// that cannot hold requests. With Answer also what caches do to playlists: L60, L93, L97,
+// S35. Not to be seen from here are the rest of delivery (L57, L61 to L66, L70 to L73, L95
+// to L103) and policy (the others).
 package hlscheck
 
 import (
@@ -68,6 +70,7 @@ type Checker struct {
 	gone       map[string]time.Time // below mu
 	versions   map[string]int       // below mu; of multivariant playlists
 	audio      map[string]bool      // below mu; media playlists that are audio renditions
+	edges      map[string][]edge    // below mu; how far answers reached, by URI
 	violations []Violation          // below mu
 }
 

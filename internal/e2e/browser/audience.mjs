@@ -30,7 +30,7 @@ function begin({ kind, url, config }) {
   video.addEventListener('waiting', () => note(seen.waits, { position: video.currentTime, seeking: video.seeking }))
   video.addEventListener('seeking', () => note(seen.seeks, { position: video.currentTime }))
   video.addEventListener('resize', () => note(seen.heights, { height: video.videoHeight }))
-  setInterval(() => note(seen.samples, { position: video.currentTime, frames: video.getVideoPlaybackQuality().totalVideoFrames, starts: window.whipcast?.stats().starts ?? 0 }), 200)
+  setInterval(() => note(seen.samples, { position: video.currentTime, frames: video.getVideoPlaybackQuality().totalVideoFrames, starts: window.whipcast?.stats().starts ?? 0, date: window.player?.playingDate?.getTime() ?? 0 }), 200)
   if (kind === 'hls') {
     const player = (window.player = new window.Hls(config))
     player.on(window.Hls.Events.ERROR, (_, e) => note(seen.errors, { what: e.details, status: e.response?.code ?? 0, fatal: e.fatal, words: String(e.reason ?? e.error?.message ?? '') }))
