@@ -39,8 +39,8 @@ func check(t *testing.T, entry string, settings ...string) (int, string) {
 func TestCheckNamesTheCause(t *testing.T) {
 	address := startS3(t)
 	const good = "{type: s3, endpoint: http://ADDRESS, region: us-east-1, bucket: " + s3Bucket + ", prefix: live, path_style: true, access_key: " + s3Access + ", secret_key: " + s3Secret + "}"
-	proxy := newBadProxy(t, address)
-	silent := newBadProxy(t, address)
+	proxy := newBadProxy(t, address, 1)
+	silent := newBadProxy(t, address, 1)
 	silent.fault.Store(int32(swallow))
 	for _, tt := range []struct {
 		name     string
