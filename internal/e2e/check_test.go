@@ -41,7 +41,7 @@ func TestCheckNamesTheCause(t *testing.T) {
 	const good = "{type: s3, endpoint: http://ADDRESS, region: us-east-1, bucket: " + s3Bucket + ", prefix: live, path_style: true, access_key: " + s3Access + ", secret_key: " + s3Secret + "}"
 	proxy := newBadProxy(t, address, 1)
 	silent := newBadProxy(t, address, 1)
-	silent.fault.Store(int32(swallow))
+	silent.set(t, swallow)
 	for _, tt := range []struct {
 		name     string
 		from, to string // what is changed
