@@ -1,7 +1,7 @@
 # Varnish 6 or 7 as a cache in front of a gateway, for many viewers.
 #
 #   1. Write the gateway's address into the backend below.
-#   2. varnishd -a :80 -f /etc/varnish/whipcast.vcl -s malloc,1G
+#   2. varnishd -a :80 -f /etc/varnish/whipcast.vcl -s malloc,1G -p thread_pool_min=500
 #
 # All viewers who wait for one version of a playlist become one request at the
 # gateway. docs/cdn.md says more, and how to see that it works.
