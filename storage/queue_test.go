@@ -123,7 +123,10 @@ func (b *bucket) count(key string, n int) {
 // travel takes as long as so many bytes need on a line that all share, packet by
 // packet.
 func (b *bucket) travel(ctx context.Context, n int) error {
-	if b.rate == 0 {
+	b.mu.Lock()
+	rate := b.rate
+	b.mu.Unlock()
+	if rate == 0 {
 		return ctx.Err()
 	}
 	const packet = 20_000
@@ -133,7 +136,7 @@ func (b *bucket) travel(ctx context.Context, n int) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		err := sleep(ctx, time.Duration(min(n, packet))*time.Second/time.Duration(b.rate))
+		err := sleep(ctx, time.Duration(min(n, packet))*time.Second/time.Duration(rate))
 		<-b.way
 		if err != nil {
 			return err
@@ -477,7 +480,28 @@ func outages() map[string]func(context.Context, string, *storage.Object) error {
 			}
 			return errDown
 		},
+		"rejects the credentials": func(context.Context, string, *storage.Object) error {
+			return storage.Permanent(errDown)
+		},
+		lostAnswers: nil, // it does what it is asked, and nobody learns of it
 	}
+}
+
+const lostAnswers = "loses its answers"
+
+// fail makes the bucket fail in one of these ways.
+func (b *bucket) fail(name string) {
+	b.set(func() {
+		b.before = outages()[name]
+		if name == lostAnswers {
+			b.after = func(string) error { return errDown }
+		}
+	})
+}
+
+// heal ends that.
+func (b *bucket) heal(before func(context.Context, string, *storage.Object) error) {
+	b.set(func() { b.before, b.after = before, nil })
 }
 
 // An outage as long as the window allows is caught up with completely; nobody
@@ -514,24 +538,33 @@ func queueOutage(t *testing.T, b *bucket, sink storage.Sink, name string, long t
 	s.play(90 * time.Second)
 	caughtUp(t, b, s, 1, 0)
 
-	b.set(func() { b.before, b.jumps = outages()[name], long > window })
+	b.set(func() { b.jumps = long > window })
+	b.fail(name)
 	s.play(long)
+	state := storage.Down
+	if name == "rejects the credentials" {
+		state = storage.Refused
+		b.set(func() { b.lag = time.Minute }) // a pause is longer than the window's end
+	}
 	if h := q.Health(); long > 10*time.Second {
-		if h.State != storage.Down || h.Error == "" || h.Failing < long-20*time.Second || h.Objects == 0 || h.Oldest == 0 {
+		if h.State != state || h.Error == "" || h.Failing < long-20*time.Second || h.Objects == 0 || h.Oldest == 0 {
 			t.Errorf("health in the outage: %+v", h)
 		}
 		if h.Objects > 2*(30+4) { // what has left the window is not kept
 			t.Errorf("%d objects wait", h.Objects)
 		}
 	}
-	b.set(func() { b.before = slow })
+	b.heal(slow)
+	if state == storage.Refused {
+		s.play(10 * time.Second) // so long is a pause before it is tried again
+	}
 	s.play(20 * time.Second)
 	excused := uint64(0)
 	if name == "hangs" && long == time.Second && sink == storage.Sink(b) {
 		excused = 2
 	}
 	caughtUp(t, b, s, 1, int(excused))
-	if h := q.Health(); h.Failing != 0 || h.State == storage.Down {
+	if h := q.Health(); h.Failing != 0 || h.State == storage.Down || h.State == storage.Refused {
 		t.Errorf("health after the outage: %+v", h)
 	}
 	// A call that hangs for two target durations costs its segment (specs S14); one
@@ -545,7 +578,8 @@ func queueOutage(t *testing.T, b *bucket, sink storage.Sink, name string, long t
 		t.Errorf("health long after the outage: %+v", h)
 	}
 	b.verdict()
-	if n := strings.Count(lines.String(), "takes nothing"); n > 1 || n == 0 && long > 10*time.Second {
+	words := map[storage.State]string{storage.Down: "takes nothing", storage.Refused: "check its credentials"}[state]
+	if n := strings.Count(lines.String(), words); n > 1 || n == 0 && long > 10*time.Second {
 		t.Errorf("said %d times that nothing gets through:\n%s", n, lines.String())
 	}
 	s.end()
@@ -553,6 +587,39 @@ func queueOutage(t *testing.T, b *bucket, sink storage.Sink, name string, long t
 	time.Sleep(10 * time.Minute)
 	if left := b.keys(); len(left) != 0 {
 		t.Errorf("left in the bucket: %q", left)
+	}
+}
+
+// A line below real time for a while: when it is quick again all is caught up, and
+// gaps leave with the window.
+func TestQueueCatchesUpAfterASlowLine(t *testing.T) {
+	for _, long := range []time.Duration{time.Second, 30 * time.Second, 10 * time.Minute} {
+		t.Run(long.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBucket(t)
+				b.lag = time.Minute
+				q := storage.NewQueue(b, queueConfig())
+				defer startQueue(t, q)()
+				s := newShow(t, q, "show")
+				s.size = 1_500_000
+				s.play(90 * time.Second)
+				caughtUp(t, b, s, 0, 0)
+				b.set(func() { b.rate = s.size * 63 / 200 }) // six tenths of what comes
+				s.play(long)
+				if h := q.Health(); long > time.Minute && h.State != storage.Behind {
+					t.Errorf("health on a slow line: %+v", h)
+				}
+				b.set(func() { b.rate = 0 })
+				s.play(10 * time.Second)
+				caughtUp(t, b, s, 0, int(min(long, window)/target)*2/3+3)
+				s.play(2 * time.Minute)
+				caughtUp(t, b, s, 0, 0)
+				if h := q.Health(); h.State != storage.Working || h.Objects != 0 {
+					t.Errorf("health long after: %+v", h)
+				}
+				b.verdict()
+			})
+		})
 	}
 }
 

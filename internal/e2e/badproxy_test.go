@@ -41,10 +41,10 @@ type badProxy struct {
 	all      sync.WaitGroup
 }
 
-// newBadProxy starts a proxy to an address. Its dice are those of the seed.
-func newBadProxy(t *testing.T, target string, seed uint64) *badProxy {
+// newBadProxy starts a proxy to an address, as yet without a fault.
+func newBadProxy(t *testing.T, target string) *badProxy {
 	t.Helper()
-	p := &badProxy{target: target, rate: 20_000, dice: rand.New(rand.NewPCG(seed, seed)), open: map[net.Conn]bool{}, drawn: map[fault]int{}}
+	p := &badProxy{target: target, rate: 20_000, dice: rand.New(rand.NewPCG(0, 0)), open: map[net.Conn]bool{}, drawn: map[fault]int{}}
 	if err := p.listen("127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +54,13 @@ func newBadProxy(t *testing.T, target string, seed uint64) *badProxy {
 		p.all.Wait()
 	})
 	return p
+}
+
+// seed begins a series of dice.
+func (p *badProxy) seed(n uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dice = rand.New(rand.NewPCG(n, n))
 }
 
 func (p *badProxy) listen(address string) error {

@@ -39,9 +39,10 @@ func check(t *testing.T, entry string, settings ...string) (int, string) {
 func TestCheckNamesTheCause(t *testing.T) {
 	address := startS3(t)
 	const good = "{type: s3, endpoint: http://ADDRESS, region: us-east-1, bucket: " + s3Bucket + ", prefix: live, path_style: true, access_key: " + s3Access + ", secret_key: " + s3Secret + "}"
-	proxy := newBadProxy(t, address, 1)
-	silent := newBadProxy(t, address, 1)
+	proxy := newBadProxy(t, address)
+	silent := newBadProxy(t, address)
 	silent.set(t, swallow)
+	plain, _ := launchS3(t, "--nometa") // it keeps no types
 	for _, tt := range []struct {
 		name     string
 		from, to string // what is changed
@@ -58,7 +59,8 @@ func TestCheckNamesTheCause(t *testing.T) {
 		{"port", "http://ADDRESS", "http://127.0.0.1:1", 1, "connection      connection refused: nothing listens at 127.0.0.1:1", "start the server, or correct host and port"},
 		{"https", "http://", "https://", 1, "connection      the server speaks plain HTTP there, no TLS", "write http:// rather than https://, or correct the port"},
 		{"a server that hangs", "ADDRESS", silent.address, 1, "connection      no answer in time", "look at the server, and at the way to it"},
-		{"through another port", "ADDRESS", proxy.address, 0, "read            stored as application/vnd.apple.mpegurl, it comes back as text/plain; charset=utf-8", "let the place keep the Content-Type"}, // it runs with --nometa
+		{"through another port", "ADDRESS", proxy.address, 0, "delete          it can be deleted", ""},
+		{"a server without types", "ADDRESS", plain, 0, "read            stored as application/vnd.apple.mpegurl, it comes back as text/plain; charset=utf-8", "let the place keep the Content-Type"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, out := check(t, strings.Replace(strings.Replace(good, tt.from, tt.to, 1), "ADDRESS", address, 1), "AWS_EC2_METADATA_DISABLED=true")

@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,23 +31,25 @@ type observer struct {
 	look sync.Mutex // held while it looks
 	away bool       // guarded by look
 
-	mu     sync.Mutex
-	polls  int
-	newest int64                       // media sequence number of the newest video segment, -1: none
-	gaps   int                         // in the video's window
-	ended  bool                        // the video's playlist is
-	read   map[string]bool             // what was read whole
-	lines  map[string]map[int64]string // what was said of each segment, by playlist
-	first  map[string]int64            // media sequence number of each playlist
+	polls  atomic.Int64
+	newest atomic.Int64 // media sequence number of the newest video segment, -1: none
+	gaps   atomic.Int64 // in the video's window
+	ended  atomic.Bool  // the video's playlist is
+
+	// Of the goroutine that looks.
+	read  map[string]bool             // what was read whole
+	lines map[string]map[int64]string // what was said of each segment, by playlist
+	first map[string]int64            // media sequence number of each playlist
 }
 
 // observe starts to look every so often at a stream; the test's end stops it.
 func observe(t *testing.T, base, stream string, every time.Duration) *observer {
 	w := &observer{
-		t: t, base: base, stream: stream, every: every, client: &http.Client{Timeout: 20 * time.Second}, newest: -1,
+		t: t, base: base, stream: stream, every: every, client: &http.Client{Timeout: 20 * time.Second},
 		check: hlscheck.Checker{Static: true, Lag: time.Minute},
 		read:  map[string]bool{}, lines: map[string]map[int64]string{}, first: map[string]int64{},
 	}
+	w.newest.Store(-1)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -89,31 +92,16 @@ func (w *observer) glance(ctx context.Context) error {
 	return w.poll(ctx)
 }
 
-// at returns the newest video segment that is listed, and how many are missing.
-func (w *observer) at() (newest int64, gaps int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.newest, w.gaps
-}
-
-func (w *observer) isEnded() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.ended
-}
-
 // verdict says what hlscheck found, and that it looked often enough.
-func (w *observer) verdict(polls int) {
+func (w *observer) verdict(polls int64) {
 	w.t.Helper()
 	for i, v := range w.check.Violations() {
 		if i < 10 {
 			w.t.Errorf("%s: %v", w.base, v)
 		}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.polls < polls {
-		w.t.Errorf("%s: looked %d times, want %d", w.base, w.polls, polls)
+	if n := w.polls.Load(); n < polls {
+		w.t.Errorf("%s: looked %d times, want %d", w.base, n, polls)
 	}
 }
 
@@ -135,9 +123,7 @@ func (w *observer) poll(ctx context.Context) error {
 			return err
 		}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.polls++
+	w.polls.Add(1)
 	return nil
 }
 
@@ -187,23 +173,23 @@ func (w *observer) compare(key, text string) error {
 		return fmt.Errorf("%s: media sequence number %d after %d", key, first, w.first[key])
 	}
 	w.first[key] = first
-	gaps := 0
+	gaps := int64(0)
 	for i, block := range segments {
 		msn := first + int64(i)
 		if before, known := said[msn]; known && before != block {
 			return fmt.Errorf("%s: the lines of segment %d changed from\n%sto\n%s", key, msn, before, block)
 		}
 		said[msn] = block
-		gaps += strings.Count(block, "#EXT-X-GAP\n")
+		gaps += int64(strings.Count(block, "#EXT-X-GAP\n"))
 	}
 	if strings.Contains(key, "/video/") {
-		w.mu.Lock()
-		defer w.mu.Unlock()
 		newest := first + int64(len(segments)) - 1
-		if newest < w.newest {
-			return fmt.Errorf("%s ends at %d after %d", key, newest, w.newest)
+		if before := w.newest.Load(); newest < before {
+			return fmt.Errorf("%s ends at %d after %d", key, newest, before)
 		}
-		w.newest, w.gaps, w.ended = newest, gaps, strings.Contains(text, "#EXT-X-ENDLIST")
+		w.newest.Store(newest)
+		w.gaps.Store(gaps)
+		w.ended.Store(strings.Contains(text, "#EXT-X-ENDLIST"))
 	}
 	return nil
 }

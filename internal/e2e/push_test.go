@@ -13,7 +13,6 @@ import (
 
 	"github.com/whipcast/whipcast/packager/hls"
 	"github.com/whipcast/whipcast/storage"
-	"github.com/whipcast/whipcast/storage/s3"
 )
 
 // push puts the segments of many streams into a Queue, as fast as packagers do, and
@@ -33,16 +32,10 @@ type push struct {
 const pushTarget = 2 * time.Second
 
 // newPush makes a Queue to a bucket, as the gateway does.
-func newPush(t testing.TB, endpoint string, streams int, sizes ...int) *push {
+func newPush(t testing.TB, address string, streams int, sizes ...int) *push {
 	t.Helper()
-	sink, err := s3.Open(t.Context(), s3.Config{
-		Endpoint: endpoint, Region: "us-east-1", Bucket: s3Bucket, Prefix: "live", PathStyle: true, AccessKey: s3Access, SecretKey: s3Secret,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	p := &push{t: t, streams: streams, sizes: sizes, closed: map[string]time.Time{}}
-	again := storage.Retry(noting{sink, p}, storage.Policy{Kinds: storage.Init | storage.Segment, Attempts: 2, Life: time.Minute})
+	again := storage.Retry(noting{openS3(t, address), p}, storage.Policy{Kinds: storage.Init | storage.Segment, Attempts: 2, Life: time.Minute})
 	p.queue = storage.NewQueue(again, storage.QueueConfig{Names: hls.Names, Gap: hls.Gap})
 	return p
 }
@@ -173,7 +166,7 @@ func TestPush(t *testing.T) {
 		puts++
 	}))
 	defer server.Close()
-	p := newPush(t, server.URL, streams, ladder()...)
+	p := newPush(t, server.Listener.Addr().String(), streams, ladder()...)
 	p.run(long)
 	m, h := p.queue.Metrics(), p.queue.Health()
 	t.Logf("%d PUTs, at most %d files waited, p50 %v, p99 %v", puts, p.most, p.quantile(50), p.quantile(99))
@@ -202,7 +195,7 @@ func BenchmarkPush(b *testing.B) {
 	} {
 		b.Run(tt.name, func(b *testing.B) {
 			for b.Loop() {
-				p := newPush(b, "http://"+startS3(b), tt.streams, tt.sizes...)
+				p := newPush(b, startS3(b), tt.streams, tt.sizes...)
 				p.run(20 * time.Second)
 				b.ReportMetric(float64(p.quantile(50).Microseconds())/1000, "p50-ms")
 				b.ReportMetric(float64(p.quantile(99).Microseconds())/1000, "p99-ms")

@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/whipcast/whipcast/storage/s3"
 )
 
 const (
@@ -33,25 +35,33 @@ var buildS3 = sync.OnceValues(func() (string, error) {
 	return tail(string(out), 2000), err
 })
 
-// startS3 starts a real S3 server with an empty bucket that everybody may read,
-// also pages of other origins (specs S31), and returns its address.
-func startS3(t testing.TB) string {
+// launchS3 starts a real S3 server with an empty bucket, and returns its address
+// and a way to talk to it.
+func launchS3(t testing.TB, flags ...string) (string, *awss3.Client) {
 	t.Helper()
 	if out, err := buildS3(); err != nil {
 		t.Fatalf("build %s: %v\n%s", s3Server, err, out)
 	}
 	address := freePort(t)
 	launch(t, []string{"ROOT_ACCESS_KEY=" + s3Access, "ROOT_SECRET_KEY=" + s3Secret}, filepath.Join(filepath.Dir(plainBinary), "versitygw"),
-		"--port", address, "--quiet", "posix", "--sidecar", t.TempDir(), t.TempDir())
+		append(append([]string{"--port", address, "--quiet", "posix"}, flags...), t.TempDir())...)
 	api := awss3.New(awss3.Options{
 		BaseEndpoint: aws.String("http://" + address), UsePathStyle: true, Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider(s3Access, s3Secret, ""),
 	})
-	bucket := aws.String(s3Bucket)
 	until(t, 30*time.Second, "the S3 server takes a bucket", func() bool {
-		_, err := api.CreateBucket(t.Context(), &awss3.CreateBucketInput{Bucket: bucket})
+		_, err := api.CreateBucket(t.Context(), &awss3.CreateBucketInput{Bucket: aws.String(s3Bucket)})
 		return err == nil
 	})
+	return address, api
+}
+
+// startS3 starts a real S3 server with an empty bucket that everybody may read,
+// also pages of other origins (specs S31), and returns its address.
+func startS3(t testing.TB) string {
+	t.Helper()
+	address, api := launchS3(t, "--sidecar", t.TempDir())
+	bucket := aws.String(s3Bucket)
 	if _, err := api.PutBucketPolicy(t.Context(), &awss3.PutBucketPolicyInput{Bucket: bucket, Policy: aws.String(
 		`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::` + s3Bucket + `/*"}]}`,
 	)}); err != nil {
@@ -63,6 +73,18 @@ func startS3(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return address
+}
+
+func openS3(t testing.TB, address string) *s3.Sink {
+	t.Helper()
+	sink, err := s3.Open(t.Context(), s3.Config{
+		Endpoint: "http://" + address, Region: "us-east-1", Bucket: s3Bucket, Prefix: "live", PathStyle: true,
+		AccessKey: s3Access, SecretKey: s3Secret,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sink
 }
 
 // s3URL is where everybody reads what has a prefix.
@@ -83,24 +105,24 @@ func TestS3(t *testing.T) {
 	server := startS3(t)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	line := newBadProxy(t, server, seed)
+	line := newBadProxy(t, server)
+	line.seed(seed)
 	g := serveWith(t, plainBinary, "WHIPCAST_STORAGE=["+s3Entry(line.address, "live", "")+"]", "WHIPCAST_HLS_WINDOW=30s") // the browser needs the cores
 	source := publish(t, g.url("/whip/show"))
 	w := observe(t, s3URL(server, "live"), "show", 200*time.Millisecond)
-	newest := func() int64 { n, _ := w.at(); return n }
-	until(t, 60*time.Second, "the bucket has a stream", func() bool { return newest() >= 3 })
+	until(t, 60*time.Second, "the bucket has a stream", func() bool { return w.newest.Load() >= 3 })
 	a := newAudience(t)
 	a.open(t, order{Name: "bucket", Kind: "hls", URL: s3URL(server, "live/show/index.m3u8")})
 	a.settle(t)
 
-	began, before := time.Now(), newest()
+	began, before := time.Now(), w.newest.Load()
 	line.set(t, wild)
 	time.Sleep(faults)
 	line.set(t, noFault)
 	healed := time.Now()
 	want := before + int64(faults/(2*time.Second))
-	until(t, 30*time.Second, "the bucket is caught up", func() bool { return newest() >= want })
-	_, gaps := w.at()
+	until(t, 30*time.Second, "the bucket is caught up", func() bool { return w.newest.Load() >= want })
+	gaps := w.gaps.Load()
 	time.Sleep(15 * time.Second)
 	v := a.report(t)["bucket"]
 	t.Logf("%d gaps; played %.1f s of %v of faults, %.1f s of 15 s after them, %d stalls, errors: %s",

@@ -208,7 +208,7 @@ func TestWebDAV(t *testing.T) {
 	}
 	reach := func(msn int64) {
 		for _, w := range doors {
-			until(t, 60*time.Second, fmt.Sprintf("%s has segment %d", w.base, msn), func() bool { n, _ := w.at(); return n >= msn })
+			until(t, 60*time.Second, fmt.Sprintf("%s has segment %d", w.base, msn), func() bool { return w.newest.Load() >= msn })
 		}
 	}
 	reach(3)
@@ -240,14 +240,14 @@ func TestWebDAV(t *testing.T) {
 		t.Errorf("the publisher ended with %v", err)
 	}
 	for _, w := range doors {
-		until(t, 60*time.Second, w.base+" has the stream's end", w.isEnded) // specs S16
+		until(t, 60*time.Second, w.base+" has the stream's end", w.ended.Load) // specs S16
 	}
 	if err := g.stop(t); err != nil {
 		t.Errorf("stop: %v", err)
 	}
 	for _, w := range doors {
 		w.verdict(30)
-		if _, gaps := w.at(); gaps > 1 {
+		if gaps := w.gaps.Load(); gaps > 1 {
 			t.Errorf("%s has %d gaps", w.base, gaps)
 		}
 	}
