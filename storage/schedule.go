@@ -1,6 +1,8 @@
 package storage
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"time"
 )
@@ -81,7 +83,7 @@ func (b *backlog) expire(now time.Time) {
 	var late []*item
 	for _, f := range b.order {
 		for _, it := range f.pending {
-			if it.state == waiting && !it.due.IsZero() && !now.Before(it.due) && !b.worked.Before(it.due) {
+			if it.state == waiting && !it.due.IsZero() && !now.Before(it.due) && (b.brief(it) || !b.worked.Before(it.due)) {
 				late = append(late, it)
 			}
 		}
@@ -197,6 +199,9 @@ func (b *backlog) begin(now time.Time, j job) job {
 			j.limit = max(2*b.patience(f), 4*time.Second)
 		}
 	}
+	if j.verb == putMedia && b.brief(j.item) {
+		j.limit = min(j.limit, max(j.item.due.Sub(now), b.cfg.PartLife/4))
+	}
 	return j
 }
 
@@ -214,7 +219,9 @@ func (b *backlog) done(now time.Time, r result) {
 	switch j.verb {
 	case putMedia:
 		b.land(j.item.folder)
-		b.judge(now, j, err)
+		if !b.brief(j.item) || !errors.Is(err, context.DeadlineExceeded) { // its time is short: that says little
+			b.judge(now, j, err)
+		}
 		b.doneMedia(now, j, err)
 	case putText:
 		b.land(j.listing.folder)
@@ -276,7 +283,7 @@ func (b *backlog) extend(now time.Time) {
 		}
 		for _, it := range f.pending {
 			it.next = time.Time{}
-			if it.due.IsZero() {
+			if it.due.IsZero() || b.brief(it) {
 				continue
 			}
 			due := now.Add(b.patience(f) + it.came.Sub(f.pending[0].came)/2)
