@@ -2,6 +2,7 @@ package hls_test
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,12 +15,10 @@ import (
 func relocation(there ...string) hls.Relocation {
 	return hls.Relocation{
 		Prefix: func(uri []byte) string {
-			for _, name := range there {
-				if name == string(uri) {
-					return "https://cdn.example.org/live/show/1/video/"
-				}
+			if !slices.Contains(there, string(uri)) {
+				return ""
 			}
-			return ""
+			return "https://cdn.example.org/live/show/1/video/"
 		},
 		Report: func(uri []byte) (uint64, int, bool) { return 7, 1, string(uri) == "../aac/index.m3u8" },
 	}
