@@ -66,7 +66,8 @@ type folder struct {
 	path     string // with the slash at its end
 	pending  []*item
 	flying   int
-	took     time.Duration // to store the last item
+	brief    int           // … besides, of those that are of use for a moment only
+	took     time.Duration // to store the last item that was not one of these
 	target   time.Duration // of its playlist; 0: not known
 	listings []*listing
 }

@@ -125,28 +125,29 @@ func (b *backlog) leaving(key string) bool {
 	return r != nil && r.busy
 }
 
-// nextMedia returns the oldest item of a folder that can be tried.
+// nextMedia returns the oldest item of a folder that can be tried. Parts that are
+// of use for a moment only have a lane of their own: they wait for nothing else.
 func (b *backlog) nextMedia(now time.Time, f *folder) (job, bool) {
 	// Where one takes long, several take longer: they share the way.
 	most := b.cfg.PerFolder
 	if f.took == 0 || f.took > b.patience(f)/4 {
 		most = 1
 	}
-	if f.flying >= most {
-		return job{}, false
-	}
 	coming := 0
 	for _, it := range f.pending {
+		full := f.flying+coming >= most
+		if b.brief(it) {
+			full = f.brief >= b.cfg.PerFolder
+		}
 		switch {
-		case it.state != waiting || b.leaving(it.object.Key):
+		case full && b.cfg.PartLife == 0:
+			return job{}, false
+		case full || it.state != waiting || b.leaving(it.object.Key):
 		case now.Before(it.next):
 			b.until(it.next)
 		case it.onDisk():
 			if b.fetch(it) {
 				coming++
-			}
-			if f.flying+coming >= most {
-				return job{}, false
 			}
 		default:
 			return job{verb: putMedia, key: it.object.Key, object: it.object, item: it}, true
@@ -182,7 +183,11 @@ func (b *backlog) begin(now time.Time, j job) job {
 	case putMedia:
 		j.item.state = flying
 		f = j.item.folder
-		f.flying++
+		if b.brief(j.item) {
+			f.brief++
+		} else {
+			f.flying++
+		}
 	case putText:
 		j.listing.busy, j.listing.began, j.listing.flight = true, now, j.object.Body
 		f = j.listing.folder
@@ -304,8 +309,12 @@ func pauseAfter(now time.Time, tries int, err error) time.Time {
 
 func (b *backlog) doneMedia(now time.Time, j job, err error) {
 	it, f := j.item, j.item.folder
-	f.flying--
-	f.took = max(now.Sub(j.began), 1)
+	if b.brief(it) {
+		f.brief--
+	} else {
+		f.flying--
+		f.took = max(now.Sub(j.began), 1)
+	}
 	key := j.key
 	switch {
 	case err == nil:
