@@ -78,7 +78,7 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		g.close()
 		return nil, err
 	}
-	if g.places, err = openPlaces(ctx, config, g.log); err != nil {
+	if g.places, err = openPlaces(ctx, config, g.window.store, g.log); err != nil {
 		g.close()
 		return nil, err
 	}
@@ -159,7 +159,7 @@ func (g *gateway) wire() error {
 	g.packaging = packaging{hub: g.hub, log: g.log, packager: packager.New(packager.Config{
 		Segment: cut.Segment, Part: cut.Part, Window: cut.Window, Grace: cut.Grace, Ledger: g.remember(),
 		Audio: packager.Sound(cut.Audio),
-	}, g.places.with(live(store)), g.log)}
+	}, g.places.with(store), g.log)}
 	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{
 		Publish: auth.Publish, Watch: auth.Watch, MaxSessions: limits.Sessions, Logger: g.log,
 	})
@@ -169,7 +169,7 @@ func (g *gateway) wire() error {
 		origin.Authorize = auth.Watch // without it answers may be shared by caches
 	}
 	g.origin = hls.New(origin, store)
-	pages, err := web.Handler(web.Config{ValidName: stream.ValidName})
+	pages, err := web.Handler(web.Config{ValidName: stream.ValidName, MediaOrigins: mediaOrigins(g.config.Storage)})
 	if err != nil {
 		return err
 	}
