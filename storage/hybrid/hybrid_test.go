@@ -174,6 +174,24 @@ func (o *origin) has(key string) bool {
 	return ok
 }
 
+func (o *origin) get(key string) storage.Object {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.objects[key]
+}
+
+func (o *origin) len() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.objects)
+}
+
+func (p *place) parts() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stored
+}
+
 // stage is a Lister between a show, an origin and a place with its queue.
 type stage struct {
 	t       *testing.T
@@ -571,7 +589,7 @@ func TestReportsNameWhatIsListed(t *testing.T) {
 		})
 		w := newShow(s)
 		w.play(30 * time.Second)
-		o := s.origin.objects["show/1/aac/index.m3u8"]
+		o := s.origin.get("show/1/aac/index.m3u8")
 		msn, part := w.media["video"].Position().Last()
 		made := fmt.Sprintf("LAST-MSN=%d,LAST-PART=%d\n", msn, part)
 		if text := string(o.Body.Bytes()); strings.HasSuffix(text, made) || !strings.Contains(text, `REPORT:URI="../video/index.m3u8"`) {
@@ -597,7 +615,7 @@ func TestSegments(t *testing.T) {
 		if n := s.place.count(storage.Part); n > 0 {
 			t.Errorf("%d parts at the place", n)
 		}
-		o := s.origin.objects["show/1/video/index.m3u8"]
+		o := s.origin.get("show/1/video/index.m3u8")
 		text := string(o.Body.Bytes())
 		if !strings.Contains(text, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,HOLD-BACK=6\n") || strings.Contains(text, "PART") {
 			t.Error(text)
@@ -621,7 +639,7 @@ func TestEnd(t *testing.T) {
 		if err := s.lister.Drain(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if text := string(s.origin.objects["show/1/aac/index.m3u8"].Body.Bytes()); !strings.HasSuffix(text, "#EXT-X-ENDLIST\n") {
+		if text := string(s.origin.get("show/1/aac/index.m3u8").Body.Bytes()); !strings.HasSuffix(text, "#EXT-X-ENDLIST\n") {
 			t.Errorf("drained, and the playlist is %s", text)
 		}
 		time.Sleep(time.Second)
@@ -633,7 +651,7 @@ func TestEnd(t *testing.T) {
 			t.Errorf("%s went at once", key)
 		}
 		time.Sleep(2 * time.Millisecond)
-		if n := len(s.origin.objects); n > 0 {
+		if n := s.origin.len(); n > 0 {
 			t.Errorf("%d objects are left", n)
 		}
 		if h := s.lister.Health(); h != (hybrid.Health{}) {
@@ -674,9 +692,9 @@ func TestSpare(t *testing.T) {
 		})
 		w := newShow(s)
 		w.play(10 * time.Second)
-		before := s.place.stored
+		before := s.place.parts()
 		w.play(40 * time.Second)
-		if n := s.place.stored - before; n < 2*18 || n > 2*22 {
+		if n := s.place.parts() - before; n < 2*18 || n > 2*22 {
 			t.Errorf("%d of 160 parts were stored", n)
 		}
 		s.verdict()
