@@ -103,7 +103,7 @@ func openPlaces(ctx context.Context, config configs.Config, origin storage.Sink,
 // list makes the gateway's playlists name what viewers read from this place
 // (docs/adr/0009). It returns the sink below the place's queue.
 func (p *place) list(entry configs.Storage, cut configs.HLS, origin, sink storage.Sink, queue *storage.QueueConfig) storage.Sink {
-	segments := hybrid.Config{
+	lister := hybrid.Config{
 		Base: entry.PublicURL, Kinds: storage.Init | storage.Segment, Texts: storage.Playlist,
 		// A segment is due 1.5 target durations after the one before (specs L38).
 		Deadline: max(cut.Segment/2, 500*time.Millisecond),
@@ -111,20 +111,20 @@ func (p *place) list(entry configs.Storage, cut configs.HLS, origin, sink storag
 	}
 	relocation := hls.Relocation{Block: true}
 	if entry.Serve == "parts" {
-		segments.Kinds |= storage.Part
-		segments.Texts = storage.LowLatency
-		segments.Deadline = cut.Part // one of the three that players hold back (specs L51)
-		relocation.Block = false
+		lister.Kinds |= storage.Part
+		lister.Texts = storage.LowLatency
+		lister.Deadline = cut.Part
+		relocation = hls.Relocation{Late: cut.Part}
 		p.kinds |= storage.Part
 		queue.PartLife = 2 * cut.Part
 		queue.PerStream = 32 // all renditions close a part and a segment at once
 	}
-	segments.Edit = func(text []byte, prefix func(uri []byte) string, report func(uri []byte) (uint64, int, bool)) []byte {
+	lister.Edit = func(text []byte, prefix func(uri []byte) string, report func(uri []byte) (uint64, int, bool)) []byte {
 		edit := relocation
 		edit.Prefix, edit.Report = prefix, report
 		return edit.Apply(text)
 	}
-	p.lister = hybrid.New(origin, segments)
+	p.lister = hybrid.New(origin, lister)
 	return p.lister.Watch(sink)
 }
 

@@ -3,6 +3,7 @@ package hls
 import (
 	"bytes"
 	"strconv"
+	"time"
 )
 
 // Relocation says how a playlist's text becomes that of an origin whose media is
@@ -18,6 +19,9 @@ type Relocation struct {
 	// Block gives a playlist without parts CAN-BLOCK-RELOAD, and HOLD-BACK, which
 	// is then 3 × EXT-X-TARGETDURATION (specs L52, L54).
 	Block bool
+	// Late is how much later than others a part may be listed: so much longer is
+	// PART-HOLD-BACK (specs L51).
+	Late time.Duration
 }
 
 // Apply returns the text changed. Preload hints are left out: a hinted URI must be
@@ -40,6 +44,8 @@ func (r Relocation) Apply(text []byte) []byte {
 		case bytes.HasPrefix(line, []byte("#EXT-X-PART:")), bytes.HasPrefix(line, []byte("#EXT-X-MAP:")):
 			out = r.move(out, line)
 		case bytes.HasPrefix(line, []byte("#EXT-X-PRELOAD-HINT:")):
+		case r.Late > 0 && bytes.HasPrefix(line, []byte("#EXT-X-SERVER-CONTROL:")):
+			out = holdBack(out, line, r.Late)
 		case r.Report != nil && bytes.HasPrefix(line, []byte("#EXT-X-RENDITION-REPORT:")):
 			out = r.report(out, line)
 		default:
@@ -83,6 +89,26 @@ func (r Relocation) report(out, line []byte) []byte {
 		return out
 	}
 	return appendReport(out, string(line[from:to]), msn, part)
+}
+
+// holdBack appends EXT-X-SERVER-CONTROL with a longer PART-HOLD-BACK.
+func holdBack(out, line []byte, by time.Duration) []byte {
+	const name = "PART-HOLD-BACK="
+	from := bytes.Index(line, []byte(name))
+	if from < 0 {
+		return append(out, line...)
+	}
+	from += len(name)
+	to := from
+	for to < len(line) && (line[to] == '.' || '0' <= line[to] && line[to] <= '9') {
+		to++
+	}
+	seconds, err := strconv.ParseFloat(string(line[from:to]), 64)
+	if err != nil || seconds > time.Hour.Seconds() {
+		return append(out, line...)
+	}
+	out = appendShort(append(out, line[:from]...), grainsUp(time.Duration(seconds*float64(time.Second)).Round(grain)+by))
+	return append(out, line[to:]...)
 }
 
 // block appends EXT-X-SERVER-CONTROL behind a line with EXT-X-TARGETDURATION.

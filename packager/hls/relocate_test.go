@@ -71,6 +71,25 @@ s7.m4s
 	}
 }
 
+// specs L51: what may be late is held back longer, in all versions alike.
+func TestRelocateHoldsBack(t *testing.T) {
+	const line = "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK="
+	for from, want := range map[string]string{
+		line + "1.5,CAN-SKIP-UNTIL=12\n": line + "2,CAN-SKIP-UNTIL=12\n",
+		line + "0.99999\r\n":             line + "1.49999\r\n",
+		line + "1":                       line + "1.5",
+		line + "x\n":                     line + "x\n",
+		line + "99999\n":                 line + "99999\n",
+		"#EXT-X-SERVER-CONTROL:A=B\n":    "#EXT-X-SERVER-CONTROL:A=B\n",
+	} {
+		r := relocation()
+		r.Late = 500 * time.Millisecond
+		if got := string(r.Apply([]byte(from))); got != want {
+			t.Errorf("%q became %q, want %q", from, got, want)
+		}
+	}
+}
+
 // specs L52, L54, S7: a playlist without parts can be asked for by its next segment.
 func TestRelocatePlain(t *testing.T) {
 	m := hls.NewMedia(hls.Config{Target: 2 * time.Second, Part: time.Second, Window: time.Minute})
