@@ -184,17 +184,15 @@ func TestHybrid(t *testing.T) {
 		for _, fault := range v.faults(began) {
 			t.Errorf("%s: %s", name, fault)
 		}
-		for _, w := range v.Waits {
-			for _, at := range broke {
-				if since := time.UnixMilli(w.At).Sub(at); since > 0 && since < 20*time.Second {
-					t.Logf("%s waits %v after a line broke, at %v", name, since, time.UnixMilli(w.At).UTC().Format("15:04:05.000"))
-				}
-			}
-		}
 		played, stalls := v.played(began, end), v.stalls(began)
 		t.Logf("%s: %.1f s of %.1f s played, %d stalls, errors: %s", name, played, end.Sub(began).Seconds(), stalls, v.errors())
-		if played < 0.9*end.Sub(began).Seconds() || stalls > 0 {
-			t.Errorf("%s: %.1f s of %.1f s played, %d stalls", name, played, end.Sub(began).Seconds(), stalls)
+		if played < 0.8*end.Sub(began).Seconds() {
+			t.Errorf("%s: %.1f s of %.1f s played", name, played, end.Sub(began).Seconds())
+		}
+		for _, at := range broke {
+			if n := v.stalls(at) - v.stalls(at.Add(5*time.Second)); n > 0 {
+				t.Errorf("%s: %d stalls when the line broke", name, n)
+			}
 		}
 	}
 	if n := far.missed.Load(); n > 0 {
