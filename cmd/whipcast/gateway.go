@@ -24,7 +24,8 @@ import (
 // stopTime is how long a graceful stop may take in all.
 const stopTime = 4500 * time.Millisecond
 
-// recallWithin is how long the start waits for the streams of an earlier one.
+// recallWithin is how long the start waits for the streams of an earlier one, and
+// besides for the first playlist that a place has the media of.
 const recallWithin = 500 * time.Millisecond
 
 // farewell is how long the origin still answers after the last segments are
@@ -139,7 +140,7 @@ func (g *gateway) remember() packager.Ledger {
 // viewers find them: requests wait meanwhile. Streams that do not go on cost the
 // whole time.
 func (g *gateway) recall(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, recallWithin)
+	ctx, cancel := context.WithTimeout(ctx, recallWithin+g.places.delay(g.config.HLS))
 	defer cancel()
 	for _, name := range g.recalled {
 		_, _ = g.window.store.Get(ctx, name+"/index.m3u8", func(storage.Object) bool { return true })

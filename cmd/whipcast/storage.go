@@ -213,6 +213,20 @@ func (all places) tasks() []task {
 	return list
 }
 
+// delay is how much later than media a stream's first playlist may be there.
+func (all places) delay(cut configs.HLS) time.Duration {
+	for _, p := range all {
+		switch {
+		case p.lister == nil:
+		case p.kinds&storage.Part != 0:
+			return 3 * cut.Part
+		default:
+			return cut.Segment + time.Second
+		}
+	}
+	return 0
+}
+
 // mediaOrigins are the origins, as of a browser's page, that viewers read besides
 // the gateway.
 func mediaOrigins(entries []configs.Storage) []string {
