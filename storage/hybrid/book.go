@@ -348,8 +348,11 @@ func (b *book) edit(o storage.Object) storage.Object {
 	key := []byte(in)
 	prefix := func(uri []byte) string {
 		key = append(key[:len(in)], uri...)
-		if it := b.files[string(key)]; it != nil && it.verdict == placed {
+		switch it := b.files[string(key)]; {
+		case it != nil && it.verdict == placed:
 			return it.folder.prefix
+		case it == nil && b.cfg.Texts == storage.Playlist: // of an earlier run: only the place can have it
+			return b.cfg.Base + "/" + in
 		}
 		return ""
 	}

@@ -209,6 +209,14 @@ func (l *Lister) idle(folder string) bool {
 	return fallen && n%probe != 0
 }
 
+// Has implements storage.Holder, if the Sink does.
+func (w watched) Has(ctx context.Context, key string) (bool, error) {
+	if h, ok := w.Sink.(storage.Holder); ok {
+		return h.Has(ctx, key)
+	}
+	return false, fmt.Errorf("look for %s: %w", key, errors.ErrUnsupported)
+}
+
 func (l *Lister) accept(e event) error {
 	if !l.append(e) {
 		return fmt.Errorf("list %s: %w", e.object.Key, ErrFull)

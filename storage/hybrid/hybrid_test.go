@@ -627,6 +627,27 @@ func TestSegments(t *testing.T) {
 	})
 }
 
+// specs L41, S17: what a playlist of segments names and this run has not made, an earlier run
+// has stored.
+func TestEarlierRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, segments())
+		w := newShow(s)
+		m := w.media["video"]
+		m.SetTime(time.Unix(0, 0))
+		if _, err := m.CloseSegment(hls.Segment{URI: "s1.m4s", Duration: target}); err != nil {
+			t.Fatal(err)
+		}
+		s.place.objects[w.key("video", "s1.m4s")] = storage.Segment
+		s.put(storage.Object{Key: w.key("video", "index.m3u8"), Kind: storage.Playlist, Body: m.Plain(), Position: storage.Position{MSN: 1, Target: target}})
+		time.Sleep(target)
+		if text := string(s.origin.get("show/1/video/index.m3u8").Body.Bytes()); !strings.HasSuffix(text, "\n"+base+"/show/1/video/s1.m4s\n") {
+			t.Error(text)
+		}
+		s.verdict()
+	})
+}
+
 // specs L32, L40, L49: the end is shown, media stays a little longer than it was deleted, and
 // nothing is remembered of what is over.
 func TestEnd(t *testing.T) {
