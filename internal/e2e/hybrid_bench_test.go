@@ -14,6 +14,7 @@ import (
 	"github.com/whipcast/whipcast/storage"
 	"github.com/whipcast/whipcast/storage/hybrid"
 	"github.com/whipcast/whipcast/storage/memory"
+	"github.com/whipcast/whipcast/storage/s3"
 )
 
 // counted counts what is stored.
@@ -69,7 +70,13 @@ func benchHybrid(b *testing.B, server, mode string) {
 			return hls.Relocation{Prefix: prefix, Report: report, Block: mode == "segments"}.Apply(text)
 		},
 	})
-	far := &counted{Sink: openS3(b, server)}
+	bucket, err := s3.Open(b.Context(), s3.Config{
+		Endpoint: "http://" + server, Region: "us-east-1", Bucket: s3Bucket, Prefix: mode, PathStyle: true, AccessKey: s3Access, SecretKey: s3Secret,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	far := &counted{Sink: bucket}
 	queue := storage.NewQueue(lister.Watch(far), storage.QueueConfig{Names: hls.Names, Gap: hls.Gap, PartLife: 2 * deadline, PerStream: 32})
 	sink := storage.Tee(lister, storage.Only(lister.Spare(queue), kinds, storage.Playlist))
 	ctx, cancel := context.WithCancel(b.Context())
