@@ -269,6 +269,8 @@ storage:
     playlist_every: 1s
     memory: 64MiB
     spool: 2GiB
+    serve: parts
+    public_url: https://cdn.example.org/live/
   - {type: directory, path: /srv/hls, sync: all}
   - type: httpput
     url: https://me:hunter2@ingest.example.org/live
@@ -282,6 +284,7 @@ storage:
 		{
 			Type: "s3", Bucket: "media", Endpoint: "https://s3.example.org", Region: "eu-central-1", Prefix: "live", PathStyle: true,
 			AccessKey: "AK", SecretKey: "hunter2", ACL: "public-read", PlaylistEvery: time.Second, Memory: 64 << 20, Spool: 2 << 30,
+			Serve: "parts", PublicURL: "https://cdn.example.org/live",
 		},
 		{Type: "directory", Path: "/srv/hls", Sync: "all", Memory: 256 << 20},
 		{
@@ -333,5 +336,24 @@ func TestStorageErrors(t *testing.T) {
 	_, err := Load("", []string{"WHIPCAST_STORAGE=[{type: s3, bucket: a, secret_key: hunter2, access_key: ''}]"})
 	if err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("error %v (X4)", err)
+	}
+}
+
+func TestServeErrors(t *testing.T) {
+	const at = "storage: [{type: directory, path: a, "
+	for text, want := range map[string]string{
+		"serve: all}]":                                `entry 1: serve: unknown word; use parts or segments`,
+		"serve: parts}]":                              `serve, public_url: not given; give both or none`,
+		"public_url: 'https://x'}]":                   `serve, public_url: not given; give both or none`,
+		"serve: parts, public_url: /x}]":              `public_url: not a URL; write one such as`,
+		"serve: parts, public_url: 'https://x y'}]":   `public_url: not a URL`,
+		"serve: parts, public_url: 'https://x;y/'}]":  `public_url: not the name or address of a host`,
+		"serve: parts, public_url: 'https://x?y'}]":   `public_url: has more than scheme, host and path`,
+		"serve: parts, public_url: 'https://a:b@x'}]": `public_url: has more than scheme, host and path`,
+		"serve: parts, public_url: 'https://x'}, {type: directory, path: b, serve: segments, public_url: 'https://y'}]": `entry 2: serve: another entry has it`,
+	} {
+		if _, err := Load(write(t, at+text), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s:\n got %v\nwant %s", text, err, want)
+		}
 	}
 }

@@ -47,6 +47,8 @@ type Storage struct {
 	PlaylistEvery time.Duration // least time between two writes of one playlist
 	Memory        int64         // bytes that may wait in memory
 	Spool         int64         // bytes that may wait in the data directory besides; 0: none
+	Serve         string        // "parts" or "segments" are read from here, though the gateway has the playlists; or ""
+	PublicURL     string        // where viewers read them, without a slash at its end
 }
 
 // maxStorages is the most places at once.
@@ -99,6 +101,8 @@ func (s *Storage) keys() []key {
 		key{name: "playlist_every", parse: duration(&s.PlaylistEvery, 0, time.Minute), text: span(&s.PlaylistEvery)},
 		key{name: "memory", parse: size(&s.Memory, 1<<20, 1<<40), text: amount(&s.Memory)},
 		key{name: "spool", parse: size(&s.Spool, 0, 1<<50), text: amount(&s.Spool)},
+		key{name: "serve", parse: orNothing(oneOf(&s.Serve, "parts", "segments")), text: text(&s.Serve)},
+		key{name: "public_url", parse: trimmed(&s.PublicURL), text: text(&s.PublicURL)},
 	)
 }
 
@@ -119,12 +123,57 @@ func (s *Storage) check() *Error {
 	case (s.Certificate == "") != (s.Key == ""):
 		return missing("certificate, key", "give both or none")
 	}
+	if err := s.checkServe(); err != nil {
+		return err
+	}
 	for _, at := range []string{s.Endpoint, s.URL} {
 		if at != "" && !isWeb(at) {
 			return &Error{Key: "endpoint, url", Cause: "not a URL", Remedy: "write one such as https://s3.example.org"}
 		}
 	}
 	return nil
+}
+
+// checkServe checks how viewers read the place. The URL stands in playlists, with
+// the names of files behind it.
+func (s *Storage) checkServe() *Error {
+	if (s.Serve == "") != (s.PublicURL == "") {
+		return &Error{Key: "serve, public_url", Cause: "not given", Remedy: "give both or none"}
+	}
+	if s.PublicURL == "" {
+		return nil
+	}
+	const remedy = "write one such as https://cdn.example.org/live"
+	u, err := url.Parse(s.PublicURL)
+	odd := strings.ContainsFunc(s.PublicURL, func(r rune) bool { return r <= ' ' || r == '"' || r >= 0x7f })
+	switch {
+	case err != nil || !isWeb(s.PublicURL) || odd:
+		return &Error{Key: "public_url", Cause: "not a URL", Remedy: remedy}
+	case strings.ContainsFunc(u.Host, func(r rune) bool { return !strings.ContainsRune("-.:[]", r) && !isAlphanumeric(r) }):
+		return &Error{Key: "public_url", Cause: "not the name or address of a host", Remedy: remedy}
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(s.PublicURL, "#"):
+		return &Error{Key: "public_url", Cause: "has more than scheme, host and path", Remedy: remedy}
+	}
+	return nil
+}
+
+func isAlphanumeric(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+}
+
+// trimmed takes a URL without slashes at its end.
+func trimmed(at *string) func(string) *Error {
+	return func(s string) *Error { return path(at)(strings.TrimRight(s, "/")) }
+}
+
+// orNothing also takes the empty text, which changes nothing.
+func orNothing(parse func(string) *Error) func(string) *Error {
+	return func(s string) *Error {
+		if s == "" {
+			return nil
+		}
+		return parse(s)
+	}
 }
 
 // isWeb says whether a text is the URL of a web server.
@@ -178,9 +227,27 @@ func storages(at *[]Storage) func(string) *Error {
 			}
 			all = append(all, one)
 		}
+		if err := checkOneServes(all); err != nil {
+			return err
+		}
 		*at = all
 		return nil
 	}
+}
+
+// checkOneServes says whether at most one place is read by viewers whose playlists
+// the gateway has: a playlist names each file once.
+func checkOneServes(all []Storage) *Error {
+	serving := 0
+	for i, s := range all {
+		if s.Serve == "" {
+			continue
+		}
+		if serving++; serving > 1 {
+			return &Error{Cause: fmt.Sprintf("entry %d: serve: another entry has it", i+1), Remedy: "leave it at one"}
+		}
+	}
+	return nil
 }
 
 func readStorage(n *yaml.Node) (Storage, *Error) {

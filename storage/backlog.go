@@ -66,7 +66,8 @@ type folder struct {
 	path     string // with the slash at its end
 	pending  []*item
 	flying   int
-	took     time.Duration // to store the last item
+	brief    int           // … besides, of those that are of use for a moment only
+	took     time.Duration // to store the last item that was not one of these
 	target   time.Duration // of its playlist; 0: not known
 	listings []*listing
 }
@@ -232,12 +233,20 @@ func (b *backlog) put(now time.Time, o Object) {
 	}
 	f := b.folder(o.Key)
 	it := &item{object: o, folder: f, came: now, held: size(o)}
-	if o.Kind != Init && b.cfg.Names != nil { // without an init segment nothing plays: it is waited for
+	switch {
+	case b.brief(it):
+		it.due = now.Add(b.cfg.PartLife)
+	case o.Kind != Init && b.cfg.Names != nil: // without an init segment nothing plays: it is waited for
 		it.due = now.Add(b.patience(f))
-		if n := len(f.pending); n > 0 { // while an outage is caught up with, it waits its turn
-			if last := f.pending[n-1]; last.due.Add(now.Sub(last.came) / 2).After(it.due) {
-				it.due = last.due.Add(now.Sub(last.came) / 2)
+		// While an outage is caught up with, it waits its turn.
+		for _, last := range slices.Backward(f.pending) {
+			if b.brief(last) {
+				continue
 			}
+			if due := last.due.Add(now.Sub(last.came) / 2); due.After(it.due) {
+				it.due = due
+			}
+			break
 		}
 	}
 	b.items[o.Key] = it
@@ -277,9 +286,17 @@ func (b *backlog) refuse(now time.Time, key string) {
 	b.met.Lost.Add(1)
 }
 
+// brief says whether an item is of no use when its time has passed: no playlist
+// waits for it or says that it is missing.
+func (b *backlog) brief(it *item) bool { return it.object.Kind == Part && b.cfg.PartLife > 0 }
+
 // lose gives an item up.
 func (b *backlog) lose(now time.Time, it *item) {
 	b.forget(it, lost)
+	if b.brief(it) {
+		b.met.Dropped.Add(1)
+		return
+	}
 	b.refuse(now, it.object.Key)
 }
 

@@ -30,6 +30,9 @@ type QueueConfig struct {
 	// Deadline is how long after its Put a segment may take until playlists go on
 	// without it (specs S12). 0: the playlist's target duration.
 	Deadline time.Duration
+	// PartLife is how long after its Put a Part is worth being stored: what is
+	// older is dropped, since no playlist names it any more. 0: as a segment.
+	PartLife time.Duration
 	// Timeout bounds one call of the sink (specs S14). 0: two Deadlines, at least
 	// 4 s.
 	Timeout time.Duration
@@ -60,6 +63,7 @@ type QueueMetrics struct {
 	Deleted     atomic.Uint64
 	Failures    atomic.Uint64 // calls of the sink that failed
 	Lost        atomic.Uint64 // segments that were given up
+	Dropped     atomic.Uint64 // parts that were not stored within PartLife
 	LeftBehind  atomic.Uint64 // files that could not be deleted
 
 	Spooled       atomic.Uint64 // segments that were put into the spool

@@ -1110,3 +1110,51 @@ type nothing struct{}
 
 func (nothing) Put(context.Context, storage.Object) error { return nil }
 func (nothing) Delete(context.Context, string) error      { return nil }
+
+// Parts are wanted for a moment only: they wait for no segment, go when their time has passed,
+// also while nothing gets through, and nobody calls them lost.
+func TestQueueParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBucket(t)
+		b.blind = true
+		refuses := false
+		b.before = func(ctx context.Context, key string, _ *storage.Object) error {
+			switch {
+			case refuses:
+				return errors.New("503")
+			case strings.Contains(key, "/s"):
+				return sleep(ctx, 3*time.Second)
+			}
+			return sleep(ctx, 400*time.Millisecond)
+		}
+		cfg := queueConfig()
+		cfg.PartLife, cfg.Deadline = time.Second, time.Minute
+		q := storage.NewQueue(b, cfg)
+		defer startQueue(t, q)()
+		put := func(kind storage.Kind, name string) {
+			o := storage.Object{Key: "show/m1/video/" + name, Kind: kind, Body: storage.Body{[]byte(name)}}
+			if err := q.Put(t.Context(), o); err != nil {
+				t.Error(err)
+			}
+		}
+		put(storage.Segment, "s1.m4s")
+		put(storage.Segment, "s2.m4s")
+		for n := range 6 {
+			put(storage.Part, fmt.Sprintf("p%d.m4s", n))
+			time.Sleep(200 * time.Millisecond)
+		}
+		time.Sleep(250 * time.Millisecond)
+		if got := b.keys(); len(got) != 6 {
+			t.Errorf("stored beside a segment: %v", got)
+		}
+		time.Sleep(6 * time.Second)
+		b.set(func() { refuses = true })
+		for n := range 6 {
+			put(storage.Part, fmt.Sprintf("q%d.m4s", n))
+		}
+		time.Sleep(10 * time.Second)
+		if h, m := q.Health(), q.Metrics(); h.Objects != 0 || h.Missing != 0 || m.Dropped.Load() != 6 || m.Lost.Load() != 0 {
+			t.Errorf("%+v, %d dropped, %d lost", h, m.Dropped.Load(), m.Lost.Load())
+		}
+	})
+}

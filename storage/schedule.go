@@ -1,6 +1,8 @@
 package storage
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"time"
 )
@@ -81,7 +83,7 @@ func (b *backlog) expire(now time.Time) {
 	var late []*item
 	for _, f := range b.order {
 		for _, it := range f.pending {
-			if it.state == waiting && !it.due.IsZero() && !now.Before(it.due) && !b.worked.Before(it.due) {
+			if it.state == waiting && !it.due.IsZero() && !now.Before(it.due) && (b.brief(it) || !b.worked.Before(it.due)) {
 				late = append(late, it)
 			}
 		}
@@ -123,28 +125,29 @@ func (b *backlog) leaving(key string) bool {
 	return r != nil && r.busy
 }
 
-// nextMedia returns the oldest item of a folder that can be tried.
+// nextMedia returns the oldest item of a folder that can be tried. Parts that are
+// of use for a moment only have a lane of their own: they wait for nothing else.
 func (b *backlog) nextMedia(now time.Time, f *folder) (job, bool) {
 	// Where one takes long, several take longer: they share the way.
 	most := b.cfg.PerFolder
 	if f.took == 0 || f.took > b.patience(f)/4 {
 		most = 1
 	}
-	if f.flying >= most {
-		return job{}, false
-	}
 	coming := 0
 	for _, it := range f.pending {
+		full := f.flying+coming >= most
+		if b.brief(it) {
+			full = f.brief >= b.cfg.PerFolder
+		}
 		switch {
-		case it.state != waiting || b.leaving(it.object.Key):
+		case full && b.cfg.PartLife == 0:
+			return job{}, false
+		case full || it.state != waiting || b.leaving(it.object.Key):
 		case now.Before(it.next):
 			b.until(it.next)
 		case it.onDisk():
 			if b.fetch(it) {
 				coming++
-			}
-			if f.flying+coming >= most {
-				return job{}, false
 			}
 		default:
 			return job{verb: putMedia, key: it.object.Key, object: it.object, item: it}, true
@@ -180,7 +183,11 @@ func (b *backlog) begin(now time.Time, j job) job {
 	case putMedia:
 		j.item.state = flying
 		f = j.item.folder
-		f.flying++
+		if b.brief(j.item) {
+			f.brief++
+		} else {
+			f.flying++
+		}
 	case putText:
 		j.listing.busy, j.listing.began, j.listing.flight = true, now, j.object.Body
 		f = j.listing.folder
@@ -196,6 +203,9 @@ func (b *backlog) begin(now time.Time, j job) job {
 		if f != nil {
 			j.limit = max(2*b.patience(f), 4*time.Second)
 		}
+	}
+	if j.verb == putMedia && b.brief(j.item) {
+		j.limit = min(j.limit, max(j.item.due.Sub(now), b.cfg.PartLife/4))
 	}
 	return j
 }
@@ -214,7 +224,9 @@ func (b *backlog) done(now time.Time, r result) {
 	switch j.verb {
 	case putMedia:
 		b.land(j.item.folder)
-		b.judge(now, j, err)
+		if !b.brief(j.item) || !errors.Is(err, context.DeadlineExceeded) { // its time is short: that says little
+			b.judge(now, j, err)
+		}
 		b.doneMedia(now, j, err)
 	case putText:
 		b.land(j.listing.folder)
@@ -276,7 +288,7 @@ func (b *backlog) extend(now time.Time) {
 		}
 		for _, it := range f.pending {
 			it.next = time.Time{}
-			if it.due.IsZero() {
+			if it.due.IsZero() || b.brief(it) {
 				continue
 			}
 			due := now.Add(b.patience(f) + it.came.Sub(f.pending[0].came)/2)
@@ -297,8 +309,12 @@ func pauseAfter(now time.Time, tries int, err error) time.Time {
 
 func (b *backlog) doneMedia(now time.Time, j job, err error) {
 	it, f := j.item, j.item.folder
-	f.flying--
-	f.took = max(now.Sub(j.began), 1)
+	if b.brief(it) {
+		f.brief--
+	} else {
+		f.flying--
+		f.took = max(now.Sub(j.began), 1)
+	}
 	key := j.key
 	switch {
 	case err == nil:

@@ -148,7 +148,7 @@ func (b *backlog) last() *item {
 	var newest *item
 	for _, f := range b.order {
 		for _, it := range slices.Backward(f.pending) {
-			if it.state == waiting && it.file == nil && !it.back && it.object.Kind != Init && it.held > 0 {
+			if it.state == waiting && it.file == nil && !it.back && it.object.Kind != Init && !b.brief(it) && it.held > 0 {
 				if newest == nil || it.came.After(newest.came) {
 					newest = it
 				}

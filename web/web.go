@@ -36,6 +36,9 @@ type Config struct {
 	// ValidName says whether a stream may have this name; the pages of others
 	// answer 404. nil: every name without a slash passes.
 	ValidName func(name string) bool
+	// MediaOrigins are other origins that the pages may read media from, each like
+	// "https://cdn.example.org".
+	MediaOrigins []string
 }
 
 // Handler serves /, /publish/{stream}, /watch/{stream}, /seat/{stream} and
@@ -59,7 +62,8 @@ func Handler(cfg Config) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load pages: %w", err)
 	}
-	return &handler{files: loaded, valid: valid}, nil
+	connect := strings.Join(append([]string{"'self'"}, cfg.MediaOrigins...), " ")
+	return &handler{files: loaded, valid: valid, connect: connect}, nil
 }
 
 // A file is one embedded file, ready to be sent. Immutable after load.
@@ -72,6 +76,8 @@ type file struct {
 type handler struct {
 	files map[string]*file // by path in the bundle
 	valid func(string) bool
+	// connect is what pages may read, as in a Content-Security-Policy.
+	connect string
 }
 
 // load reads every file of the bundle; "x.gz" becomes the gzip form of "x".
@@ -152,7 +158,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		notBuilt(w)
 		return
 	}
-	secure(w.Header(), name)
+	secure(w.Header(), name, h.connect)
 	w.Header().Set("Cache-Control", "no-cache") // a new release shows at once; the tag makes it cheap
 	status := http.StatusOK
 	if name == "missing" {
@@ -189,7 +195,7 @@ func (h *handler) serveAsset(w http.ResponseWriter, r *http.Request, name string
 		}.Write(w)
 		return
 	}
-	secure(w.Header(), "")
+	secure(w.Header(), "", h.connect)
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	f.send(w, r, http.StatusOK)
 }
@@ -223,14 +229,15 @@ func (f *file) send(w http.ResponseWriter, r *http.Request, status int) {
 	}
 }
 
-// secure sets what limits a page (specs X4, X12). page is "" for an asset.
-func secure(h http.Header, page string) {
+// secure sets what limits a page (specs X4, X12). page is "" for an asset,
+// connect what it may read.
+func secure(h http.Header, page, connect string) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	// media and connect are all that the pages do; blob: is MediaSource's way
 	// into a video element. No inline script or style, no frame around us.
 	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
-		"media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "+
+		"media-src "+connect+" blob:; connect-src "+connect+"; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "+
 		"require-trusted-types-for 'script'")
 	devices := "()"
 	if page == "publish" {

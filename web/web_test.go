@@ -117,6 +117,23 @@ func TestContentSecurityPolicy(t *testing.T) {
 	}
 }
 
+// Media may come from another origin; nothing else may (docs/adr/0009).
+func TestMediaOrigins(t *testing.T) {
+	h, err := Handler(Config{Files: bundle(t), MediaOrigins: []string{"https://cdn.example.org"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := ask(h, http.MethodGet, "/watch/a").Header().Get("Content-Security-Policy")
+	for _, want := range []string{"connect-src 'self' https://cdn.example.org;", "media-src 'self' https://cdn.example.org blob:;"} {
+		if !strings.Contains(policy, want) {
+			t.Errorf("the policy %q has no %q", policy, want)
+		}
+	}
+	if n := strings.Count(policy, "cdn.example.org"); n != 2 {
+		t.Errorf("the policy %q names the other origin %d times", policy, n)
+	}
+}
+
 // X7: a name that no stream can have is answered without saying it again.
 func TestBadNamesAreNotReflected(t *testing.T) {
 	h := serve(t, bundle(t))

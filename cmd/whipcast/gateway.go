@@ -24,7 +24,8 @@ import (
 // stopTime is how long a graceful stop may take in all.
 const stopTime = 4500 * time.Millisecond
 
-// recallWithin is how long the start waits for the streams of an earlier one.
+// recallWithin is how long the start waits for the streams of an earlier one, and
+// besides for the first playlist that a place has the media of.
 const recallWithin = 500 * time.Millisecond
 
 // farewell is how long the origin still answers after the last segments are
@@ -78,7 +79,7 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		g.close()
 		return nil, err
 	}
-	if g.places, err = openPlaces(ctx, config, g.log); err != nil {
+	if g.places, err = openPlaces(ctx, config, g.window.store, g.log); err != nil {
 		g.close()
 		return nil, err
 	}
@@ -139,7 +140,7 @@ func (g *gateway) remember() packager.Ledger {
 // viewers find them: requests wait meanwhile. Streams that do not go on cost the
 // whole time.
 func (g *gateway) recall(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, recallWithin)
+	ctx, cancel := context.WithTimeout(ctx, recallWithin+g.places.delay(g.config.HLS))
 	defer cancel()
 	for _, name := range g.recalled {
 		_, _ = g.window.store.Get(ctx, name+"/index.m3u8", func(storage.Object) bool { return true })
@@ -159,7 +160,7 @@ func (g *gateway) wire() error {
 	g.packaging = packaging{hub: g.hub, log: g.log, packager: packager.New(packager.Config{
 		Segment: cut.Segment, Part: cut.Part, Window: cut.Window, Grace: cut.Grace, Ledger: g.remember(),
 		Audio: packager.Sound(cut.Audio),
-	}, g.places.with(live(store)), g.log)}
+	}, g.places.with(store), g.log)}
 	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{
 		Publish: auth.Publish, Watch: auth.Watch, MaxSessions: limits.Sessions, Logger: g.log,
 	})
@@ -169,7 +170,7 @@ func (g *gateway) wire() error {
 		origin.Authorize = auth.Watch // without it answers may be shared by caches
 	}
 	g.origin = hls.New(origin, store)
-	pages, err := web.Handler(web.Config{ValidName: stream.ValidName})
+	pages, err := web.Handler(web.Config{ValidName: stream.ValidName, MediaOrigins: mediaOrigins(g.config.Storage)})
 	if err != nil {
 		return err
 	}

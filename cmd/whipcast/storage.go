@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/whipcast/whipcast/storage"
 	"github.com/whipcast/whipcast/storage/directory"
 	"github.com/whipcast/whipcast/storage/httpput"
+	"github.com/whipcast/whipcast/storage/hybrid"
 	"github.com/whipcast/whipcast/storage/s3"
 )
 
@@ -23,25 +25,32 @@ const drainTime = 2500 * time.Millisecond
 
 // place is one entry of storage in the configuration: a sink with its own queue.
 type place struct {
-	name  string // type and number, for logs and metrics
-	queue *storage.Queue
-	close func()
-	sweep func(ctx context.Context) error // what must be gone at a start
-	probe check.Place
+	name   string // type and number, for logs and metrics
+	queue  *storage.Queue
+	lister *hybrid.Lister // of the place that viewers read; else nil
+	kinds  storage.Kind   // that it gets
+	close  func()
+	sweep  func(ctx context.Context) error // what must be gone at a start
+	probe  check.Place
 }
 
 // places are all of them.
 type places []place
 
+// plainKinds are what any web server can serve (specs S7–S9).
+const plainKinds = storage.Init | storage.Segment | storage.Playlist | storage.Multivariant
+
 // newPlace returns the place of an entry, without a sink.
 func newPlace(i int, entry configs.Storage) place {
 	return place{
-		name: entry.Type + "-" + strconv.Itoa(i+1), close: func() {}, sweep: func(context.Context) error { return nil },
+		name: entry.Type + "-" + strconv.Itoa(i+1), kinds: plainKinds,
+		close: func() {}, sweep: func(context.Context) error { return nil },
 	}
 }
 
-// openPlaces opens all places. The error names the entry.
-func openPlaces(ctx context.Context, config configs.Config, log *slog.Logger) (places, error) {
+// openPlaces opens all places; origin keeps what the gateway itself serves. The
+// error names the entry.
+func openPlaces(ctx context.Context, config configs.Config, origin storage.Sink, log *slog.Logger) (places, error) {
 	var all places
 	disk := spools{data: config.DataDir, log: log}
 	for i, entry := range config.Storage {
@@ -58,6 +67,13 @@ func openPlaces(ctx context.Context, config configs.Config, log *slog.Logger) (p
 				Key: "storage", Value: p.name, Cause: err.Error(), Remedy: fmt.Sprintf("correct entry %d", i+1),
 			}
 		}
+		queue := storage.QueueConfig{
+			MaxBytes: entry.Memory, MaxSpool: entry.Spool, PlaylistEvery: entry.PlaylistEvery,
+			Names: hls.Names, Gap: hls.Gap, Logger: log.With("storage", p.name),
+		}
+		if entry.Serve != "" {
+			sink = p.list(entry, config.HLS, origin, sink, &queue)
+		}
 		sink = storage.Retry(sink, storage.Policy{
 			// The queue itself tries playlists again, with the newest body, and media
 			// after an outage. Two attempts share the two target durations that it gives
@@ -67,10 +83,6 @@ func openPlaces(ctx context.Context, config configs.Config, log *slog.Logger) (p
 		if entry.Gzip {
 			sink = storage.Gzip(sink)
 		}
-		cfg := storage.QueueConfig{
-			MaxBytes: entry.Memory, MaxSpool: entry.Spool, PlaylistEvery: entry.PlaylistEvery,
-			Names: hls.Names, Gap: hls.Gap, Logger: log.With("storage", p.name),
-		}
 		folder, err := disk.open(ctx, p.name, entry)
 		if err != nil {
 			p.close()
@@ -78,14 +90,42 @@ func openPlaces(ctx context.Context, config configs.Config, log *slog.Logger) (p
 			return nil, err
 		}
 		if folder != nil {
-			cfg.Spool = folder
+			queue.Spool = folder
 			closeSink := p.close
 			p.close = func() { closeSink(); _ = folder.Close() }
 		}
-		p.queue = storage.NewQueue(sink, cfg)
+		p.queue = storage.NewQueue(sink, queue)
 		all = append(all, p)
 	}
 	return all, nil
+}
+
+// list makes the gateway's playlists name what viewers read from this place
+// (docs/adr/0009). It returns the sink below the place's queue.
+func (p *place) list(entry configs.Storage, cut configs.HLS, origin, sink storage.Sink, queue *storage.QueueConfig) storage.Sink {
+	lister := hybrid.Config{
+		Base: entry.PublicURL, Kinds: storage.Init | storage.Segment, Texts: storage.Playlist,
+		// A segment is due 1.5 target durations after the one before (specs L38).
+		Deadline: max(cut.Segment/2, 500*time.Millisecond),
+		Names:    hls.Names, Logger: queue.Logger,
+	}
+	relocation := hls.Relocation{Block: true}
+	if entry.Serve == "parts" {
+		lister.Kinds |= storage.Part
+		lister.Texts = storage.LowLatency
+		lister.Deadline = cut.Part
+		relocation = hls.Relocation{Late: cut.Part}
+		p.kinds |= storage.Part
+		queue.PartLife = 2 * cut.Part
+		queue.PerStream = 32 // all renditions close a part and a segment at once
+	}
+	lister.Edit = func(text []byte, prefix func(uri []byte) string, report func(uri []byte) (uint64, int, bool)) []byte {
+		edit := relocation
+		edit.Prefix, edit.Report = prefix, report
+		return edit.Apply(text)
+	}
+	p.lister = hybrid.New(origin, lister)
+	return p.lister.Watch(sink)
 }
 
 // openSink opens the sink of an entry.
@@ -150,20 +190,53 @@ func (all places) close() {
 // with returns a Sink that serves the origin first, and each place after it.
 // Places get the playlists that any web server can serve (specs S7–S9).
 func (all places) with(origin storage.Sink) storage.Sink {
-	sinks := []storage.Sink{origin}
+	sinks := []storage.Sink{live(origin)}
 	for _, p := range all {
-		sinks = append(sinks, storage.Only(p.queue, storage.Init, storage.Segment, storage.Playlist, storage.Multivariant))
+		var queue storage.Sink = p.queue
+		if p.lister != nil {
+			sinks[0], queue = p.lister, p.lister.Spare(p.queue)
+		}
+		sinks = append(sinks, storage.Only(queue, p.kinds))
 	}
 	return storage.Tee(sinks...)
 }
 
-// tasks are the queues.
+// tasks are the queues, and what decides where viewers read.
 func (all places) tasks() []task {
 	var list []task
 	for _, p := range all {
 		list = append(list, task{p.name, p.queue.Run})
+		if p.lister != nil {
+			list = append(list, task{p.name + " lister", p.lister.Run})
+		}
 	}
 	return list
+}
+
+// delay is how much later than media a stream's first playlist may be there.
+func (all places) delay(cut configs.HLS) time.Duration {
+	for _, p := range all {
+		switch {
+		case p.lister == nil:
+		case p.kinds&storage.Part != 0:
+			return 3 * cut.Part
+		default:
+			return cut.Segment + time.Second
+		}
+	}
+	return 0
+}
+
+// mediaOrigins are the origins, as of a browser's page, that viewers read besides
+// the gateway.
+func mediaOrigins(entries []configs.Storage) []string {
+	var all []string
+	for _, entry := range entries {
+		if u, err := url.Parse(entry.PublicURL); err == nil && u.Host != "" {
+			all = append(all, u.Scheme+"://"+u.Host)
+		}
+	}
+	return all
 }
 
 // drain waits until all is stored that is to be, or ctx ends.
@@ -172,6 +245,13 @@ func (all places) drain(ctx context.Context, log *slog.Logger) {
 	defer cancel()
 	var waiting sync.WaitGroup
 	for _, p := range all {
+		if p.lister != nil {
+			waiting.Go(func() {
+				if err := p.lister.Drain(ctx); err != nil {
+					log.WarnContext(ctx, "last playlists were not shown in the time of a stop", "storage", p.name, "error", err)
+				}
+			})
+		}
 		waiting.Go(func() {
 			if err := p.queue.Drain(ctx); err != nil {
 				h := p.queue.Health()
@@ -196,8 +276,21 @@ func (all places) detail() []string {
 			line += "; the spool fails: " + h.SpoolError
 		}
 		lines = append(lines, line)
+		if p.lister != nil {
+			lines = append(lines, p.listed())
+		}
 	}
 	return lines
+}
+
+// listed says in a line where viewers read.
+func (p place) listed() string {
+	h, m := p.lister.Health(), p.lister.Metrics()
+	line := fmt.Sprintf("storage %s: viewers read from it %d of %d files named", p.name, m.Placed.Load(), m.Placed.Load()+m.Kept.Load())
+	if h.Fallen > 0 {
+		line += fmt.Sprintf("; it is too slow: new media of %d of %d renditions is read from this gateway, for %v", h.Fallen, h.Renditions, h.Since.Round(time.Second))
+	}
+	return line
 }
 
 // metrics lists what the queues count.
@@ -215,6 +308,7 @@ func (all places) metrics() []api.Metric {
 			total("whipcast_storage_deleted_total", "Files deleted.", &m.Deleted),
 			total("whipcast_storage_failures_total", "Calls that failed.", &m.Failures),
 			total("whipcast_storage_lost_segments_total", "Segments that were given up: playlists say they are missing.", &m.Lost),
+			total("whipcast_storage_dropped_parts_total", "Parts not stored while players could want them.", &m.Dropped),
 			total("whipcast_storage_left_files_total", "Files that could not be deleted.", &m.LeftBehind),
 			total("whipcast_storage_spooled_files_total", "Segments that went to the spool.", &m.Spooled),
 			total("whipcast_storage_spool_failures_total", "Calls of the spool that failed.", &m.SpoolFailures),
@@ -229,10 +323,28 @@ func (all places) metrics() []api.Metric {
 			gauge("whipcast_storage_spool_bytes", "Size of the spool.", func(h storage.Health) float64 { return float64(h.Spooled) }),
 			gauge("whipcast_storage_oldest_seconds", "Age of the oldest of them.", func(h storage.Health) float64 { return h.Oldest.Seconds() }),
 		}
+		if p.lister != nil {
+			mine = append(mine, p.listerMetrics()...)
+		}
 		for i := range mine {
 			mine[i].Labels = map[string]string{"storage": p.name}
 		}
 		list = append(list, mine...)
 	}
 	return list
+}
+
+// listerMetrics lists what is counted where viewers read from a place.
+func (p place) listerMetrics() []api.Metric {
+	m := p.lister.Metrics()
+	return []api.Metric{
+		total("whipcast_hybrid_placed_files_total", "Media files that playlists name at their public URL.", &m.Placed),
+		total("whipcast_hybrid_kept_files_total", "Media files that playlists name at this gateway, because they were not stored in time.", &m.Kept),
+		total("whipcast_hybrid_playlists_total", "Media playlists shown.", &m.Texts),
+		total("whipcast_hybrid_wait_nanoseconds_total", "How long they waited for their media to be stored, in all.", &m.Waited),
+		{
+			Name: "whipcast_hybrid_fallen_renditions", Help: "Renditions whose new media is read from this gateway.",
+			Read: func() float64 { return float64(p.lister.Health().Fallen) },
+		},
+	}
 }

@@ -179,7 +179,11 @@ func (p *probe) fetch(ctx context.Context, uri, playlist string) {
 		if name == "" || strings.Contains(line, "GAP=YES") {
 			continue
 		}
-		p.file(ctx, uri, path.Join(path.Dir(uri), name))
+		file := path.Join(path.Dir(uri), name)
+		if strings.Contains(name, "://") {
+			file = name
+		}
+		p.file(ctx, uri, file)
 		if line[0] != '#' {
 			p.mu.Lock()
 			if o := p.order[uri]; len(o) == 0 || o[len(o)-1] < name {
@@ -202,7 +206,11 @@ func (p *probe) file(ctx context.Context, uri, file string) {
 	if have {
 		return
 	}
-	got, err := get(ctx, p.base+"/"+file)
+	url := file
+	if !strings.Contains(file, "://") {
+		url = p.base + "/" + file
+	}
+	got, err := get(ctx, url)
 	status, header, body := got.status, got.header, got.body
 	if ctx.Err() != nil {
 		return

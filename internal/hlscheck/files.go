@@ -6,10 +6,12 @@ import (
 	"math"
 	"path"
 	"slices"
+	"strings"
 	"time"
 )
 
-// File takes a media file (init segment, part or segment) by its path, to
+// File takes a media file (init segment, part or segment) by its path, or by its
+// URL if the playlist has that, to
 // compare segments with the parts they were listed with (L3).
 func (c *Checker) File(uri string, body []byte) {
 	c.mu.Lock()
@@ -21,6 +23,15 @@ func (c *Checker) File(uri string, body []byte) {
 		c.fault(uri, 0)("L41", "the file changed: %d bytes, before %d", len(body), len(old))
 	}
 	c.files[uri] = body
+}
+
+// resolve returns what a URI in a playlist of a directory stands for: a path, or
+// the URI itself if it is absolute.
+func resolve(dir, uri string) string {
+	if strings.Contains(uri, "://") {
+		return uri
+	}
+	return path.Join(dir, uri)
 }
 
 // CheckFiles compares all complete segments with their parts, with their printed
@@ -37,7 +48,7 @@ func (c *Checker) CheckFiles() int {
 		fault := c.fault(uri, h.count)
 		for _, msn := range slices.Sorted(maps.Keys(h.segments)) {
 			parts, s := h.parts[msn], h.segments[msn]
-			whole, ok := c.files[path.Join(path.Dir(uri), s.uri)]
+			whole, ok := c.files[resolve(path.Dir(uri), s.uri)]
 			if s.uri == "" || s.gap || !ok || len(parts) == 0 {
 				continue
 			}
@@ -83,7 +94,7 @@ func (c *Checker) join(dir string, parts []part) ([]byte, bool) {
 		if p.gap {
 			continue
 		}
-		b, ok := c.files[path.Join(dir, p.uri)]
+		b, ok := c.files[resolve(dir, p.uri)]
 		if !ok {
 			return nil, false
 		}
@@ -121,8 +132,8 @@ func (c *Checker) readMedia(uri string, h *history, fault faultFunc) {
 	h.inits = make(map[string]*initialization)
 	for _, msn := range slices.Sorted(maps.Keys(h.segments)) {
 		s := h.segments[msn]
-		body, ok := c.files[path.Join(dir, s.uri)]
-		init, have := c.files[path.Join(dir, s.mapURI)]
+		body, ok := c.files[resolve(dir, s.uri)]
+		init, have := c.files[resolve(dir, s.mapURI)]
 		if s.uri == "" || !ok || !have || s.gap {
 			continue
 		}
@@ -156,7 +167,7 @@ func (c *Checker) readMedia(uri string, h *history, fault faultFunc) {
 // checkIndependent checks that parts say whether they have a sync sample: L47.
 func (c *Checker) checkIndependent(dir string, i *initialization, parts []part, fault faultFunc) {
 	for _, p := range parts {
-		body, ok := c.files[path.Join(dir, p.uri)]
+		body, ok := c.files[resolve(dir, p.uri)]
 		if !ok || p.gap {
 			continue
 		}
@@ -173,7 +184,7 @@ func (c *Checker) checkIndependent(dir string, i *initialization, parts []part, 
 // comes with a discontinuity: L21, L22.
 func (c *Checker) checkInits(uri string, h *history, fault faultFunc) {
 	names := make(map[string]string)
-	body := func(name string) string { return string(c.files[path.Join(path.Dir(uri), name)]) }
+	body := func(name string) string { return string(c.files[resolve(path.Dir(uri), name)]) }
 	for _, name := range slices.Sorted(maps.Keys(h.inits)) {
 		if first, ok := names[body(name)]; ok {
 			fault("L22", "%s and %s are the same init segment", first, name)

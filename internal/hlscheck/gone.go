@@ -65,7 +65,7 @@ func (h *history) live(p playlist, at time.Time) {
 func (c *Checker) checkGone(uri string, h *history, fault faultFunc) {
 	dir, target := path.Dir(uri), time.Duration(h.last.target)*time.Second
 	early := func(item, name string, until time.Time) {
-		if at, ok := c.gone[path.Join(dir, name)]; ok && at.Before(until) {
+		if at, ok := c.gone[resolve(dir, name)]; ok && at.Before(until) {
 			fault(item, "%s went %v too early", name, until.Sub(at))
 		}
 	}

@@ -50,6 +50,10 @@ type Checker struct {
 	// Static says that the playlists come from a store that cannot hold
 	// requests: then they must not have any low-latency tag (S7).
 	Static bool
+	// Unhinted says that media is read from another place, which cannot hold a
+	// request: then there must be no hint (L56), and the profile that asks for one
+	// (L55) is not met.
+	Unhinted bool
 	// Lag is how long after its publication a version may reach the Checker. 0
 	// says that it is fed by the publisher: all versions of all playlists, in the
 	// order in which they were published. A player that reloads sets it; then
@@ -149,6 +153,11 @@ func (c *Checker) Media(uri string, at time.Time, body []byte) {
 		checkAudio(p, fault)
 	}
 	checkEdge(p, fault)
+	if c.Unhinted {
+		checkUnhinted(p, fault)
+	} else {
+		checkHinted(p, fault)
+	}
 	checkRanges(p, fault)
 	h.checkRangeMutation(p, at, fault)
 	restarted := h.restarted

@@ -74,7 +74,7 @@ func (h *history) rungs(dir string) Rungs {
 			Gap: s.gap, Break: s.disc, Sequence: h.discs[msn],
 		}
 		if s.mapURI != "" {
-			r.Map = path.Join(dir, s.mapURI)
+			r.Map = resolve(dir, s.mapURI)
 		}
 		if n := len(rungs); n > 0 {
 			r.NewMap = r.Map != rungs[n-1].Map

@@ -212,9 +212,6 @@ func checkEdge(p playlist, fault faultFunc) {
 	if p.partTarget == 0 {
 		return
 	}
-	if kinds["PART"] == 0 {
-		fault("L55", "no EXT-X-PRELOAD-HINT:TYPE=PART")
-	}
 	for _, r := range p.reports {
 		if strings.Contains(r["URI"], "://") || strings.HasPrefix(r["URI"], "/") {
 			fault("L58", "report URI %s is not relative", r["URI"])
@@ -222,6 +219,24 @@ func checkEdge(p playlist, fault faultFunc) {
 		if r["LAST-MSN"] == "" {
 			fault("L58", "report without LAST-MSN")
 		}
+	}
+}
+
+// checkHinted checks L55: the next part is hinted at.
+func checkHinted(p playlist, fault faultFunc) {
+	if p.ended || p.partTarget == 0 {
+		return
+	}
+	if !slices.ContainsFunc(p.hints, func(h map[string]string) bool { return h["TYPE"] == "PART" }) {
+		fault("L55", "no EXT-X-PRELOAD-HINT:TYPE=PART")
+	}
+}
+
+// checkUnhinted checks L56 where parts are listed with other URIs than those that
+// block: none is hinted at.
+func checkUnhinted(p playlist, fault faultFunc) {
+	if len(p.hints) > 0 {
+		fault("L56", "%d hints at what is listed elsewhere", len(p.hints))
 	}
 }
 

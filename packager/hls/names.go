@@ -56,18 +56,30 @@ func required(line []byte) []byte {
 	default:
 		return nil
 	}
+	from, to := quotedAttribute(attributes, "URI")
+	if from < 0 {
+		return nil
+	}
+	return attributes[from:to]
+}
+
+// quotedAttribute returns where the value of an attribute stands in a list, -1 if
+// there is none.
+func quotedAttribute(attributes []byte, wanted string) (from, to int) {
+	whole := len(attributes)
 	// A quoted string may have what looks like an attribute: skip them all.
 	for len(attributes) > 0 {
 		name, rest, _ := bytes.Cut(attributes, []byte("="))
 		if quoted, ok := bytes.CutPrefix(rest, []byte(`"`)); ok {
 			value, after, closed := bytes.Cut(quoted, []byte(`"`))
-			if closed && string(name) == "URI" {
-				return value
+			if closed && string(name) == wanted {
+				from = whole - len(quoted)
+				return from, from + len(value)
 			}
 			attributes = bytes.TrimPrefix(after, []byte(","))
 			continue
 		}
 		_, attributes, _ = bytes.Cut(rest, []byte(","))
 	}
-	return nil
+	return -1, -1
 }

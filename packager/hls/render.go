@@ -88,17 +88,22 @@ func (m *Media) appendEnd(b []byte) []byte {
 		b = append(appendQuoted(b, "URI", m.hintMap), '\n')
 	}
 	for _, r := range m.reports {
-		b = append(b, `#EXT-X-RENDITION-REPORT:URI="`...)
-		b = append(b, r.URI...)
-		b = append(b, `",LAST-MSN=`...)
-		b = strconv.AppendUint(b, r.MSN, 10)
-		if r.Part >= 0 {
-			b = append(b, ",LAST-PART="...)
-			b = strconv.AppendInt(b, int64(r.Part), 10)
-		}
-		b = append(b, '\n')
+		b = appendReport(b, r.URI, r.MSN, r.Part)
 	}
 	return b
+}
+
+// appendReport appends EXT-X-RENDITION-REPORT (specs L58).
+func appendReport(b []byte, uri string, msn uint64, part int) []byte {
+	b = append(b, `#EXT-X-RENDITION-REPORT:URI="`...)
+	b = append(b, uri...)
+	b = append(b, `",LAST-MSN=`...)
+	b = strconv.AppendUint(b, msn, 10)
+	if part >= 0 {
+		b = append(b, ",LAST-PART="...)
+		b = strconv.AppendInt(b, int64(part), 10)
+	}
+	return append(b, '\n')
 }
 
 // headRoom is what counters, MAP and SKIP take, for the capacity of a buffer;
