@@ -33,12 +33,19 @@ func TestPriorSegmentsAreInPlainOnly(t *testing.T) {
 				}
 				breaks++
 			}
-			removed := make([]Removed, len(all))
-			for i, m := range all {
+			for _, m := range all {
 				m.SetTime(at)
 				for p := range parts {
 					ok(m.AddPart(Part{URI: fmt.Sprintf("p%d-%d.m4s", counter, p), Duration: time.Second, Independent: p == 0}))
 				}
+			}
+			if len(all) == 3 { // with the open segment, too
+				want, _, _ := all[2].LowLatency()
+				full, _, _ := all[0].LowLatency()
+				same(t, "low latency with an open segment", want, full)
+			}
+			removed := make([]Removed, len(all))
+			for i, m := range all {
 				var err error
 				removed[i], err = m.CloseSegment(Segment{URI: fmt.Sprintf("s%d.m4s", counter), Duration: time.Duration(parts) * time.Second})
 				ok(err)
@@ -67,11 +74,14 @@ func TestPriorSegmentsAreInPlainOnly(t *testing.T) {
 		}
 		fresh, err := Restore(cfg, bare)
 		ok(err)
+		broken := rapid.Bool().Draw(t, "broken")
 		for _, m := range []*Media{resumed, whole, fresh} {
-			if m != resumed || state.Next == 0 { // it knows by itself
+			if broken {
 				m.Discontinuity()
+				ok(m.SetInit("init-0.mp4"))
+			} else {
+				ok(m.SetInit(first.nextInit))
 			}
-			ok(m.SetInit("init-0.mp4"))
 		}
 		for range rapid.IntRange(1, 60).Draw(t, "after") {
 			removed := segment(resumed, whole, fresh)

@@ -68,10 +68,15 @@ func (m *Media) appendCounters(b []byte, but prior) []byte {
 // appendFirstMap appends the EXT-X-MAP of the first listed segment if that does
 // not bring its own: the tag outlives the segment that it came with.
 func (m *Media) appendFirstMap(b []byte, but prior) []byte {
-	if len(m.records) == but.segments || m.records[but.segments].ownMap {
-		return b
+	switch {
+	case len(m.records) > but.segments:
+		if r := &m.records[but.segments]; !r.ownMap {
+			return appendMap(b, r.init)
+		}
+	case but.segments > 0 && m.open.started && !m.open.ownMap:
+		return appendMap(b, m.init)
 	}
-	return appendMap(b, m.records[but.segments].init)
+	return b
 }
 
 // appendEnd appends what follows the last part: hints, reports, ENDLIST.

@@ -240,8 +240,7 @@ func printedTime(t time.Time) time.Time {
 // If the open segment had parts, AddPart returns ErrLost until CloseSegment has
 // completed it. A file that is written once a segment does not know of parts:
 // then close that segment with Gap, too. Afterwards a Discontinuity is due. The
-// initialization segment is the last one until SetInit. If all segments are Prior
-// ones, a Discontinuity follows by itself.
+// initialization segment is the last one until SetInit.
 func Restore(cfg Config, s State) (*Media, error) {
 	m := NewMedia(cfg)
 	if err := s.check(m.cfg); err != nil {
@@ -266,7 +265,7 @@ func Restore(cfg Config, s State) (*Media, error) {
 	}
 	m.lastParts, m.ended = s.LastParts, s.Ended
 	if s.Prior > 0 && s.Prior == len(s.Segments) { // LowLatency begins with the next one
-		m.lastParts, m.nextBreak = 0, true
+		m.lastParts = 0
 	}
 	if s.Parts == 0 {
 		return m, nil
