@@ -44,6 +44,7 @@ type backlog struct {
 	now      time.Time      // of the last call of next
 	flying   int            // calls of the sink under way
 	removing int            // deletions of them
+	checking int            // and looks for what an earlier run has stored
 	streams  map[string]int // the others, by stream
 	wake     time.Time      // when next has to be called again, at the latest
 
@@ -69,6 +70,9 @@ type folder struct {
 	took     time.Duration // to store the last item
 	target   time.Duration // of its playlist; 0: not known
 	listings []*listing
+	// inherited says that an earlier run has put a playlist there. What that names is
+	// not known: nothing is deleted until another one is visible.
+	inherited bool
 }
 
 // stream returns the first name of its path.
@@ -147,6 +151,7 @@ const (
 	spill // to the spool
 	load  // from the spool
 	drop  // in the spool
+	check
 )
 
 // job is one call of the sink.
@@ -199,7 +204,7 @@ func (b *backlog) folder(key string) *folder {
 
 // tidy forgets a folder that has nothing.
 func (b *backlog) tidy(f *folder) {
-	if len(f.pending) > 0 || len(f.listings) > 0 {
+	if len(f.pending) > 0 || len(f.listings) > 0 || f.inherited {
 		return
 	}
 	delete(b.folders, f.path)
@@ -222,6 +227,10 @@ func (b *backlog) put(now time.Time, o Object) {
 	}
 	if o.Kind&texts != 0 {
 		b.putListing(now, o)
+		return
+	}
+	if o.Kind == Held {
+		b.putHeld(now, o)
 		return
 	}
 	if old := b.items[o.Key]; old != nil && old.state == waiting {
@@ -261,7 +270,7 @@ func (b *backlog) shed(now time.Time) {
 		case len(b.items) > b.cfg.MaxObjects:
 			oldest = b.first(func(*item) bool { return true })
 		case b.bytes > b.cfg.MaxBytes: // what the spool has, or is about to have, takes none of it
-			oldest = b.first(func(it *item) bool { return it.file == nil })
+			oldest = b.first(func(it *item) bool { return it.file == nil && it.object.Kind != Held })
 		}
 		if oldest == nil {
 			return
@@ -436,7 +445,8 @@ func (b *backlog) delete(now time.Time, key string) {
 			it.deleted = true
 			return
 		}
-		tried := it.tries > 0 // it may have come through although the answer did not
+		// It may have come through although the answer did not, or in an earlier run.
+		tried := it.tries > 0 || it.object.Kind == Held
 		b.lose(now, it)
 		b.outdate(it)
 		if !tried {
@@ -514,7 +524,8 @@ func (b *backlog) above(key string, visit func(*listing)) {
 }
 
 func (b *backlog) named(key string) bool {
-	found := false
+	f := b.folders[key[:strings.LastIndexByte(key, '/')+1]]
+	found := f != nil && f.inherited && b.listings[key] == nil
 	b.above(key, func(l *listing) {
 		found = found || l.doubt || b.names(l.shown, l.folder.path, key) || b.names(l.flight, l.folder.path, key)
 	})

@@ -302,6 +302,8 @@ func (q *Queue) call(ctx context.Context, j job) result {
 			o, err := q.cfg.Spool.Get(ctx, j.key)
 			r.body = o.Body
 			return err
+		case check:
+			return q.look(ctx, j.key)
 		}
 		return q.sink.Put(ctx, j.object)
 	})

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"slices"
 	"time"
 )
@@ -42,6 +43,15 @@ func (b *backlog) next(now time.Time) ([]job, time.Time) {
 		}
 	}
 	b.turn++
+	for _, f := range b.order {
+		for b.room(now) {
+			j, ok := b.nextCheck(now, f)
+			if !ok {
+				break
+			}
+			jobs = append(jobs, b.begin(now, j))
+		}
+	}
 	for b.removing < max(b.cfg.Workers/8, 1) && b.room(now) && !b.down() {
 		j, ok := b.nextRemoval(now)
 		if !ok {
@@ -136,7 +146,7 @@ func (b *backlog) nextMedia(now time.Time, f *folder) (job, bool) {
 	coming := 0
 	for _, it := range f.pending {
 		switch {
-		case it.state != waiting || b.leaving(it.object.Key):
+		case it.state != waiting || it.object.Kind == Held || b.leaving(it.object.Key):
 		case now.Before(it.next):
 			b.until(it.next)
 		case it.onDisk():
@@ -187,6 +197,9 @@ func (b *backlog) begin(now time.Time, j job) job {
 	case remove:
 		j.removal.busy = true
 		b.removing++
+	case check:
+		j.item.state = flying
+		b.checking++
 	}
 	if f != nil {
 		b.streams[f.stream()]++
@@ -208,10 +221,20 @@ func (b *backlog) done(now time.Time, r result) {
 		return
 	}
 	b.flying--
+	if j.verb == check && (errors.Is(err, ErrNotFound) || errors.Is(err, errors.ErrUnsupported)) { // that is an answer
+		b.checking--
+		b.judge(now, j, nil)
+		b.doneCheck(now, j, err)
+		return
+	}
 	if err != nil {
 		b.met.Failures.Add(1)
 	}
 	switch j.verb {
+	case check:
+		b.checking--
+		b.judge(now, j, err)
+		b.doneCheck(now, j, err)
 	case putMedia:
 		b.land(j.item.folder)
 		b.judge(now, j, err)
@@ -274,12 +297,15 @@ func (b *backlog) extend(now time.Time) {
 		for _, l := range f.listings {
 			l.tries, l.next = 0, l.began.Add(b.cfg.PlaylistEvery)
 		}
-		for _, it := range f.pending {
+		for i, it := range f.pending {
 			it.next = time.Time{}
 			if it.due.IsZero() {
 				continue
 			}
 			due := now.Add(b.patience(f) + it.came.Sub(f.pending[0].came)/2)
+			if it.object.Kind == Held {
+				due = due.Add(time.Duration(i) * perCheck)
+			}
 			if due.After(it.due) {
 				it.due = due
 			}
@@ -344,6 +370,7 @@ func (b *backlog) doneText(now time.Time, j job, err error) {
 func (b *backlog) show(now time.Time, l *listing, j job) {
 	l.stored, l.shown, l.doubt, l.at, l.tries, l.next = true, j.object.Body, false, now, 0, time.Time{}
 	l.editions = slices.DeleteFunc(l.editions, func(e *edition) bool { return e.number <= j.edition.number }) // older ones never come
+	l.folder.inherited = false
 	b.unblock(now, l)
 	if len(b.missing) == 0 || b.cfg.Names == nil {
 		return
@@ -400,6 +427,7 @@ func (b *backlog) close(now time.Time, l *listing) {
 	delete(b.listings, l.key)
 	l.stored, l.shown, l.doubt, l.at = false, nil, false, now
 	f := l.folder
+	f.inherited = false
 	for i := range f.listings {
 		if f.listings[i] == l {
 			f.listings = append(f.listings[:i], f.listings[i+1:]...)
