@@ -33,6 +33,7 @@ type backlog struct {
 	folders  map[string]*folder
 	order    []*folder
 	turn     int // of order: who is first
+	fence    *leases
 
 	missing map[string]time.Time // keys that playlists must not offer, since when
 	blocked map[string]*removal  // a visible playlist names them
@@ -76,8 +77,11 @@ type folder struct {
 }
 
 // stream returns the first name of its path.
-func (f *folder) stream() string {
-	name, _, _ := strings.Cut(f.path, "/")
+func (f *folder) stream() string { return stream(f.path) }
+
+// stream returns the first name of a key.
+func stream(key string) string {
+	name, _, _ := strings.Cut(key, "/")
 	return name
 }
 
@@ -119,8 +123,10 @@ type listing struct {
 	next     time.Time // it is not tried before
 	tries    int
 	busy     bool
-	doubt    bool // an attempt failed since: it may have come through all the same
-	deleted  bool // while it was busy
+	doubt    bool   // an attempt failed since: it may have come through all the same
+	deleted  bool   // while it was busy
+	ended    bool   // nothing follows the newest edition
+	object   Object // what is stored, without the gaps of ours
 }
 
 // edition is one version of a playlist.
@@ -152,6 +158,7 @@ const (
 	load  // from the spool
 	drop  // in the spool
 	check
+	guard
 )
 
 // job is one call of the sink.
@@ -166,6 +173,7 @@ type job struct {
 	edition *edition
 	removal *removal
 	file    *file
+	claim   *claim
 }
 
 func newBacklog(cfg QueueConfig, met *QueueMetrics) *backlog {
@@ -173,7 +181,7 @@ func newBacklog(cfg QueueConfig, met *QueueMetrics) *backlog {
 		cfg: cfg, met: met,
 		items: map[string]*item{}, listings: map[string]*listing{}, folders: map[string]*folder{},
 		missing: map[string]time.Time{}, blocked: map[string]*removal{}, removed: map[string]*removal{},
-		streams: map[string]int{},
+		streams: map[string]int{}, fence: newLeases(cfg.Fence),
 	}
 }
 
@@ -218,6 +226,7 @@ func (b *backlog) tidy(f *folder) {
 
 // put takes an Object.
 func (b *backlog) put(now time.Time, o Object) {
+	b.want(now, o.Key)
 	if r := b.removed[o.Key]; r != nil { // it is in use again
 		r.void = true
 		delete(b.blocked, o.Key)
@@ -319,7 +328,7 @@ func (b *backlog) putListing(now time.Time, o Object) {
 		b.listings[o.Key] = l
 		l.folder.listings = append(l.folder.listings, l)
 	}
-	l.deleted = false
+	l.deleted, l.ended = false, o.Position.Ended || o.Kind == Multivariant
 	if o.Position.Target > 0 {
 		l.folder.target = o.Position.Target
 	}
@@ -428,6 +437,7 @@ func (b *backlog) text(e *edition, f *folder) (Body, bool) {
 
 // delete takes a key that is to go.
 func (b *backlog) delete(now time.Time, key string) {
+	b.want(now, key)
 	if l := b.listings[key]; l != nil {
 		clear(l.editions)
 		l.editions = nil
@@ -574,6 +584,9 @@ func (b *backlog) unblock(now time.Time, l *listing) {
 	for key, r := range b.blocked {
 		if strings.HasPrefix(key, l.folder.path) && !r.named && !b.named(key) {
 			delete(b.blocked, key)
+			if b.expected(key) {
+				b.missing[key] = now
+			}
 			b.release(at, r)
 		}
 	}

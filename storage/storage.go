@@ -30,6 +30,9 @@ const (
 	// key: this one has no Body. Only a Queue takes it; it finds out whether that is
 	// true. Only keeps it from all others.
 	Held
+	// Lease says who writes a stream. Only a Queue with a Fence puts one, and no
+	// cache may keep it.
+	Lease
 )
 
 // Object is one file of a presentation. All its memory is immutable.
