@@ -239,19 +239,12 @@ func (b *backlog) done(now time.Time, r result) {
 		return
 	}
 	b.flying--
-	if j.verb == check && (errors.Is(err, ErrNotFound) || errors.Is(err, errors.ErrUnsupported)) { // that is an answer
-		b.checking--
-		b.judge(now, j, nil)
-		b.doneCheck(now, j, err)
-		return
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, errors.ErrUnsupported) { // those are answers
 		b.met.Failures.Add(1)
 	}
 	switch j.verb {
-	case check:
+	case check: // says nothing of how media and playlists do
 		b.checking--
-		b.judge(now, j, err)
 		b.doneCheck(now, j, err)
 	case putMedia:
 		b.land(j.item.folder)
