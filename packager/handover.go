@@ -146,7 +146,7 @@ func (r *runner) bury(ctx context.Context, m memo, now time.Time) {
 		r.shelf.put(r.stream.Name()+"/"+playlist, now.Add(r.cfg.Window))
 		r.log.Info("presentation of an earlier start has ended", "presentation", m.ID)
 	}
-	r.note(ctx)
+	r.remember(ctx)
 }
 
 // maxBuried is how many segments of a rendition are believed: a day of short ones.
@@ -168,8 +168,8 @@ func (m *shelfMark) rate() int64 {
 	return videoRate
 }
 
-// note keeps in the Ledger what is to be deleted, while there is no presentation.
-func (r *runner) note(ctx context.Context) {
+// remember keeps in the Ledger what is to be deleted, while there is no presentation.
+func (r *runner) remember(ctx context.Context) {
 	if r.cfg.Ledger == nil {
 		return
 	}
@@ -195,6 +195,6 @@ func (r *runner) clear(ctx context.Context, now time.Time) {
 		r.out.remove(ctx, key)
 	}
 	if r.noted && r.present == nil && len(r.shelf.items) == 0 {
-		r.note(ctx)
+		r.remember(ctx)
 	}
 }

@@ -179,7 +179,7 @@ func (r *runner) recall(ctx context.Context, now time.Time) error {
 	r.lived = true
 	m, err := readMemo(lines)
 	if err != nil {
-		return errors.Join(err, r.cfg.Ledger.Forget(ctx, r.stream.Name()))
+		return errors.Join(err, r.concludeRecord(ctx, &m), r.cfg.Ledger.Forget(ctx, r.stream.Name()))
 	}
 	r.shelf.restore(&m)
 	if len(m.Renditions) > 0 {
@@ -189,12 +189,9 @@ func (r *runner) recall(ctx context.Context, now time.Time) error {
 	case err != nil:
 		r.present = nil
 		r.bury(ctx, m, now)
-		if r.cfg.Record != nil && m.ID != "" { // it has ended with the earlier start
-			err = errors.Join(err, r.cfg.Record.End(ctx, r.stream.Name(), m.ID))
-		}
-		return err
+		return errors.Join(err, r.concludeRecord(ctx, &m))
 	case r.present == nil:
-		r.note(ctx)
+		r.remember(ctx)
 		return nil
 	}
 	r.shelf.keepAll(r.present.needed())
@@ -202,6 +199,15 @@ func (r *runner) recall(ctx context.Context, now time.Time) error {
 	r.log.Info("presentation goes on after a restart", "presentation", r.present.id,
 		"away", now.Sub(m.Zero.Add(m.End)).Round(time.Millisecond))
 	return nil
+}
+
+// concludeRecord closes the Record of a presentation that has ended with the
+// earlier start.
+func (r *runner) concludeRecord(ctx context.Context, m *memo) error {
+	if r.cfg.Record == nil || m.ID == "" {
+		return nil
+	}
+	return r.cfg.Record.End(ctx, r.stream.Name(), m.ID)
 }
 
 // readMemo joins the lines of a Ledger. A last line that was cut off is left out.
@@ -341,6 +347,7 @@ func (p *presentation) reviveRendition(ctx context.Context, mark *shelfMark, beg
 	if r.media, err = hls.Restore(p.mediaConfig(), begin); err != nil {
 		return fmt.Errorf("take up %s: %w", mark.Name, err)
 	}
+	r.noted = begin.Next
 	r.prefix = p.stream + "/" + p.id + "/" + r.name + "/"
 	if err := r.hold(ctx, &begin, mark.Inits); err != nil {
 		return err

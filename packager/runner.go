@@ -475,7 +475,7 @@ func (r *runner) end(ctx context.Context, reason string) error {
 	p := r.present
 	r.present = nil
 	err := p.end(ctx)
-	r.note(ctx)
+	r.remember(ctx)
 	r.log.Info("presentation ends", "presentation", p.id, "reason", reason,
 		"duration", time.Since(r.begun).Round(time.Millisecond),
 		"segments", p.lead.media.Position().MSN, "parts", p.lead.counter)
