@@ -269,6 +269,7 @@ storage:
     playlist_every: 1s
     memory: 64MiB
     spool: 2GiB
+    fence: false
   - {type: directory, path: /srv/hls, sync: all}
   - type: httpput
     url: https://me:hunter2@ingest.example.org/live
@@ -283,7 +284,7 @@ storage:
 			Type: "s3", Bucket: "media", Endpoint: "https://s3.example.org", Region: "eu-central-1", Prefix: "live", PathStyle: true,
 			AccessKey: "AK", SecretKey: "hunter2", ACL: "public-read", PlaylistEvery: time.Second, Memory: 64 << 20, Spool: 2 << 30,
 		},
-		{Type: "directory", Path: "/srv/hls", Sync: "all", Memory: 256 << 20},
+		{Type: "directory", Path: "/srv/hls", Sync: "all", Fence: true, Memory: 256 << 20},
 		{
 			Type: "httpput", URL: "https://me:hunter2@ingest.example.org/live", Headers: map[string]string{"Authorization": "Bearer x", "X-Origin": "a"},
 			NoDelete: true, Gzip: true, Memory: 256 << 20,
@@ -299,7 +300,7 @@ storage:
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.Storage = []Storage{{Type: "directory", Path: "./hls", Sync: "playlists", Memory: 256 << 20}}
+	want.Storage = []Storage{{Type: "directory", Path: "./hls", Sync: "playlists", Fence: true, Memory: 256 << 20}}
 	compare(t, got, want)
 }
 

@@ -44,6 +44,7 @@ func newPlace(i int, entry configs.Storage) place {
 func openPlaces(ctx context.Context, config configs.Config, log *slog.Logger) (places, error) {
 	var all places
 	disk := spools{data: config.DataDir, log: log}
+	self := identity(config, log)
 	for i, entry := range config.Storage {
 		p := newPlace(i, entry)
 		sink, err := openSink(ctx, entry, config.HLS, &p)
@@ -58,6 +59,7 @@ func openPlaces(ctx context.Context, config configs.Config, log *slog.Logger) (p
 				Key: "storage", Value: p.name, Cause: err.Error(), Remedy: fmt.Sprintf("correct entry %d", i+1),
 			}
 		}
+		fence := self.fence(entry, sink)
 		sink = storage.Retry(sink, storage.Policy{
 			// The queue itself tries playlists again, with the newest body, and media
 			// after an outage. Two attempts share the two target durations that it gives
@@ -69,7 +71,7 @@ func openPlaces(ctx context.Context, config configs.Config, log *slog.Logger) (p
 		}
 		cfg := storage.QueueConfig{
 			MaxBytes: entry.Memory, MaxSpool: entry.Spool, PlaylistEvery: entry.PlaylistEvery,
-			Names: hls.Names, Gap: hls.Gap, Logger: log.With("storage", p.name),
+			Names: hls.Names, Gap: hls.Gap, Fence: fence, Logger: log.With("storage", p.name),
 		}
 		folder, err := disk.open(ctx, p.name, entry)
 		if err != nil {
@@ -152,7 +154,7 @@ func (all places) close() {
 func (all places) with(origin storage.Sink) storage.Sink {
 	sinks := []storage.Sink{origin}
 	for _, p := range all {
-		sinks = append(sinks, storage.Only(p.queue, storage.Init, storage.Segment, storage.Playlist, storage.Multivariant))
+		sinks = append(sinks, storage.Only(p.queue, storage.Init, storage.Segment, storage.Playlist, storage.Multivariant, storage.Held))
 	}
 	return storage.Tee(sinks...)
 }
@@ -196,6 +198,9 @@ func (all places) detail() []string {
 			line += "; the spool fails: " + h.SpoolError
 		}
 		lines = append(lines, line)
+		for _, fenced := range h.Fenced {
+			lines = append(lines, "storage "+p.name+": "+fenced)
+		}
 	}
 	return lines
 }
@@ -224,6 +229,7 @@ func (all places) metrics() []api.Metric {
 				}
 				return 1
 			}),
+			gauge("whipcast_storage_fenced_streams", "Streams that are not written: another gateway does, or may.", func(h storage.Health) float64 { return float64(len(h.Fenced)) }),
 			gauge("whipcast_storage_waiting_files", "Media files that wait.", func(h storage.Health) float64 { return float64(h.Objects) }),
 			gauge("whipcast_storage_waiting_bytes", "Their size in memory.", func(h storage.Health) float64 { return float64(h.Bytes) }),
 			gauge("whipcast_storage_spool_bytes", "Size of the spool.", func(h storage.Health) float64 { return float64(h.Spooled) }),
