@@ -423,7 +423,7 @@ func (q *Queue) seize(ctx context.Context, c *claim, tag string) error {
 		c.conds = ignored
 		return q.seizeBlindly(ctx, c)
 	case errors.Is(err, ErrChanged):
-		return nil
+		return q.doubt(ctx, c, tag)
 	case err != nil:
 		return fmt.Errorf("claim stream %s: %w", c.stream, err)
 	}
@@ -432,6 +432,20 @@ func (q *Queue) seize(ctx context.Context, c *claim, tag string) error {
 		return q.probe(ctx, c)
 	}
 	return q.leave(ctx, c, nil)
+}
+
+// doubt finds out whether a claim was too late, or the store refuses conditions
+// that hold.
+func (q *Queue) doubt(ctx context.Context, c *claim, tag string) error {
+	if c.conds == heeded || tag == "" {
+		return nil
+	}
+	now, err := q.cfg.Fence.Store.Load(ctx, c.stream+writerName)
+	if err != nil || now.Tag != tag {
+		return nil //nolint:nilerr // it is looked up again soon
+	}
+	c.conds = ignored
+	return q.seizeBlindly(ctx, c)
 }
 
 // probe finds out whether the store heeds conditions: with a wrong one it must not

@@ -21,6 +21,9 @@ const maxLoad = 1 << 20
 // Many servers that take PUT do not heed them.
 func (s *Sink) Swap(ctx context.Context, o storage.Object, version string) (string, error) {
 	err := storage.CheckKey(o.Key)
+	if version != "" && version[0] != '"' { // it is no entity tag
+		err = errors.ErrUnsupported
+	}
 	var answer http.Header
 	if err == nil {
 		answer, err = s.swap(ctx, o, version)

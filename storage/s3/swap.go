@@ -2,6 +2,9 @@ package s3
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,6 +23,9 @@ import (
 func (s *Sink) Swap(ctx context.Context, o storage.Object, version string) (string, error) {
 	if err := begin(ctx, o.Key); err != nil {
 		return "", fmt.Errorf("swap %s: %w", o.Key, err)
+	}
+	if version != "" && version[0] != '"' { // it is no entity tag
+		return "", fmt.Errorf("swap %s: %w", o.Key, errors.ErrUnsupported)
 	}
 	in := s.input(&o)
 	in.ACL = ""
@@ -61,8 +67,9 @@ func (s *Sink) Load(ctx context.Context, key string) (storage.Version, error) {
 		Object: storage.Object{Key: key, Type: aws.ToString(out.ContentType), Body: storage.Body{content}, Modified: aws.ToTime(out.LastModified)},
 		Tag:    aws.ToString(out.ETag), Age: -1,
 	}
-	if v.Tag == "" { // it has no conditions either
-		v.Tag = string(content)
+	if v.Tag == "" { // then no condition is possible
+		sum := sha256.Sum256(content)
+		v.Tag = hex.EncodeToString(sum[:])
 	}
 	if answer, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response); ok && out.LastModified != nil {
 		if now, err := http.ParseTime(answer.Header.Get("Date")); err == nil { // the store's clock, not ours
