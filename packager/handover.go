@@ -83,8 +83,11 @@ func (r *rendition) hold(ctx context.Context, state *hls.State, inits map[string
 		s := &state.Segments[i]
 		if params := inits[s.Init]; r.inits[s.Init] == nil {
 			content, name, err := r.describe(params)
-			if err != nil || name != s.Init {
-				return fmt.Errorf("%w: initialization segment %s cannot be made again (%v)", errStale, s.Init, err)
+			if err != nil {
+				return err
+			}
+			if name != s.Init {
+				return fmt.Errorf("%w: initialization segment %s cannot be made again", errStale, s.Init)
 			}
 			r.put(ctx, storage.Object{Key: r.prefix + name, Kind: storage.Init, Type: r.mime, Body: storage.Body{content}})
 			r.inits[name] = params

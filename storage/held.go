@@ -80,6 +80,20 @@ func (b *backlog) nextCheck(now time.Time, f *folder) (job, bool) {
 	return job{}, false
 }
 
+// checks appends what is to be looked for.
+func (b *backlog) checks(now time.Time, jobs []job) []job {
+	for _, f := range b.order {
+		for b.holds(f.stream(), now) && b.room(now) {
+			j, ok := b.nextCheck(now, f)
+			if !ok {
+				break
+			}
+			jobs = append(jobs, b.begin(now, j))
+		}
+	}
+	return jobs
+}
+
 // doneCheck takes the answer.
 func (b *backlog) doneCheck(now time.Time, j job, err error) {
 	it := j.item

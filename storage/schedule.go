@@ -32,30 +32,10 @@ func (b *backlog) next(now time.Time) ([]job, time.Time) {
 		passes[0], passes[1] = passes[1], passes[0]
 	}
 	for _, pass := range passes {
-		for i := range b.order {
-			f := b.order[(b.turn+i)%len(b.order)]
-			if !b.holds(f.stream(), now) {
-				continue
-			}
-			for b.streams[f.stream()] < b.cfg.PerStream && b.room(now) {
-				j, ok := pass(now, f)
-				if !ok {
-					break
-				}
-				jobs = append(jobs, b.begin(now, j))
-			}
-		}
+		jobs = b.eachFolder(now, jobs, pass)
 	}
 	b.turn++
-	for _, f := range b.order {
-		for b.holds(f.stream(), now) && b.room(now) {
-			j, ok := b.nextCheck(now, f)
-			if !ok {
-				break
-			}
-			jobs = append(jobs, b.begin(now, j))
-		}
-	}
+	jobs = b.checks(now, jobs)
 	for b.removing < max(b.cfg.Workers/8, 1) && b.room(now) && !b.down() {
 		j, ok := b.nextRemoval(now)
 		if !ok {
@@ -64,6 +44,24 @@ func (b *backlog) next(now time.Time) ([]job, time.Time) {
 		jobs = append(jobs, b.begin(now, j))
 	}
 	return append(jobs, b.spoolJobs(now)...), b.wake
+}
+
+// eachFolder appends what a pass finds in the folders, in turn.
+func (b *backlog) eachFolder(now time.Time, jobs []job, pass func(time.Time, *folder) (job, bool)) []job {
+	for i := range b.order {
+		f := b.order[(b.turn+i)%len(b.order)]
+		if !b.holds(f.stream(), now) {
+			continue
+		}
+		for b.streams[f.stream()] < b.cfg.PerStream && b.room(now) {
+			j, ok := pass(now, f)
+			if !ok {
+				break
+			}
+			jobs = append(jobs, b.begin(now, j))
+		}
+	}
+	return jobs
 }
 
 // until makes sure that next is called at that time.

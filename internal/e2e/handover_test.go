@@ -20,8 +20,8 @@ import (
 )
 
 // startStore builds and starts a real S3 server with an empty bucket. With a folder
-// for metadata it heeds conditions; without, If-None-Match is ignored.
-func startStore(t *testing.T, conditional bool) string {
+// for metadata (--sidecar) it heeds conditions; without (--nometa) it ignores them.
+func startStore(t *testing.T, metadata ...string) string {
 	t.Helper()
 	bin, data := t.TempDir(), t.TempDir()
 	build := exec.Command("go", "install", s3Server)
@@ -31,10 +31,7 @@ func startStore(t *testing.T, conditional bool) string {
 		t.Fatalf("build %s: %v\n%s", s3Server, err, tail(string(out), 2000))
 	}
 	address := freePort(t)
-	args := []string{"--port", address, "--quiet", "posix", "--nometa", data}
-	if conditional {
-		args = []string{"--port", address, "--quiet", "posix", "--sidecar", t.TempDir(), data}
-	}
+	args := slices.Concat([]string{"--port", address, "--quiet", "posix"}, metadata, []string{data})
 	launch(t, []string{"ROOT_ACCESS_KEY=" + s3Access, "ROOT_SECRET_KEY=" + s3Secret}, filepath.Join(bin, "versitygw"), args...)
 	until(t, 30*time.Second, "the S3 server takes a bucket", func() bool {
 		_, err := bucketAPI(address).CreateBucket(t.Context(), &awss3.CreateBucketInput{Bucket: aws.String(s3Bucket)})
@@ -110,7 +107,7 @@ func mediaPlaylists(t *testing.T, sink *s3.Sink, name string) (keys []string) {
 // gap (S12), no number goes back and no line changes (S17, L18, L35, L41), the
 // segments of before are still listed, and there is one discontinuity (L24).
 func TestHandOver(t *testing.T) {
-	server := startStore(t, true)
+	server := startStore(t, "--sidecar", t.TempDir())
 	sink := openS3(t, server)
 	g := serveWith(t, plainBinary, inBucket(server)...)
 	publisher := publish(t, g.url("/whip/show"))
@@ -168,15 +165,15 @@ func TestHandOver(t *testing.T) {
 // refused in words while it serves its own viewers, changes nothing in the bucket,
 // and takes over after the first was killed (S18).
 func TestFence(t *testing.T) {
-	for name, conditional := range map[string]bool{"conditional PUT": true, "no conditional PUT": false} {
+	for name, metadata := range map[string][]string{"conditional PUT": {"--sidecar", t.TempDir()}, "no conditional PUT": {"--nometa"}} {
 		t.Run(name, func(t *testing.T) {
-			server := startStore(t, conditional)
+			server := startStore(t, metadata...)
 			sink := openS3(t, server)
 			a := serveWith(t, plainBinary, inBucket(server)...)
 			publish(t, a.url("/whip/show"))
 			w := watchBucket(t, sink, "show")
 			until(t, 60*time.Second, "the bucket has a stream", func() bool { return w.newest.Load() >= 3 })
-			if strings.Contains(a.out.String(), "no conditional PUT") == conditional {
+			if strings.Contains(a.out.String(), "no conditional PUT") != (len(metadata) == 1) {
 				t.Errorf("the first says:\n%s", a.out)
 			}
 
