@@ -49,7 +49,7 @@ func TestIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer sink.Close() //nolint:errcheck // a test
+	defer sink.Close()
 	if f := first.fence(config.Storage[0], sink); f != nil {
 		t.Errorf("a place that wants none: %v", f)
 	}
