@@ -271,6 +271,7 @@ storage:
     spool: 2GiB
     serve: parts
     public_url: https://cdn.example.org/live/
+    fence: false
   - {type: directory, path: /srv/hls, sync: all}
   - type: httpput
     url: https://me:hunter2@ingest.example.org/live
@@ -286,7 +287,7 @@ storage:
 			AccessKey: "AK", SecretKey: "hunter2", ACL: "public-read", PlaylistEvery: time.Second, Memory: 64 << 20, Spool: 2 << 30,
 			Serve: "parts", PublicURL: "https://cdn.example.org/live",
 		},
-		{Type: "directory", Path: "/srv/hls", Sync: "all", Memory: 256 << 20},
+		{Type: "directory", Path: "/srv/hls", Sync: "all", Fence: true, Memory: 256 << 20},
 		{
 			Type: "httpput", URL: "https://me:hunter2@ingest.example.org/live", Headers: map[string]string{"Authorization": "Bearer x", "X-Origin": "a"},
 			NoDelete: true, Gzip: true, Memory: 256 << 20,
@@ -302,7 +303,7 @@ storage:
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.Storage = []Storage{{Type: "directory", Path: "./hls", Sync: "playlists", Memory: 256 << 20}}
+	want.Storage = []Storage{{Type: "directory", Path: "./hls", Sync: "playlists", Fence: true, Memory: 256 << 20}}
 	compare(t, got, want)
 }
 

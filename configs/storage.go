@@ -44,6 +44,7 @@ type Storage struct {
 	Gzip bool // of s3 and httpput: playlists are stored compressed
 
 	// Of all.
+	Fence         bool          // two gateways do not write one stream
 	PlaylistEvery time.Duration // least time between two writes of one playlist
 	Memory        int64         // bytes that may wait in memory
 	Spool         int64         // bytes that may wait in the data directory besides; 0: none
@@ -56,7 +57,8 @@ const maxStorages = 8
 
 // newStorage returns a Storage of that type with its defaults.
 func newStorage(kind string) Storage {
-	s := Storage{Type: kind, Memory: 256 << 20, Spool: 1 << 30}
+	// What takes files by PUT cannot always be read, and seldom heeds conditions.
+	s := Storage{Type: kind, Fence: kind != "httpput", Memory: 256 << 20, Spool: 1 << 30}
 	if kind == "directory" {
 		s.Sync, s.Spool = "playlists", 0 // one disk does not save another
 	}
@@ -98,6 +100,7 @@ func (s *Storage) keys() []key {
 		)
 	}
 	return append(all,
+		key{name: "fence", parse: truth(&s.Fence), text: word(&s.Fence)},
 		key{name: "playlist_every", parse: duration(&s.PlaylistEvery, 0, time.Minute), text: span(&s.PlaylistEvery)},
 		key{name: "memory", parse: size(&s.Memory, 1<<20, 1<<40), text: amount(&s.Memory)},
 		key{name: "spool", parse: size(&s.Spool, 0, 1<<50), text: amount(&s.Spool)},

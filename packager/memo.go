@@ -50,19 +50,24 @@ type memo struct {
 	Audio      Sound         `json:"audio,omitempty"`
 	Solo       bool          `json:"solo,omitempty"`
 	Settled    bool          `json:"settled,omitempty"`
-	Renditions []shelfMark   `json:"renditions"`
+	Renditions []shelfMark   `json:"renditions,omitempty"`
+	// Shelf is what is to be deleted. A line has what came since the one before, and
+	// one without renditions all that is left of presentations that have ended.
+	Shelf []shelved `json:"shelf,omitempty"`
 }
 
 // shelfMark is a rendition in a memo.
 type shelfMark struct {
-	Name      string     `json:"name"`
-	Counter   uint64     `json:"counter"`
-	Params    *au.Params `json:"params,omitempty"`
-	Init      string     `json:"init,omitempty"`  // of Params
-	Still     []byte     `json:"still,omitempty"` // a key frame for it, in some lines
-	Bandwidth int        `json:"bandwidth,omitempty"`
-	Rates     savedRates `json:"rates"`
-	State     hls.State  `json:"state"`
+	Name    string     `json:"name"`
+	Counter uint64     `json:"counter"`
+	Params  *au.Params `json:"params,omitempty"`
+	Init    string     `json:"init,omitempty"` // of Params
+	// Inits are all that are listed, in lines that begin a log.
+	Inits     map[string]*au.Params `json:"inits,omitempty"`
+	Still     []byte                `json:"still,omitempty"` // a key frame for it, in some lines
+	Bandwidth int                   `json:"bandwidth,omitempty"`
+	Rates     savedRates            `json:"rates"`
+	State     hls.State             `json:"state"`
 }
 
 // savedRates is what was measured of a rendition.
@@ -108,14 +113,6 @@ func (p *presentation) unsaved() bool {
 	return false
 }
 
-// forget removes what was saved: the presentation has ended.
-func (p *presentation) forget(ctx context.Context) error {
-	if p.cfg.Ledger == nil {
-		return nil
-	}
-	return p.cfg.Ledger.Forget(ctx, p.stream)
-}
-
 // memo describes the presentation, whole or since the last line.
 func (p *presentation) memo(whole bool) memo { //nolint:revive // a fact, not a mode
 	m := memo{
@@ -123,13 +120,21 @@ func (p *presentation) memo(whole bool) memo { //nolint:revive // a fact, not a 
 		Settled: p.announced.settled,
 	}
 	p.marked = false
+	if whole {
+		p.shelved = 0
+	}
+	m.Shelf, p.shelved = p.shelf.since(p.shelved), p.shelf.count
 	for _, r := range p.renditions() {
 		from := r.saved
 		if whole {
 			from, r.savedInit = 0, ""
 		}
+		var inits map[string]*au.Params
+		if whole && len(r.inits) > 1 {
+			inits = r.inits
+		}
 		mark := shelfMark{
-			Name: r.name, Counter: r.counter, Params: r.params, Init: r.init, State: r.media.Since(from),
+			Name: r.name, Counter: r.counter, Params: r.params, Init: r.init, Inits: inits, State: r.media.Since(from),
 			Rates: savedRates{Bytes: r.rates.bytes, Length: r.rates.length, Peak: r.rates.peak, Segments: r.rates.segments},
 		}
 		mark.State.Parts, mark.State.Open = 0, hls.Listed{}
@@ -162,7 +167,7 @@ func (p *presentation) memo(whole bool) memo { //nolint:revive // a fact, not a 
 var errStale = errors.New("presentation cannot go on")
 
 // recall takes up the presentation that an earlier start of the program has left.
-// What cannot be taken up is forgotten.
+// One that cannot be taken up ends. What is to be deleted will be.
 func (r *runner) recall(ctx context.Context, now time.Time) error {
 	if r.cfg.Ledger == nil {
 		return nil
@@ -171,27 +176,47 @@ func (r *runner) recall(ctx context.Context, now time.Time) error {
 	if err != nil || len(lines) == 0 {
 		return err
 	}
+	r.lived = true
 	m, err := readMemo(lines)
-	if err == nil {
+	if err != nil {
+		return errors.Join(err, r.concludeRecord(ctx, &m), r.cfg.Ledger.Forget(ctx, r.stream.Name()))
+	}
+	r.shelf.restore(&m)
+	if len(m.Renditions) > 0 {
 		r.present, err = r.revive(ctx, m, now)
 	}
-	r.lived = true
-	if err != nil {
-		if r.cfg.Record != nil && m.ID != "" { // it has ended with the earlier start
-			err = errors.Join(err, r.cfg.Record.End(ctx, r.stream.Name(), m.ID))
-		}
-		return errors.Join(err, r.cfg.Ledger.Forget(ctx, r.stream.Name()))
+	switch {
+	case err != nil:
+		r.present = nil
+		r.bury(ctx, m, now)
+		return errors.Join(err, r.concludeRecord(ctx, &m))
+	case r.present == nil:
+		r.remember(ctx)
+		return nil
 	}
+	r.shelf.keepAll(r.present.needed())
 	r.begun = now
 	r.log.Info("presentation goes on after a restart", "presentation", r.present.id,
 		"away", now.Sub(m.Zero.Add(m.End)).Round(time.Millisecond))
 	return nil
 }
 
+// concludeRecord closes the Record of a presentation that has ended with the
+// earlier start.
+func (r *runner) concludeRecord(ctx context.Context, m *memo) error {
+	if r.cfg.Record == nil || m.ID == "" {
+		return nil
+	}
+	return r.cfg.Record.End(ctx, r.stream.Name(), m.ID)
+}
+
 // readMemo joins the lines of a Ledger. A last line that was cut off is left out.
 func readMemo(lines [][]byte) (memo, error) {
-	var m memo
-	states := map[string]*shelfMark{}
+	var (
+		m      memo
+		shelf  []shelved
+		states = map[string]*shelfMark{}
+	)
 	for i, line := range lines {
 		var next memo
 		if err := json.Unmarshal(line, &next); err != nil {
@@ -202,6 +227,7 @@ func readMemo(lines [][]byte) (memo, error) {
 		}
 		for j := range next.Renditions {
 			mark := &next.Renditions[j]
+			mark.know(mark.Init, mark.Params)
 			if former, ok := states[mark.Name]; ok {
 				if err := mark.follow(former); err != nil {
 					return m, fmt.Errorf("read line %d of the state: %w", i+1, err)
@@ -209,9 +235,22 @@ func readMemo(lines [][]byte) (memo, error) {
 			}
 			states[mark.Name] = mark
 		}
+		shelf = append(shelf, next.Shelf...)
 		m = next
 	}
+	m.Shelf = shelf
 	return m, nil
+}
+
+// know notes what an initialization segment was made of.
+func (m *shelfMark) know(name string, params *au.Params) {
+	if name == "" || params == nil {
+		return
+	}
+	if m.Inits == nil {
+		m.Inits = map[string]*au.Params{}
+	}
+	m.Inits[name] = params
 }
 
 // follow completes a mark by what the lines before said.
@@ -221,6 +260,9 @@ func (m *shelfMark) follow(former *shelfMark) error {
 		return err
 	}
 	m.State = state
+	for name, params := range former.Inits {
+		m.know(name, params)
+	}
 	if m.Still == nil && m.Init == former.Init {
 		m.Still = former.Still
 	}
@@ -228,8 +270,10 @@ func (m *shelfMark) follow(former *shelfMark) error {
 }
 
 // revive makes the presentation of a memo. What was listed was in memory and is
-// gone, and so are its lines: players would stay where they find gaps (ADR 6). The
-// segment that was open begins anew, with the last picture standing still until now.
+// gone, and so are its lines in the playlists with parts: players would stay where
+// they find gaps (ADR 6). Where plain playlists go it still is, and stays listed
+// (ADR 8). The segment that was open begins anew, with the last picture standing
+// still until now.
 func (r *runner) revive(ctx context.Context, m memo, now time.Time) (*presentation, error) {
 	away := now.Sub(m.Zero.Add(m.End))
 	// The last frame may last a little beyond now; more than that is another clock.
@@ -244,10 +288,9 @@ func (r *runner) revive(ctx context.Context, m memo, now time.Time) (*presentati
 	p.time.zero, p.time.end = m.Zero, m.End
 	p.lives = m.Lives + 1
 	p.noteBegin(ctx)
-	begin := m.begin()
 	revived := map[string]bool{}
 	for i := range m.Renditions {
-		if err := p.reviveRendition(ctx, &m.Renditions[i], begin); err != nil {
+		if err := p.reviveRendition(ctx, &m.Renditions[i], m.begin(i)); err != nil {
 			return nil, err
 		}
 		revived[m.Renditions[i].Name] = true
@@ -263,27 +306,6 @@ func (r *runner) revive(ctx context.Context, m memo, now time.Time) (*presentati
 	p.breaks, p.current, p.announced.settled = true, &cut{}, m.Settled
 	p.resume()
 	return p, p.bridge(ctx, max(now.Sub(p.time.zero), p.time.end+p.cfg.Part))
-}
-
-// begin is the state that all playlists go on with: nothing is listed, and the
-// segment that was open begins anew.
-func (m *memo) begin() hls.State {
-	newest := &m.Renditions[0].State
-	for i := range m.Renditions {
-		if state := &m.Renditions[i].State; state.Next > newest.Next {
-			newest = state
-		}
-	}
-	state := hls.State{
-		Target: newest.Target, Part: newest.Part, First: newest.Next, Next: newest.Next, Discontinuities: newest.Discontinuities,
-		DateRanges: newest.DateRanges, RemovedRanges: newest.RemovedRanges,
-	}
-	for _, segment := range newest.Segments {
-		if segment.Discontinuity {
-			state.Discontinuities++
-		}
-	}
-	return state
 }
 
 // bridge covers the time up to the given one with whole segments.
@@ -325,7 +347,12 @@ func (p *presentation) reviveRendition(ctx context.Context, mark *shelfMark, beg
 	if r.media, err = hls.Restore(p.mediaConfig(), begin); err != nil {
 		return fmt.Errorf("take up %s: %w", mark.Name, err)
 	}
+	r.noted = begin.Next
 	r.prefix = p.stream + "/" + p.id + "/" + r.name + "/"
+	if err := r.hold(ctx, &begin, mark.Inits); err != nil {
+		return err
+	}
+	r.shelf.put(r.prefix+segmentName(begin.Next, p.lives-1), time.Now()) // no playlist lists it, but it may have been stored
 	r.counter, r.lives = mark.Counter+skipParts, p.lives
 	r.rates = rates{bytes: mark.Rates.Bytes, length: mark.Rates.Length, peak: mark.Rates.Peak, segments: mark.Rates.Segments}
 	if err := r.setParams(ctx, mark.Params); err != nil {

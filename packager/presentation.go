@@ -67,10 +67,11 @@ type presentation struct {
 	marked bool            // date ranges have changed since the Ledger was written
 	sent   uint64          // ID of the newest message
 
-	lives     int  // restarts of the program
-	lines     int  // in the Ledger
-	forgetful bool // that the Ledger fails was said
-	unnoted   bool // that the Record fails was said
+	lives     int    // restarts of the program
+	lines     int    // in the Ledger
+	shelved   uint64 // what of the shelf is in them
+	forgetful bool   // that the Ledger fails was said
+	unnoted   bool   // that the Record fails was said
 }
 
 // newPresentation returns a presentation whose playlists are empty. Without
@@ -136,7 +137,7 @@ func (p *presentation) rendition(name string, rate int64, mime string) *renditio
 	r := &rendition{
 		name: name, prefix: p.stream + "/" + p.id + "/" + name + "/", rate: rate, mime: mime,
 		target: p.target, part: p.cfg.Part, out: p.out, shelf: p.shelf,
-		lives: p.lives, window: p.cfg.Window, listed: map[string]time.Time{},
+		lives: p.lives, window: p.cfg.Window, listed: map[string]time.Time{}, inits: map[string]*au.Params{},
 		others: func() []hls.Report { return p.reports(name) },
 	}
 	if p.cfg.Record != nil {
@@ -602,11 +603,13 @@ func (p *presentation) end(ctx context.Context) error {
 		r.retire(now, p.cfg.Window, max(p.cfg.Window, 3*p.target))
 	}
 	p.noteEnd(ctx)
-	return errors.Join(err, p.forget(ctx))
+	return err
 }
 
 // publish writes the playlists that have changed, once each rendition has a
-// part: they report on one another (specs L58, L82).
+// part: they report on one another (specs L58, L82). The plain ones come when the
+// Ledger has what they list: they stay where they are if the program is killed, and
+// the next start must know of it (specs S17, L41).
 func (p *presentation) publish(ctx context.Context) error {
 	if !p.stale() {
 		return nil
@@ -627,6 +630,9 @@ func (p *presentation) publish(ctx context.Context) error {
 	}
 	p.note(ctx)
 	p.save(ctx)
+	for _, r := range all {
+		r.publishPlain(ctx)
+	}
 	return nil
 }
 

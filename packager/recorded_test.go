@@ -36,6 +36,14 @@ type recorder struct {
 	deleted map[string]time.Time
 	faults  []string
 	fail    error
+	watch   func(o storage.Object) // sees every Put
+}
+
+// observe lets somebody see every Put.
+func (r *recorder) observe(watch func(o storage.Object)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.watch = watch
 }
 
 func newRecorder() *recorder {
@@ -59,6 +67,9 @@ func (r *recorder) Put(_ context.Context, o storage.Object) error {
 	delete(r.deleted, o.Key)
 	r.now[slot(o)] = o
 	r.history = append(r.history, o)
+	if r.watch != nil {
+		r.watch(o)
+	}
 	return nil
 }
 

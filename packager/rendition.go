@@ -68,9 +68,10 @@ type rendition struct {
 	shelf  *shelf
 
 	params   *au.Params
-	init     string // name of their init segment
-	sequence uint32 // of fragments
-	counter  uint64 // of parts, over segments and Epochs (specs L56)
+	init     string                // name of their init segment
+	inits    map[string]*au.Params // of all init segments that are listed
+	sequence uint32                // of fragments
+	counter  uint64                // of parts, over segments and Epochs (specs L56)
 
 	// The open part.
 	at      int64 // start of its first sample
@@ -144,6 +145,7 @@ func (r *rendition) setParams(ctx context.Context, p *au.Params) error {
 		return fmt.Errorf("describe %s: %w", r.name, err)
 	}
 	r.params, r.init = p, name
+	r.inits[name] = p
 	return nil
 }
 
@@ -245,9 +247,13 @@ func (r *rendition) cover(ctx context.Context, until int64) error {
 // segmentName returns the name of the open segment. After a restart of the program
 // it is another one: the segment may have been stored before.
 func (r *rendition) segmentName() string {
-	name := fmt.Sprintf("s%08d", r.media.Position().MSN)
-	if r.lives > 0 {
-		name += fmt.Sprintf("-%d", r.lives)
+	return segmentName(r.media.Position().MSN, r.lives)
+}
+
+func segmentName(msn uint64, lives int) string {
+	name := fmt.Sprintf("s%08d", msn)
+	if lives > 0 {
+		name += fmt.Sprintf("-%d", lives)
 	}
 	return name + ".m4s"
 }
@@ -291,25 +297,31 @@ func (r *rendition) leave(now time.Time, removed hls.Removed) {
 		shelve(s.URI, available(since, s.Duration, r.window+r.target, r.target))
 	}
 	for _, name := range removed.Inits {
+		delete(r.inits, name)
 		shelve(name, available(now, 2*r.target, r.window, r.target))
 	}
 }
 
-// publish renders the playlists that have changed.
+// publishPlain renders the plain playlist if it has changed.
+func (r *rendition) publishPlain(ctx context.Context) {
+	if !r.closed {
+		return
+	}
+	plain := r.position()
+	plain.Parts, plain.LastParts, plain.Hint, plain.Part = 0, 0, "", 0
+	r.out.put(ctx, storage.Object{
+		Key: r.prefix + playlist, Kind: storage.Playlist, Type: mpegURL, Body: r.media.Plain(), Position: plain,
+	})
+	r.closed = false
+}
+
+// publish renders the playlist with parts if it has changed.
 func (r *rendition) publish(ctx context.Context) error {
 	if !r.stale {
 		return nil
 	}
 	position := r.position()
 	key := r.prefix + playlist
-	if r.closed {
-		plain := position
-		plain.Parts, plain.LastParts, plain.Hint, plain.Part = 0, 0, "", 0
-		r.out.put(ctx, storage.Object{
-			Key: key, Kind: storage.Playlist, Type: mpegURL, Body: r.media.Plain(), Position: plain,
-		})
-		r.closed = false
-	}
 	if err := r.media.SetHint(r.nextPart(), ""); err != nil {
 		return fmt.Errorf("hint at part of %s: %w", r.name, err)
 	}

@@ -39,6 +39,7 @@ type runner struct {
 	metrics *Metrics
 	out     outlet
 	shelf   shelf
+	noted   bool // the Ledger has what is on the shelf, and no presentation
 	events  chan event
 	errands <-chan errand
 	// start starts a goroutine that Run waits for, and returns what stops it.
@@ -474,6 +475,7 @@ func (r *runner) end(ctx context.Context, reason string) error {
 	p := r.present
 	r.present = nil
 	err := p.end(ctx)
+	r.remember(ctx)
 	r.log.Info("presentation ends", "presentation", p.id, "reason", reason,
 		"duration", time.Since(r.begun).Round(time.Millisecond),
 		"segments", p.lead.media.Position().MSN, "parts", p.lead.counter)
@@ -516,9 +518,7 @@ func (r *runner) realign(e *epoch) {
 // look is called by the clock: it watches over what does not happen.
 func (r *runner) look(ctx context.Context, now time.Time) error {
 	r.examine(now)
-	for _, key := range r.shelf.due(now) {
-		r.out.remove(ctx, key)
-	}
+	r.clear(ctx, now)
 	if err := r.turn(ctx, now); err != nil {
 		return err
 	}

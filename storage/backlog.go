@@ -33,6 +33,7 @@ type backlog struct {
 	folders  map[string]*folder
 	order    []*folder
 	turn     int // of order: who is first
+	fence    *leases
 
 	missing map[string]time.Time // keys that playlists must not offer, since when
 	blocked map[string]*removal  // a visible playlist names them
@@ -44,6 +45,7 @@ type backlog struct {
 	now      time.Time      // of the last call of next
 	flying   int            // calls of the sink under way
 	removing int            // deletions of them
+	checking int            // and looks for what an earlier run has stored
 	streams  map[string]int // the others, by stream
 	wake     time.Time      // when next has to be called again, at the latest
 
@@ -70,11 +72,17 @@ type folder struct {
 	took     time.Duration // to store the last item that was not one of these
 	target   time.Duration // of its playlist; 0: not known
 	listings []*listing
+	// inherited says that an earlier run has put a playlist there. What that names is
+	// not known: nothing is deleted until another one is visible.
+	inherited bool
 }
 
 // stream returns the first name of its path.
-func (f *folder) stream() string {
-	name, _, _ := strings.Cut(f.path, "/")
+func (f *folder) stream() string { return stream(f.path) }
+
+// stream returns the first name of a key.
+func stream(key string) string {
+	name, _, _ := strings.Cut(key, "/")
 	return name
 }
 
@@ -116,8 +124,10 @@ type listing struct {
 	next     time.Time // it is not tried before
 	tries    int
 	busy     bool
-	doubt    bool // an attempt failed since: it may have come through all the same
-	deleted  bool // while it was busy
+	doubt    bool   // an attempt failed since: it may have come through all the same
+	deleted  bool   // while it was busy
+	ended    bool   // nothing follows the newest edition
+	object   Object // what is stored, without the gaps of ours
 }
 
 // edition is one version of a playlist.
@@ -148,6 +158,8 @@ const (
 	spill // to the spool
 	load  // from the spool
 	drop  // in the spool
+	check
+	guard
 )
 
 // job is one call of the sink.
@@ -162,6 +174,7 @@ type job struct {
 	edition *edition
 	removal *removal
 	file    *file
+	claim   *claim
 }
 
 func newBacklog(cfg QueueConfig, met *QueueMetrics) *backlog {
@@ -169,7 +182,7 @@ func newBacklog(cfg QueueConfig, met *QueueMetrics) *backlog {
 		cfg: cfg, met: met,
 		items: map[string]*item{}, listings: map[string]*listing{}, folders: map[string]*folder{},
 		missing: map[string]time.Time{}, blocked: map[string]*removal{}, removed: map[string]*removal{},
-		streams: map[string]int{},
+		streams: map[string]int{}, fence: newLeases(cfg.Fence),
 	}
 }
 
@@ -200,7 +213,7 @@ func (b *backlog) folder(key string) *folder {
 
 // tidy forgets a folder that has nothing.
 func (b *backlog) tidy(f *folder) {
-	if len(f.pending) > 0 || len(f.listings) > 0 {
+	if len(f.pending) > 0 || len(f.listings) > 0 || f.inherited {
 		return
 	}
 	delete(b.folders, f.path)
@@ -214,6 +227,7 @@ func (b *backlog) tidy(f *folder) {
 
 // put takes an Object.
 func (b *backlog) put(now time.Time, o Object) {
+	b.want(now, o.Key)
 	if r := b.removed[o.Key]; r != nil { // it is in use again
 		r.void = true
 		delete(b.blocked, o.Key)
@@ -223,6 +237,10 @@ func (b *backlog) put(now time.Time, o Object) {
 	}
 	if o.Kind&texts != 0 {
 		b.putListing(now, o)
+		return
+	}
+	if o.Kind == Held {
+		b.putHeld(now, o)
 		return
 	}
 	if old := b.items[o.Key]; old != nil && old.state == waiting {
@@ -270,7 +288,7 @@ func (b *backlog) shed(now time.Time) {
 		case len(b.items) > b.cfg.MaxObjects:
 			oldest = b.first(func(*item) bool { return true })
 		case b.bytes > b.cfg.MaxBytes: // what the spool has, or is about to have, takes none of it
-			oldest = b.first(func(it *item) bool { return it.file == nil })
+			oldest = b.first(func(it *item) bool { return it.file == nil && it.object.Kind != Held })
 		}
 		if oldest == nil {
 			return
@@ -327,7 +345,7 @@ func (b *backlog) putListing(now time.Time, o Object) {
 		b.listings[o.Key] = l
 		l.folder.listings = append(l.folder.listings, l)
 	}
-	l.deleted = false
+	l.deleted, l.ended = false, o.Position.Ended || o.Kind == Multivariant
 	if o.Position.Target > 0 {
 		l.folder.target = o.Position.Target
 	}
@@ -436,6 +454,7 @@ func (b *backlog) text(e *edition, f *folder) (Body, bool) {
 
 // delete takes a key that is to go.
 func (b *backlog) delete(now time.Time, key string) {
+	b.want(now, key)
 	if l := b.listings[key]; l != nil {
 		clear(l.editions)
 		l.editions = nil
@@ -453,7 +472,8 @@ func (b *backlog) delete(now time.Time, key string) {
 			it.deleted = true
 			return
 		}
-		tried := it.tries > 0 // it may have come through although the answer did not
+		// It may have come through although the answer did not, or in an earlier run.
+		tried := it.tries > 0 || it.object.Kind == Held
 		b.lose(now, it)
 		b.outdate(it)
 		if !tried {
@@ -531,7 +551,8 @@ func (b *backlog) above(key string, visit func(*listing)) {
 }
 
 func (b *backlog) named(key string) bool {
-	found := false
+	f := b.folders[key[:strings.LastIndexByte(key, '/')+1]]
+	found := f != nil && f.inherited && b.listings[key] == nil
 	b.above(key, func(l *listing) {
 		found = found || l.doubt || b.names(l.shown, l.folder.path, key) || b.names(l.flight, l.folder.path, key)
 	})
@@ -580,6 +601,9 @@ func (b *backlog) unblock(now time.Time, l *listing) {
 	for key, r := range b.blocked {
 		if strings.HasPrefix(key, l.folder.path) && !r.named && !b.named(key) {
 			delete(b.blocked, key)
+			if b.expected(key) {
+				b.missing[key] = now
+			}
 			b.release(at, r)
 		}
 	}

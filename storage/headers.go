@@ -18,6 +18,8 @@ const forever = 365 * 24 * time.Hour
 func CacheControl(o Object, kept time.Duration) string {
 	const brief, ended = 10 * time.Second, time.Hour
 	switch {
+	case o.Kind == Lease:
+		return "no-store"
 	case o.Kind == Multivariant && !o.Position.Ended:
 		return maxAge(brief)
 	case o.Kind&texts != 0 && o.Position.Ended:

@@ -51,6 +51,9 @@ type QueueConfig struct {
 	// Keeps says of which keys the stored Object stays when it is deleted: what waits
 	// is given up all the same. nil: of none.
 	Keeps func(key string) bool
+	// Fence keeps others from writing the same streams there (specs S18); nil: nobody
+	// else does.
+	Fence *Fence
 	// Logger says when the sink fails and when it works again; nil: nothing.
 	Logger *slog.Logger
 }
@@ -92,6 +95,9 @@ type Health struct {
 	Oldest    time.Duration // age of the oldest of it
 	Playlists int           // playlists that wait
 	Missing   int           // files that playlists say are missing
+	// Fenced says of each stream that is not written, because another gateway does,
+	// what is to be done.
+	Fenced []string
 
 	SpoolError string // the last one, while the spool fails
 }
@@ -233,11 +239,10 @@ func (q *Queue) append(e event) error {
 func (q *Queue) Run(ctx context.Context) error {
 	var (
 		calls   sync.WaitGroup
-		results = make(chan result, q.cfg.Workers+spoolCalls)
+		results = make(chan result, 2*q.cfg.Workers+spoolCalls) // of claims, and of all else
 		b       = newBacklog(q.cfg, &q.metrics)
 		said    = Health{State: Working}
 	)
-	defer calls.Wait()
 	for ctx.Err() == nil {
 		now := time.Now()
 		q.take(now, b)
@@ -246,6 +251,7 @@ func (q *Queue) Run(ctx context.Context) error {
 			calls.Go(func() { results <- q.call(ctx, j) }) // it has room for all
 		}
 		said = q.report(ctx, said, b.health(now))
+		q.tell(ctx, b.fence)
 		if b.idle() {
 			q.release()
 		}
@@ -254,6 +260,11 @@ func (q *Queue) Run(ctx context.Context) error {
 			b.done(time.Now(), r)
 		}
 	}
+	calls.Wait()
+	for len(results) > 0 {
+		b.done(time.Now(), <-results)
+	}
+	q.bye(ctx, b)
 	return nil
 }
 
@@ -306,6 +317,10 @@ func (q *Queue) call(ctx context.Context, j job) result {
 			o, err := q.cfg.Spool.Get(ctx, j.key)
 			r.body = o.Body
 			return err
+		case check:
+			return q.look(ctx, j.key)
+		case guard:
+			return q.guard(ctx, j.claim)
 		}
 		return q.sink.Put(ctx, j.object)
 	})

@@ -268,7 +268,8 @@ type show struct {
 	t     *testing.T
 	sink  storage.Sink
 	name  string
-	size  int // bytes of a video segment
+	id    string // of the presentation
+	size  int    // bytes of a video segment
 	media map[string]*hls.Media
 	msn   int
 	late  []doomed
@@ -281,11 +282,19 @@ type doomed struct {
 }
 
 func newShow(t *testing.T, sink storage.Sink, name string) *show {
-	return newLongShow(t, sink, name, window)
+	return newShowOf(t, sink, name, "m1")
 }
 
 func newLongShow(t *testing.T, sink storage.Sink, name string, window time.Duration) *show {
-	s := &show{t: t, sink: sink, name: name, size: 1500, media: map[string]*hls.Media{}, begun: time.Now()}
+	return newAnyShow(t, &show{sink: sink, name: name, id: "m1"}, window)
+}
+
+func newShowOf(t *testing.T, sink storage.Sink, name, id string) *show {
+	return newAnyShow(t, &show{sink: sink, name: name, id: id}, window)
+}
+
+func newAnyShow(t *testing.T, s *show, window time.Duration) *show {
+	s.t, s.size, s.media, s.begun = t, 1500, map[string]*hls.Media{}, time.Now()
 	for _, rendition := range []string{"video", "audio"} {
 		m := hls.NewMedia(hls.Config{Target: target, Window: window})
 		s.media[rendition] = m
@@ -298,7 +307,7 @@ func newLongShow(t *testing.T, sink storage.Sink, name string, window time.Durat
 	return s
 }
 
-func (s *show) prefix(rendition string) string { return s.name + "/m1/" + rendition + "/" }
+func (s *show) prefix(rendition string) string { return s.name + "/" + s.id + "/" + rendition + "/" }
 
 func (s *show) put(o storage.Object) {
 	o.Modified = time.Now()
@@ -340,8 +349,8 @@ func (s *show) segment() {
 	s.msn++
 	if s.msn == 1 {
 		s.put(storage.Object{Key: s.name + "/index.m3u8", Kind: storage.Multivariant, Body: storage.Body{[]byte(
-			"#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",NAME=\"A\",URI=\"m1/audio/index.m3u8\"\n" +
-				"#EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO=\"a\"\nm1/video/index.m3u8\n")}})
+			"#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",NAME=\"A\",URI=\"" + s.id + "/audio/index.m3u8\"\n" +
+				"#EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO=\"a\"\n" + s.id + "/video/index.m3u8\n")}})
 	}
 	for len(s.late) > 0 && !s.late[0].at.After(time.Now()) {
 		s.delete(s.late[0].key)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -26,24 +27,16 @@ const (
 func (b *backlog) next(now time.Time) ([]job, time.Time) {
 	b.wake, b.now = time.Time{}, now
 	b.expire(now)
+	jobs := b.nextClaims(now)
 	passes := []func(time.Time, *folder) (job, bool){b.nextText, b.nextMedia}
 	if b.down() && b.level%2 == 0 { // one of both may be what fails
 		passes[0], passes[1] = passes[1], passes[0]
 	}
-	var jobs []job
 	for _, pass := range passes {
-		for i := range b.order {
-			f := b.order[(b.turn+i)%len(b.order)]
-			for b.streams[f.stream()] < b.cfg.PerStream && b.room(now) {
-				j, ok := pass(now, f)
-				if !ok {
-					break
-				}
-				jobs = append(jobs, b.begin(now, j))
-			}
-		}
+		jobs = b.eachFolder(now, jobs, pass)
 	}
 	b.turn++
+	jobs = b.checks(now, jobs)
 	for b.removing < max(b.cfg.Workers/8, 1) && b.room(now) && !b.down() {
 		j, ok := b.nextRemoval(now)
 		if !ok {
@@ -52,6 +45,24 @@ func (b *backlog) next(now time.Time) ([]job, time.Time) {
 		jobs = append(jobs, b.begin(now, j))
 	}
 	return append(jobs, b.spoolJobs(now)...), b.wake
+}
+
+// eachFolder appends what a pass finds in the folders, in turn.
+func (b *backlog) eachFolder(now time.Time, jobs []job, pass func(time.Time, *folder) (job, bool)) []job {
+	for i := range b.order {
+		f := b.order[(b.turn+i)%len(b.order)]
+		if !b.holds(f.stream(), now) {
+			continue
+		}
+		for b.streams[f.stream()] < b.cfg.PerStream && b.room(now) {
+			j, ok := pass(now, f)
+			if !ok {
+				break
+			}
+			jobs = append(jobs, b.begin(now, j))
+		}
+	}
+	return jobs
 }
 
 // until makes sure that next is called at that time.
@@ -82,6 +93,9 @@ func (b *backlog) room(now time.Time) bool {
 func (b *backlog) expire(now time.Time) {
 	var late []*item
 	for _, f := range b.order {
+		if !b.holds(f.stream(), now) {
+			continue
+		}
 		for _, it := range f.pending {
 			if it.state == waiting && !it.due.IsZero() && !now.Before(it.due) && (b.brief(it) || !b.worked.Before(it.due)) {
 				late = append(late, it)
@@ -142,7 +156,7 @@ func (b *backlog) nextMedia(now time.Time, f *folder) (job, bool) {
 		switch {
 		case full && b.cfg.PartLife == 0:
 			return job{}, false
-		case full || it.state != waiting || b.leaving(it.object.Key):
+		case full || it.state != waiting || it.object.Kind == Held || b.leaving(it.object.Key):
 		case now.Before(it.next):
 			b.until(it.next)
 		case it.onDisk():
@@ -165,6 +179,10 @@ func (b *backlog) nextRemoval(now time.Time) (job, bool) {
 		case now.Before(r.at):
 			b.until(r.at)
 			return job{}, false
+		case !b.holds(stream(r.key), now):
+			b.free = b.free[1:]
+			r.at = now.Add(time.Second)
+			b.enqueue(r)
 		default:
 			b.free = b.free[1:]
 			return job{verb: remove, key: r.key, removal: r}, true
@@ -194,6 +212,9 @@ func (b *backlog) begin(now time.Time, j job) job {
 	case remove:
 		j.removal.busy = true
 		b.removing++
+	case check:
+		j.item.state = flying
+		b.checking++
 	}
 	if f != nil {
 		b.streams[f.stream()]++
@@ -207,21 +228,31 @@ func (b *backlog) begin(now time.Time, j job) job {
 	if j.verb == putMedia && b.brief(j.item) {
 		j.limit = min(j.limit, max(j.item.due.Sub(now), b.cfg.PartLife/4))
 	}
+	if b.fence != nil && j.verb != putMedia { // nothing visible changes when the lease is over
+		j.limit = min(j.limit, b.fence.left(b.fence.streams[stream(j.key)], now))
+	}
 	return j
 }
 
 // done takes the result of a job.
 func (b *backlog) done(now time.Time, r result) {
 	j, err := r.job, r.err
-	if j.file != nil {
+	switch {
+	case j.file != nil:
 		b.doneSpool(now, r)
+		return
+	case j.verb == guard:
+		b.doneClaim(now, j, err)
 		return
 	}
 	b.flying--
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, errors.ErrUnsupported) { // those are answers
 		b.met.Failures.Add(1)
 	}
 	switch j.verb {
+	case check: // says nothing of how media and playlists do
+		b.checking--
+		b.doneCheck(now, j, err)
 	case putMedia:
 		b.land(j.item.folder)
 		if !b.brief(j.item) || !errors.Is(err, context.DeadlineExceeded) { // its time is short: that says little
@@ -250,7 +281,7 @@ func (b *backlog) land(f *folder) {
 func (b *backlog) judge(now time.Time, j job, err error) {
 	if err == nil {
 		if b.several && (b.down() || now.Sub(b.failing) >= 2*time.Second) {
-			b.extend(now)
+			b.extend(now, "")
 		}
 		b.fails, b.several, b.level, b.refused, b.worked = 0, false, 0, false, now
 		return
@@ -279,19 +310,25 @@ func (b *backlog) judge(now time.Time, j job, err error) {
 	b.pause = now.Add(backoff(b.level+1, first, most))
 }
 
-// extend gives all that waits new time after an outage: everything is tried at
-// once, and has to be caught up at twice the speed that it came at.
-func (b *backlog) extend(now time.Time) {
+// extend gives all that waits below a prefix new time after an outage: everything
+// is tried at once, and has to be caught up at twice the speed that it came at.
+func (b *backlog) extend(now time.Time, prefix string) {
 	for _, f := range b.order {
+		if !strings.HasPrefix(f.path, prefix) {
+			continue
+		}
 		for _, l := range f.listings {
 			l.tries, l.next = 0, l.began.Add(b.cfg.PlaylistEvery)
 		}
-		for _, it := range f.pending {
+		for i, it := range f.pending {
 			it.next = time.Time{}
 			if it.due.IsZero() || b.brief(it) {
 				continue
 			}
 			due := now.Add(b.patience(f) + it.came.Sub(f.pending[0].came)/2)
+			if it.object.Kind == Held {
+				due = due.Add(time.Duration(i) * perCheck)
+			}
 			if due.After(it.due) {
 				it.due = due
 			}
@@ -359,7 +396,9 @@ func (b *backlog) doneText(now time.Time, j job, err error) {
 // show notes that an edition is visible.
 func (b *backlog) show(now time.Time, l *listing, j job) {
 	l.stored, l.shown, l.doubt, l.at, l.tries, l.next = true, j.object.Body, false, now, 0, time.Time{}
+	l.object = j.edition.object
 	l.editions = slices.DeleteFunc(l.editions, func(e *edition) bool { return e.number <= j.edition.number }) // older ones never come
+	l.folder.inherited = false
 	b.unblock(now, l)
 	if len(b.missing) == 0 || b.cfg.Names == nil {
 		return
@@ -416,6 +455,7 @@ func (b *backlog) close(now time.Time, l *listing) {
 	delete(b.listings, l.key)
 	l.stored, l.shown, l.doubt, l.at = false, nil, false, now
 	f := l.folder
+	f.inherited = false
 	for i := range f.listings {
 		if f.listings[i] == l {
 			f.listings = append(f.listings[:i], f.listings[i+1:]...)
@@ -433,11 +473,16 @@ func (b *backlog) close(now time.Time, l *listing) {
 
 // idle says that everything that can be stored is.
 func (b *backlog) idle() bool {
-	if len(b.items) > 0 || b.flying > 0 {
+	if b.flying > 0 {
 		return false
 	}
+	for _, it := range b.items {
+		if !b.shut(it.folder.stream()) {
+			return false
+		}
+	}
 	for _, l := range b.listings {
-		if len(l.editions) > 0 {
+		if len(l.editions) > 0 && !b.shut(l.folder.stream()) {
 			return false
 		}
 	}
@@ -448,7 +493,7 @@ func (b *backlog) idle() bool {
 func (b *backlog) oldest() (time.Time, bool) {
 	var at time.Time
 	for _, f := range b.order {
-		if len(f.pending) > 0 && (at.IsZero() || f.pending[0].came.Before(at)) {
+		if len(f.pending) > 0 && !b.shut(f.stream()) && (at.IsZero() || f.pending[0].came.Before(at)) {
 			at = f.pending[0].came
 		}
 	}
@@ -470,7 +515,7 @@ func (b *backlog) late(now time.Time) bool {
 
 // health sums up.
 func (b *backlog) health(now time.Time) Health {
-	h := Health{State: Working, Objects: len(b.items), Bytes: b.bytes, Spooled: b.spool.used, Missing: len(b.missing)}
+	h := Health{State: Working, Objects: len(b.items), Bytes: b.bytes, Spooled: b.spool.used, Missing: len(b.missing), Fenced: b.fences(now)}
 	if b.spool.err != nil {
 		h.SpoolError = b.spool.err.Error()
 	}

@@ -16,7 +16,7 @@ import (
 var ErrNotFound = errors.New("object not found")
 
 // Kind is a set of one or more kinds of Objects.
-type Kind uint8
+type Kind uint16
 
 // The kinds.
 const (
@@ -26,6 +26,13 @@ const (
 	Playlist                      // media playlist without parts: for buckets
 	LowLatency                    // media playlist with parts: for an origin that can hold requests
 	Multivariant                  // multivariant playlist
+	// Held says that an earlier run of the program has stored the Object of that
+	// key: this one has no Body. Only a Queue takes it; it finds out whether that is
+	// true. Only keeps it from all others.
+	Held
+	// Lease says who writes a stream. Only a Queue with a Fence puts one, and no
+	// cache may keep it.
+	Lease
 )
 
 // Object is one file of a presentation. All its memory is immutable.

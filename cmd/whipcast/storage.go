@@ -38,7 +38,7 @@ type place struct {
 type places []place
 
 // plainKinds are what any web server can serve (specs S7–S9).
-const plainKinds = storage.Init | storage.Segment | storage.Playlist | storage.Multivariant
+const plainKinds = storage.Init | storage.Segment | storage.Playlist | storage.Multivariant | storage.Held
 
 // newPlace returns the place of an entry, without a sink.
 func newPlace(i int, entry configs.Storage) place {
@@ -53,6 +53,7 @@ func newPlace(i int, entry configs.Storage) place {
 func openPlaces(ctx context.Context, config configs.Config, origin storage.Sink, log *slog.Logger) (places, error) {
 	var all places
 	disk := spools{data: config.DataDir, log: log}
+	self := identity(config, log)
 	for i, entry := range config.Storage {
 		p := newPlace(i, entry)
 		sink, err := openSink(ctx, entry, config.HLS, &p)
@@ -69,7 +70,7 @@ func openPlaces(ctx context.Context, config configs.Config, origin storage.Sink,
 		}
 		queue := storage.QueueConfig{
 			MaxBytes: entry.Memory, MaxSpool: entry.Spool, PlaylistEvery: entry.PlaylistEvery,
-			Names: hls.Names, Gap: hls.Gap, Logger: log.With("storage", p.name),
+			Names: hls.Names, Gap: hls.Gap, Fence: self.fence(entry, sink), Logger: log.With("storage", p.name),
 		}
 		if entry.Serve != "" {
 			sink = p.list(entry, config.HLS, origin, sink, &queue)
@@ -279,6 +280,9 @@ func (all places) detail() []string {
 		if p.lister != nil {
 			lines = append(lines, p.listed())
 		}
+		for _, fenced := range h.Fenced {
+			lines = append(lines, "storage "+p.name+": "+fenced)
+		}
 	}
 	return lines
 }
@@ -318,6 +322,7 @@ func (all places) metrics() []api.Metric {
 				}
 				return 1
 			}),
+			gauge("whipcast_storage_fenced_streams", "Streams that are not written: another gateway does, or may.", func(h storage.Health) float64 { return float64(len(h.Fenced)) }),
 			gauge("whipcast_storage_waiting_files", "Media files that wait.", func(h storage.Health) float64 { return float64(h.Objects) }),
 			gauge("whipcast_storage_waiting_bytes", "Their size in memory.", func(h storage.Health) float64 { return float64(h.Bytes) }),
 			gauge("whipcast_storage_spool_bytes", "Size of the spool.", func(h storage.Health) float64 { return float64(h.Spooled) }),

@@ -21,6 +21,7 @@ func Rules() []Rule {
 		{"stream", []string{"internal/watch"}},
 		{"storage/memory", []string{"storage"}},
 		{"storage/storagetest", []string{"storage"}},
+		{"storage/hybrid", []string{"storage"}},
 		{"storage/*", []string{"storage", "internal/fault"}},
 		{"storage", nil},
 		{"packager/au", nil},

@@ -83,7 +83,7 @@ func hybridOver(t testing.TB, serve string, line *badProxy, far *cdn) *gateway {
 // everything they play on from the gateway, and afterwards from the CDN again.
 func TestHybrid(t *testing.T) {
 	server := startS3(t)
-	line, far := newBadProxy(t, server, 1), newCDN(t, server)
+	line, far := newBadProxy(t, server), newCDN(t, server)
 	g := hybridOver(t, "parts", line, far)
 	publish(t, g.url("/whip/show"))
 
@@ -175,7 +175,7 @@ func TestHybrid(t *testing.T) {
 // until the next one is there; media is read from the CDN.
 func TestHybridSegments(t *testing.T) {
 	server := startS3(t)
-	line, far := newBadProxy(t, server, 1), newCDN(t, server)
+	line, far := newBadProxy(t, server), newCDN(t, server)
 	g := hybridOver(t, "segments", line, far)
 	publish(t, g.url("/whip/show"))
 

@@ -45,15 +45,20 @@ func launchS3(t testing.TB, flags ...string) (string, *awss3.Client) {
 	address := freePort(t)
 	launch(t, []string{"ROOT_ACCESS_KEY=" + s3Access, "ROOT_SECRET_KEY=" + s3Secret}, filepath.Join(filepath.Dir(plainBinary), "versitygw"),
 		append(append([]string{"--port", address, "--quiet", "posix"}, flags...), t.TempDir())...)
-	api := awss3.New(awss3.Options{
-		BaseEndpoint: aws.String("http://" + address), UsePathStyle: true, Region: "us-east-1",
-		Credentials: credentials.NewStaticCredentialsProvider(s3Access, s3Secret, ""),
-	})
+	api := bucketAPI(address)
 	until(t, 30*time.Second, "the S3 server takes a bucket", func() bool {
 		_, err := api.CreateBucket(t.Context(), &awss3.CreateBucketInput{Bucket: aws.String(s3Bucket)})
 		return err == nil
 	})
 	return address, api
+}
+
+// bucketAPI talks to the S3 server at an address.
+func bucketAPI(address string) *awss3.Client {
+	return awss3.New(awss3.Options{
+		BaseEndpoint: aws.String("http://" + address), UsePathStyle: true, Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider(s3Access, s3Secret, ""),
+	})
 }
 
 // startS3 starts a real S3 server with an empty bucket that everybody may read,

@@ -455,10 +455,10 @@ func (m *Media) lastDate() time.Time {
 	return last.at.Add(last.Duration)
 }
 
-// dateText returns the date ranges as they are listed. There must be a program
-// date-time (specs L30).
-func (m *Media) dateText() []byte {
-	if m.dated == 0 {
+// dateText returns the date ranges as they are listed, in a playlist without some
+// segments. There must be a program date-time (specs L30).
+func (m *Media) dateText(but prior) []byte {
+	if m.dated == but.dated {
 		return nil
 	}
 	return m.dates.text

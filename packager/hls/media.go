@@ -137,6 +137,7 @@ type Media struct {
 
 	first         uint64 // media sequence number of the first listed segment
 	discontinuity uint64 // EXT-X-DISCONTINUITY-SEQUENCE
+	prior         prior
 	end           time.Duration
 
 	open      opened
@@ -355,6 +356,7 @@ func (m *Media) roll() {
 		if r.discontinuity {
 			m.discontinuity++
 		}
+		m.prior.drop(&r)
 		m.removed.Segments = append(m.removed.Segments, r.Segment)
 		m.inits[r.init]--
 		if m.inits[r.init] == 0 {

@@ -57,21 +57,26 @@ func appendMap(b []byte, uri string) []byte {
 // appendCounters appends the two sequence numbers; they precede any segment
 // (specs L18, L19). The second is written even while it is 0, so that a version
 // with the first discontinuity adds no line to the header (specs L35).
-func (m *Media) appendCounters(b []byte) []byte {
+func (m *Media) appendCounters(b []byte, but prior) []byte {
 	b = append(b, "#EXT-X-MEDIA-SEQUENCE:"...)
-	b = strconv.AppendUint(b, m.first, 10)
+	b = strconv.AppendUint(b, m.first+uint64(but.segments), 10) //nolint:gosec // never negative
 	b = append(b, "\n#EXT-X-DISCONTINUITY-SEQUENCE:"...)
-	b = strconv.AppendUint(b, m.discontinuity, 10)
+	b = strconv.AppendUint(b, m.discontinuity+but.breaks, 10)
 	return append(b, '\n')
 }
 
 // appendFirstMap appends the EXT-X-MAP of the first listed segment if that does
 // not bring its own: the tag outlives the segment that it came with.
-func (m *Media) appendFirstMap(b []byte) []byte {
-	if len(m.records) == 0 || m.records[0].ownMap {
-		return b
+func (m *Media) appendFirstMap(b []byte, but prior) []byte {
+	switch {
+	case len(m.records) > but.segments:
+		if r := &m.records[but.segments]; !r.ownMap {
+			return appendMap(b, r.init)
+		}
+	case but.segments > 0 && m.open.started && !m.open.ownMap:
+		return appendMap(b, m.init)
 	}
-	return appendMap(b, m.records[0].init)
+	return b
 }
 
 // appendEnd appends what follows the last part: hints, reports, ENDLIST.
@@ -132,11 +137,11 @@ func (m *Media) LowLatency() (full, delta, dates [][]byte) {
 	for i := range recent {
 		size += len(recent[i].head) + len(recent[i].parts) + len(recent[i].tail)
 	}
-	b := m.appendCounters(make([]byte, 0, size))
+	b := m.appendCounters(make([]byte, 0, size), m.prior)
 	counters := b
-	b = m.appendFirstMap(b)
+	b = m.appendFirstMap(b, m.prior)
 	first := b[len(counters):]
-	skips := m.cfg.Skip && m.skip > 0 && !m.ended
+	skips := m.cfg.Skip && m.skip > m.prior.segments && !m.ended
 	var one, two []byte
 	if skips {
 		b, one, two = m.appendSkips(b)
@@ -149,13 +154,15 @@ func (m *Media) LowLatency() (full, delta, dates [][]byte) {
 	b = append(append(b, m.open.head...), m.open.parts...)
 	b = m.appendEnd(b)
 
-	ranges, tail := m.dateText(), b[start:]
-	full = m.join(top{header: m.header.lowLatency, counters: counters, ranges: ranges, init: first}, 0, tail)
+	ranges, tail := m.dateText(m.prior), b[start:]
+	full = m.join(top{header: m.header.lowLatency, counters: counters, ranges: ranges, init: first}, m.prior.segments, tail)
 	if !skips {
 		return full, nil, nil
 	}
 	delta = m.join(top{header: m.header.delta, counters: counters, skip: one, ranges: ranges}, m.skip, tail)
-	ranges = ranges[m.oldDates():]
+	if len(ranges) > 0 {
+		ranges = ranges[m.oldDates():]
+	}
 	dates = m.join(top{header: m.header.deltaDates, counters: counters, skip: two, ranges: ranges}, m.skip, tail)
 	return full, delta, dates
 }
@@ -166,7 +173,7 @@ func (m *Media) LowLatency() (full, delta, dates [][]byte) {
 func (m *Media) appendSkips(b []byte) (all, one, two []byte) {
 	skip := func() {
 		b = append(b, "#EXT-X-SKIP:SKIPPED-SEGMENTS="...)
-		b = strconv.AppendInt(b, int64(m.skip), 10)
+		b = strconv.AppendInt(b, int64(m.skip-m.prior.segments), 10)
 	}
 	start := len(b)
 	skip()
@@ -185,16 +192,17 @@ func (m *Media) appendSkips(b []byte) (all, one, two []byte) {
 }
 
 // Plain returns the same playlist for storage that cannot hold a request: only
-// complete segments, and no tag of Low-Latency HLS (specs S7).
+// complete segments, and no tag of Low-Latency HLS (specs S7). Those of before a
+// restart are only here: see [State.Prior].
 func (m *Media) Plain() [][]byte {
 	recent := m.records[m.old:]
 	size := m.headRoom()
 	for i := range recent {
 		size += len(recent[i].head) + len(recent[i].tail)
 	}
-	b := m.appendCounters(make([]byte, 0, size))
+	b := m.appendCounters(make([]byte, 0, size), prior{})
 	counters := b
-	b = m.appendFirstMap(b)
+	b = m.appendFirstMap(b, prior{})
 	first := b[len(counters):]
 	start := len(b)
 	for i := range recent {
@@ -203,7 +211,7 @@ func (m *Media) Plain() [][]byte {
 	if m.ended {
 		b = append(b, "#EXT-X-ENDLIST\n"...)
 	}
-	return m.join(top{header: m.header.plain, counters: counters, ranges: m.dateText(), init: first}, 0, b[start:])
+	return m.join(top{header: m.header.plain, counters: counters, ranges: m.dateText(prior{}), init: first}, 0, b[start:])
 }
 
 // top is what precedes the first segment.

@@ -43,6 +43,11 @@ type State struct {
 	Parts int    `json:"parts,omitempty"`
 	Open  Listed `json:"open,omitzero"`
 
+	// Prior is how many of the segments, from First on, Plain alone lists: they are
+	// of before a restart, and where Plain goes they still are. LowLatency begins
+	// behind them.
+	Prior int `json:"prior,omitempty"`
+
 	// Segments are those before Next, oldest first.
 	Segments []Listed `json:"segments,omitempty"`
 
@@ -85,7 +90,7 @@ func (m *Media) Since(msn uint64) State {
 	s := State{
 		Target: m.cfg.Target, Part: m.cfg.Part, First: m.first, Next: p.MSN,
 		Discontinuities: m.discontinuity, LastParts: p.LastParts, Ended: m.ended,
-		Parts: max(p.Parts, m.lost),
+		Parts: max(p.Parts, m.lost), Prior: m.prior.segments,
 	}
 	if s.Parts > 0 {
 		s.Open = m.opening()
@@ -203,6 +208,8 @@ func (s *State) check(cfg Config) error {
 			ErrState, s.Target, s.Part, cfg.Target, cfg.Part)
 	case s.Parts < 0 || s.Parts > maxParts || s.LastParts < 0 || s.LastParts > maxParts:
 		return fmt.Errorf("%w: %d and %d parts", ErrState, s.Parts, s.LastParts)
+	case s.Prior < 0 || s.Prior > len(s.Segments):
+		return fmt.Errorf("%w: %d of %d segments are of before", ErrState, s.Prior, len(s.Segments))
 	case s.Ended && s.Parts > 0:
 		return fmt.Errorf("%w: it has ended and an open segment", ErrState)
 	}
@@ -250,10 +257,16 @@ func Restore(cfg Config, s State) (*Media, error) {
 		}
 	}
 	m.age()
+	for i := range m.records[:s.Prior] {
+		m.prior.add(&m.records[i])
+	}
 	if err := m.restoreDates(&s); err != nil {
 		return nil, err
 	}
 	m.lastParts, m.ended = s.LastParts, s.Ended
+	if s.Prior > 0 && s.Prior == len(s.Segments) { // LowLatency begins with the next one
+		m.lastParts = 0
+	}
 	if s.Parts == 0 {
 		return m, nil
 	}
@@ -276,4 +289,35 @@ func (m *Media) relist(l *Listed) error {
 	}
 	m.retire()
 	return nil
+}
+
+// prior are the segments that only Plain lists.
+type prior struct {
+	segments int    // they are the first ones
+	breaks   uint64 // discontinuities before them
+	dated    int    // those with a program date-time
+}
+
+func (p *prior) add(r *record) {
+	p.segments++
+	if r.discontinuity {
+		p.breaks++
+	}
+	if r.dated {
+		p.dated++
+	}
+}
+
+// drop takes note that the first segment has left the playlist.
+func (p *prior) drop(r *record) {
+	if p.segments == 0 {
+		return
+	}
+	p.segments--
+	if r.discontinuity {
+		p.breaks--
+	}
+	if r.dated {
+		p.dated--
+	}
 }

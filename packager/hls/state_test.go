@@ -93,6 +93,8 @@ func TestDamagedStateIsRefused(t *testing.T) {
 		"a year of five digits": func(s *State) { s.Segments[0].Time = time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC) },
 		"a fine time":           func(s *State) { s.Segments[0].Time = s.Segments[0].Time.Add(1) },
 		"open without init":     func(s *State) { s.Parts = 1 },
+		"too many of before":    func(s *State) { s.Prior = 3 },
+		"less than none":        func(s *State) { s.Prior = -1 },
 	} {
 		s := valid()
 		damage(&s)

@@ -144,9 +144,18 @@ func mayLackFolder(status int) bool {
 }
 
 func (s *Sink) put(ctx context.Context, o storage.Object) error {
-	r, err := s.request(ctx, http.MethodPut, o.Key)
+	r, err := s.upload(ctx, o)
 	if err != nil {
 		return err
+	}
+	return s.do(r)
+}
+
+// upload returns the request that puts an Object.
+func (s *Sink) upload(ctx context.Context, o storage.Object) (*http.Request, error) {
+	r, err := s.request(ctx, http.MethodPut, o.Key)
+	if err != nil {
+		return nil, err
 	}
 	r.ContentLength = int64(o.Body.Len())
 	r.Body = http.NoBody
@@ -161,7 +170,7 @@ func (s *Sink) put(ctx context.Context, o storage.Object) error {
 		r.Header.Set("Content-Encoding", o.Encoding)
 	}
 	r.Header.Set("Cache-Control", storage.CacheControl(o, s.cfg.Kept))
-	return s.do(r)
+	return r, nil
 }
 
 // makeFolders makes a folder and those above it, from the top. What is there
@@ -301,23 +310,8 @@ func (s *Sink) request(ctx context.Context, method, key string) (*http.Request, 
 // do sends a request and reads the answer to its end, so that the connection
 // can be used again.
 func (s *Sink) do(r *http.Request) error {
-	answer, err := s.client.Do(r)
-	if err != nil {
-		return s.failure(r.Context(), err)
-	}
-	defer answer.Body.Close() //nolint:errcheck // only read
-	_, err = io.Copy(io.Discard, io.LimitReader(answer.Body, 64<<10))
-	switch {
-	case answer.StatusCode < 200 || answer.StatusCode > 299:
-		failed := &Error{Host: s.base.Host, Status: answer.StatusCode, method: r.Method}
-		if failed.permanent() {
-			return storage.Permanent(failed)
-		}
-		return failed
-	case err != nil:
-		return s.failure(r.Context(), err)
-	}
-	return nil
+	_, _, err := s.exchange(r, 0)
+	return err
 }
 
 // failure makes an error of one that the HTTP client returned. Its own has the

@@ -64,12 +64,19 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status = max(s.lacks, http.StatusConflict)
 	case r.Method == http.MethodPut && (r.ContentLength < 0 || r.TransferEncoding != nil):
 		status = http.StatusLengthRequired
+	case r.Method == http.MethodPut && s.missed(r):
+		status = http.StatusPreconditionFailed
 	case r.Method == http.MethodPut:
 		s.files[r.URL.Path], s.fields[r.URL.Path] = content, r.Header
+		w.Header().Set("ETag", tag(content))
 		status = http.StatusCreated
 	case r.Method == http.MethodGet && s.files[r.URL.Path] != nil:
 		w.Header().Set("Content-Type", s.fields[r.URL.Path].Get("Content-Type"))
+		w.Header().Set("ETag", tag(s.files[r.URL.Path]))
 		w.Header().Set("Last-Modified", "Fri, 20 Nov 2026 12:00:00 GMT")
+		if strings.HasSuffix(r.URL.Path, "/writer.json") {
+			w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
+		}
 		_, _ = w.Write(s.files[r.URL.Path])
 		return
 	case s.files[r.URL.Path] == nil:
@@ -79,6 +86,15 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(status)
 }
+
+// missed says that a request's condition is not met.
+func (s *server) missed(r *http.Request) bool {
+	content, there := s.files[r.URL.Path]
+	match := r.Header.Get("If-Match")
+	return r.Header.Get("If-None-Match") == "*" && there || match != "" && (!there || match != tag(content))
+}
+
+func tag(content []byte) string { return fmt.Sprintf("\"%x\"", content) }
 
 func serve(t *testing.T, start func(*httptest.Server)) *server {
 	s := &server{files: map[string][]byte{}, fields: map[string]http.Header{}}

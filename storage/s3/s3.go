@@ -179,7 +179,16 @@ func (s *Sink) Put(ctx context.Context, o storage.Object) error {
 	if err := begin(ctx, o.Key); err != nil {
 		return fmt.Errorf("put %s: %w", o.Key, err)
 	}
-	length, control := int64(o.Body.Len()), storage.CacheControl(o, s.cfg.Kept)
+	in := s.input(&o)
+	if _, err := s.api.PutObject(ctx, in, s.unsigned); err != nil {
+		return s.failure(ctx, "put", o.Key, err)
+	}
+	return nil
+}
+
+// input is the request that puts an Object.
+func (s *Sink) input(o *storage.Object) *s3.PutObjectInput {
+	length, control := int64(o.Body.Len()), storage.CacheControl(*o, s.cfg.Kept)
 	in := &s3.PutObjectInput{
 		Bucket: &s.cfg.Bucket, Key: s.name(o.Key),
 		Body: o.Body.Reader(), ContentLength: &length, CacheControl: &control,
@@ -194,10 +203,7 @@ func (s *Sink) Put(ctx context.Context, o storage.Object) error {
 	if s.cfg.EncryptionKey != "" {
 		in.SSEKMSKeyId = &s.cfg.EncryptionKey
 	}
-	if _, err := s.api.PutObject(ctx, in, s.unsigned); err != nil {
-		return s.failure(ctx, "put", o.Key, err)
-	}
-	return nil
+	return in
 }
 
 // unsigned leaves the body out of the signature where that is wanted.

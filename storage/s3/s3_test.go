@@ -49,6 +49,14 @@ type store struct {
 	refuse func(r *http.Request) (int, string)
 	answer func(w http.ResponseWriter) // instead of all else
 	calls  int
+	deaf   bool          // it heeds no conditions
+	age    time.Duration // of a lease
+}
+
+// tag is an entity tag as S3 has it.
+func tag(content []byte) string {
+	sum := sha256.Sum256(content)
+	return `"` + hex.EncodeToString(sum[:16]) + `"`
 }
 
 func serve(t *testing.T) *store {
@@ -82,8 +90,14 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status, code = http.StatusForbidden, "SignatureDoesNotMatch"
 	case r.Method == http.MethodPut && (r.ContentLength < 0 || r.TransferEncoding != nil || strings.Contains(r.Header.Get("Content-Encoding"), "aws-chunked")):
 		status, code = http.StatusLengthRequired, "MissingContentLength"
+	case r.Method == http.MethodPut && !s.deaf && r.Header.Get("If-Match") != "" && s.files[key] == nil:
+		status, code = http.StatusNotFound, "NoSuchKey"
+	case r.Method == http.MethodPut && !s.deaf && (r.Header.Get("If-None-Match") == "*" && s.files[key] != nil ||
+		r.Header.Get("If-Match") != "" && r.Header.Get("If-Match") != tag(s.files[key])):
+		status, code = http.StatusPreconditionFailed, "PreconditionFailed"
 	case r.Method == http.MethodPut:
 		s.files[key], s.fields[key] = content, r.Header
+		w.Header().Set("ETag", tag(content))
 		status = http.StatusOK
 	case r.Method == http.MethodDelete:
 		delete(s.files, key)
@@ -93,6 +107,10 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.Header().Set("Content-Type", s.fields[key].Get("Content-Type"))
 		w.Header().Set("Last-Modified", "Fri, 20 Nov 2026 12:00:00 GMT")
+		if strings.HasSuffix(key, "/writer.json") {
+			w.Header().Set("Last-Modified", time.Now().UTC().Add(-s.age).Format(http.TimeFormat))
+		}
+		w.Header().Set("ETag", tag(s.files[key]))
 		_, _ = w.Write(s.files[key])
 		return
 	}
@@ -464,5 +482,30 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	}
 	if text := fmt.Sprintf("%+v", s3.Config{SecretKey: secretKey, SessionToken: secretKey}); strings.Contains(text, secretKey) {
 		t.Errorf("shown: %s", text)
+	}
+}
+
+// A lease has no ACL of its own, is kept by no cache, and is as old as the store says.
+func TestLease(t *testing.T) {
+	store := serve(t)
+	store.age = 45 * time.Second
+	cfg := store.config()
+	cfg.ACL = "public-read"
+	s := open(t, cfg)
+	o := storage.Object{Key: "show/writer.json", Kind: storage.Lease, Type: "application/json", Body: storage.Body{[]byte("{}")}}
+	if _, err := s.Swap(t.Context(), o, ""); err != nil {
+		t.Fatal(err)
+	}
+	fields := store.fields["live/a/show/writer.json"]
+	if fields.Get("X-Amz-Acl") != "" || fields.Get("Cache-Control") != "no-store" {
+		t.Errorf("ACL %q, Cache-Control %q", fields.Get("X-Amz-Acl"), fields.Get("Cache-Control"))
+	}
+	v, err := s.Load(t.Context(), o.Key)
+	if err != nil || v.Age < 44*time.Second || v.Age > 60*time.Second {
+		t.Errorf("%v old, %v", v.Age, err)
+	}
+	store.deaf = true
+	if _, err := s.Swap(t.Context(), o, ""); err != nil {
+		t.Errorf("a store without conditions: %v", err)
 	}
 }

@@ -47,6 +47,8 @@ func Run(t *testing.T, open Open) {
 		{"deleting twice, or the unknown, is success", removeUnknown},
 		{"put after delete is kept", again},
 		{"what is there is known, where the sink can tell", has},
+		{"a swap obeys its condition, where the sink has one", swap},
+		{"one of many swaps wins", race},
 		{"an ended context is an error and changes nothing", ended},
 		{"a deadline is obeyed", deadline},
 		{"concurrent use", concurrent},
@@ -206,6 +208,9 @@ func has(t *testing.T, s opened) {
 		}
 	}
 	o := object("show/m1abc/video/s00000001.m4s", storage.Segment, "x")
+	if _, err := holder.Has(t.Context(), o.Key); errors.Is(err, errors.ErrUnsupported) { // a wrapper of one that cannot
+		return
+	}
 	want(o.Key, false)
 	s.put(t, o)
 	want(o.Key, true)
@@ -219,6 +224,112 @@ func has(t *testing.T, s opened) {
 	cancel()
 	if _, err := holder.Has(ctx, o.Key); !errors.Is(err, context.Canceled) {
 		t.Errorf("has, context ended: %v", err)
+	}
+}
+
+const leaseKey = "show/writer.json"
+
+// swapper returns the sink as a storage.Swapper, and nil if it has no condition.
+func (s opened) swapper(t *testing.T) storage.Swapper {
+	t.Helper()
+	swapper, ok := s.sink.(storage.Swapper)
+	if !ok {
+		return nil
+	}
+	_, err := swapper.Load(t.Context(), leaseKey)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		return nil
+	case !errors.Is(err, storage.ErrNotFound):
+		t.Errorf("load what is not there: %v, want ErrNotFound", err)
+	}
+	return swapper
+}
+
+// swap puts a content in the place of a version, and returns the new one.
+func (s opened) swap(t *testing.T, content, version string) string {
+	t.Helper()
+	swapper := s.sink.(storage.Swapper)
+	tag, err := swapper.Swap(t.Context(), object(leaseKey, storage.Lease, content), version)
+	if err != nil {
+		t.Fatalf("swap %q for %s: %v", version, content, err)
+	}
+	now, err := swapper.Load(t.Context(), leaseKey)
+	if err != nil || string(now.Body.Bytes()) != content || now.Tag == "" || tag != "" && now.Tag != tag {
+		t.Fatalf("after a swap: %q, version %q, %v; want %q, version %q", now.Body.Bytes(), now.Tag, err, content, tag)
+	}
+	if now.Age > time.Hour {
+		t.Errorf("it is %v old at once", now.Age)
+	}
+	return now.Tag
+}
+
+// wantChanged holds that a swap is refused.
+func (s opened) wantChanged(t *testing.T, version string) {
+	t.Helper()
+	if _, err := s.sink.(storage.Swapper).Swap(t.Context(), object(leaseKey, storage.Lease, "wrong"), version); !errors.Is(err, storage.ErrChanged) {
+		t.Errorf("swap with version %q: %v, want ErrChanged", version, err)
+	}
+}
+
+func swap(t *testing.T, s opened) {
+	swapper := s.swapper(t)
+	if swapper == nil {
+		return
+	}
+	s.wantChanged(t, `"00000000000000000000000000000000"`)
+	first := s.swap(t, "one", "")
+	s.wantChanged(t, "")
+	second := s.swap(t, "two", first)
+	s.wantChanged(t, first)
+	s.put(t, object(leaseKey, storage.Lease, "three"))
+	s.wantChanged(t, second)
+	s.want(t, leaseKey, "three")
+	s.delete(t, leaseKey)
+	s.wantChanged(t, second)
+	s.wantNone(t, leaseKey)
+	s.swap(t, "four", "")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := swapper.Swap(ctx, object(leaseKey, storage.Lease, "late"), ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("swap, context ended: %v", err)
+	}
+	if _, err := swapper.Load(ctx, leaseKey); !errors.Is(err, context.Canceled) {
+		t.Errorf("load, context ended: %v", err)
+	}
+	s.want(t, leaseKey, "four")
+}
+
+func race(t *testing.T, s opened) {
+	swapper := s.swapper(t)
+	if swapper == nil {
+		return
+	}
+	version := ""
+	for round := range 5 {
+		var wg sync.WaitGroup
+		won := make(chan string, 8)
+		for i := range 8 {
+			wg.Go(func() {
+				content := fmt.Sprintf("%d of round %d", i, round)
+				_, err := swapper.Swap(t.Context(), object(leaseKey, storage.Lease, content), version)
+				if err == nil {
+					won <- content
+				} else if !errors.Is(err, storage.ErrChanged) {
+					t.Errorf("swap: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if len(won) != 1 {
+			t.Fatalf("%d of 8 swaps won", len(won))
+		}
+		s.want(t, leaseKey, <-won)
+		now, err := swapper.Load(t.Context(), leaseKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		version = now.Tag
 	}
 }
 
