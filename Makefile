@@ -77,7 +77,7 @@ unit: $(PAGES) ## all Go tests but the end-to-end ones
 
 .PHONY: e2e
 e2e: deps build ## the real program with real clients
-	$(GO) test -race -timeout 25m ./internal/e2e/...
+	$(GO) test -race -timeout 60m ./internal/e2e/...
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (default 5s)
