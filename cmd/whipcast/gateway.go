@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/whipcast/whipcast/api"
+	"github.com/whipcast/whipcast/api/auth"
 	"github.com/whipcast/whipcast/configs"
 	"github.com/whipcast/whipcast/egress/hls"
 	"github.com/whipcast/whipcast/egress/whep"
@@ -44,6 +46,7 @@ type gateway struct {
 	secret secret
 	tls    *tls.Config // nil without http.tls
 
+	auth      *auth.Authority
 	hub       *stream.Hub
 	engine    *rtc.Engine
 	sessions  *rtc.Registry
@@ -69,6 +72,9 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		}
 	}
 	if g.tls, err = loadTLS(config.HTTP.TLS); err != nil {
+		return nil, err
+	}
+	if g.auth, err = openAuth(config, g.secret.token, g.log); err != nil {
 		return nil, err
 	}
 	if err := g.listen(ctx); err != nil {
@@ -150,7 +156,6 @@ func (g *gateway) recall(ctx context.Context) {
 // wire makes all parts and joins them.
 func (g *gateway) wire() error {
 	var (
-		auth    = api.NewAuth(g.secret.token, g.config.Auth.Watch)
 		store   = g.window.store
 		limits  = g.config.Limits
 		cut     = g.config.HLS
@@ -162,20 +167,16 @@ func (g *gateway) wire() error {
 		Audio: packager.Sound(cut.Audio),
 	}, g.places.with(store), g.log)}
 	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{
-		Publish: auth.Publish, Watch: auth.Watch, MaxSessions: limits.Sessions, Logger: g.log,
+		Publish: allow(g.auth, auth.Publish, "whip"), Watch: allow(g.auth, auth.Play, "whep"), MaxSessions: limits.Sessions, Logger: g.log,
 	})
 	g.viewers = whep.New(whep.Config{Grace: cut.Grace, MaxViewers: limits.Viewers, Metrics: &counted}, g.hub, g.sessions)
-	origin := hls.Config{}
-	if g.config.Auth.Watch != "open" {
-		origin.Authorize = auth.Watch // without it answers may be shared by caches
-	}
-	g.origin = hls.New(origin, store)
+	g.origin = hls.New(hls.Config{Authorize: allowWatch(g.auth, g.config.Auth.Watch)}, store)
 	pages, err := web.Handler(web.Config{ValidName: stream.ValidName, MediaOrigins: mediaOrigins(g.config.Storage)})
 	if err != nil {
 		return err
 	}
-	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail}, g.hub, auth)
-	metrics, err := api.NewMetrics(buildVersion(), g.hub, append(g.metrics(store, &counted), g.places.metrics()...))
+	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail}, g.hub, g.auth)
+	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), authMetrics(g.auth)))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
@@ -235,7 +236,7 @@ func (g *gateway) run(ctx context.Context) error {
 	packaging := startTasks(life, fail, task{"packaging", g.packaging.run})
 	g.recall(ctx)
 	servers := startTasks(life, fail, task{"public server", g.public.serve}, task{"admin server", g.admin.serve}, task{"window", g.window.store.Run})
-	sessions := startTasks(life, fail, task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run})
+	sessions := startTasks(life, fail, task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run}, looksAfter(g.auth, g.sessions))
 	extra := startTasks(life, fail, g.extra...)
 	g.api.Ready(true)
 	g.log.InfoContext(ctx, "ready", "version", buildVersion(), "http", g.public.listener.Addr().String(),
