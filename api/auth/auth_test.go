@@ -123,14 +123,15 @@ func TestToken(t *testing.T) {
 		{"scheme only", "Bearer", "/whip/a", ""},
 		{"another scheme", "Basic abc", "/whip/a", ""},
 		{"in the path", "", "/hls/~abc/show/index.m3u8", "abc"},
-		{"in the path, alone", "", "/hls/~abc", "abc"},
+		{"in the path alone", "", "/hls/~abc", "abc"},
 		{"deeper in the path", "", "/hls/show/~abc/index.m3u8", ""},
 		{"in the query", "", "/whep/a?x=y&token=abc", "abc"},
 		{"encoded in the query", "", "/whep/a?token=a%2Bb%3D", "a+b="},
 		{"broken in the query", "", "/whep/a?token=%zz", ""},
 		{"of another name", "", "/whep/a?xtoken=abc", ""},
-		{"the header first", "Bearer abc", "/hls/~path/show/index.m3u8?token=query", "abc"},
-		{"the path second", "", "/hls/~path/show/index.m3u8?token=query", "path"},
+		{"the path first: caches keep answers by it", "Bearer abc", "/hls/~path/show/index.m3u8?token=query", "path"},
+		{"also an empty one", "Bearer abc", "/hls/~/show/index.m3u8?token=query", ""},
+		{"the header second", "Bearer abc", "/hls/show/index.m3u8?token=query", "abc"},
 		{"another scheme, and the query", "Basic abc", "/whep/a?token=query", "query"},
 	} {
 		r := httptest.NewRequest(http.MethodGet, tt.target, nil)

@@ -28,17 +28,19 @@ func Ask(r *http.Request, action Action, protocol, stream string) Request {
 	return q
 }
 
-// Token returns the token that a request shows: that of the Authorization header
-// (RFC 6750 §2.1), else of the path, else of the query.
+// Token returns the token that a request shows: that of the path, else of the
+// Authorization header (RFC 6750 §2.1), else of the query.
 //
 // In the path it is the second element, after a ~ with which no stream's name
 // begins: /hls/~TOKEN/{stream}/index.m3u8. So relative URLs keep it, and players
-// that can neither send headers nor keep cookies can play (specs X11).
+// that can neither send headers nor keep cookies can play (specs X11). It comes first,
+// and an empty one is as good as a wrong one: caches keep answers by their path, so
+// nothing else may open it.
 func Token(r *http.Request) string {
-	if given := bearer(r.Header.Get("Authorization")); given != "" {
+	if given, ok := inPath(r.URL.Path); ok {
 		return given
 	}
-	if given := inPath(r.URL.Path); given != "" {
+	if given := bearer(r.Header.Get("Authorization")); given != "" {
 		return given
 	}
 	return inQuery(r.URL.RawQuery)
@@ -62,14 +64,11 @@ func bearer(value string) string {
 	return strings.TrimSpace(token)
 }
 
-func inPath(path string) string {
+func inPath(path string) (string, bool) {
 	_, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	token, ok := strings.CutPrefix(rest, "~")
-	if !ok {
-		return ""
-	}
 	token, _, _ = strings.Cut(token, "/")
-	return token
+	return token, ok
 }
 
 // inQuery reads ?token= without making a map of what else there is.

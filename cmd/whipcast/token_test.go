@@ -197,6 +197,11 @@ func TestDoors(t *testing.T) {
 		}
 	}
 
+	// Shared caches keep answers by such a path: only its own token opens it.
+	if got := get(t.Context(), c, base+"/hls/~nonsense/show/index.m3u8", token).status; got != http.StatusUnauthorized {
+		t.Errorf("a path with a bad token, and a header with a good one: %d, want 401", got)
+	}
+
 	// A revocation by another process ends the session that the token has made.
 	mint(t, environ, "--revoke", publisher)
 	source.out.waitFor(t, "again in")
