@@ -39,7 +39,7 @@ type book struct {
 	gone     []string            // playlists to be deleted now
 	fallen   int                 // renditions that are not waited for
 	since    time.Time           // since when there are such
-	moved    bool                // the set of them has changed
+	moved    bool                // something of them has changed
 }
 
 // folder is a rendition: what shares all of its key but the last name.
@@ -174,8 +174,9 @@ func (b *book) stored(at time.Time, key string) {
 	if f.timely++; !inTime {
 		f.timely = 0
 	}
+	b.moved = true
 	if f.timely >= riseAfter {
-		f.fallen, f.late, b.moved = false, 0, true
+		f.fallen, f.late = false, 0
 		b.fallen--
 	}
 }
@@ -393,12 +394,12 @@ func (b *book) health(now time.Time) Health {
 	return h
 }
 
-// fallenNow returns the renditions that are not waited for, with what was counted
-// of them before.
-func (b *book) fallenNow(before map[string]int) map[string]int {
+// hopeless returns the renditions that are not waited for, but for those of which
+// the last part was in time, with what was counted of them before.
+func (b *book) hopeless(before map[string]int) map[string]int {
 	now := make(map[string]int, b.fallen)
 	for name, f := range b.folders {
-		if f.fallen {
+		if f.fallen && f.timely == 0 {
 			now[name] = before[name]
 		}
 	}

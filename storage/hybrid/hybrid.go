@@ -180,7 +180,7 @@ func (w watched) Put(ctx context.Context, o storage.Object) error {
 }
 
 // Spare returns a Sink that passes everything to s, but of the parts of renditions
-// that are not waited for only one in four, to see how long it takes: what is too
+// that are not waited for only one in four, until one is in time again: what is too
 // slow shall have time for segments. It goes above the place's Queue.
 func (l *Lister) Spare(s storage.Sink) storage.Sink { return spared{s, l} }
 
@@ -319,7 +319,7 @@ func (l *Lister) publish(h Health, now time.Time, b *book) Health {
 	l.health, l.asOf = h, now
 	if b.moved {
 		b.moved = false
-		l.fallen = b.fallenNow(l.fallen)
+		l.fallen = b.hopeless(l.fallen)
 	}
 	if h.Waiting == 0 && len(l.inbox) == 0 {
 		for _, c := range l.drained {
