@@ -120,7 +120,7 @@ func (p *place) list(entry configs.Storage, cut configs.HLS, origin, sink storag
 		queue.PartLife = 2 * cut.Part
 		queue.PerStream = 32 // all renditions close a part and a segment at once
 	}
-	lister.Edit = func(text []byte, prefix func(uri []byte) string, report func(uri []byte) (uint64, int, bool)) []byte {
+	lister.Edit = func(text []byte, prefix func(uri []byte) (string, bool), report func(uri []byte) (uint64, int, bool)) []byte {
 		edit := relocation
 		edit.Prefix, edit.Report = prefix, report
 		return edit.Apply(text)
