@@ -133,6 +133,9 @@ func Open(cfg Config) (*Archive, error) {
 	if err := os.MkdirAll(cfg.Folder, 0o700); err != nil {
 		return nil, fmt.Errorf("open folder of records: %w", err)
 	}
+	if _, err := os.ReadDir(cfg.Folder); err != nil {
+		return nil, fmt.Errorf("read folder of records: %w", err)
+	}
 	a := &Archive{
 		cfg: cfg, log: cfg.Logger, live: map[presentation]bool{}, journals: map[string]*journal{},
 		described: map[presentation]map[string][]byte{},
