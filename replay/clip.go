@@ -15,7 +15,7 @@ import (
 
 // margin is how long after a clip was made its media must stay, so that it is
 // worth to be made, and nothing is deleted meanwhile.
-const margin = linger + 10*time.Minute
+const margin = linger + 2*sweepEvery
 
 // Cut says which clip is wanted.
 type Cut struct {

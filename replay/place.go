@@ -40,12 +40,14 @@ type worker struct {
 	mu   sync.Mutex
 	idle map[presentation]bool // below mu: nothing is to be done any more
 	sore map[presentation]bool // below mu: that it fails was said
+
+	looked map[presentation]time.Time // when segments were swept last; of run
 }
 
 func newWorker(a *Archive, p Place) *worker {
 	return &worker{
 		Place: p, archive: a, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1),
-		idle: map[presentation]bool{}, sore: map[presentation]bool{},
+		idle: map[presentation]bool{}, sore: map[presentation]bool{}, looked: map[presentation]time.Time{},
 	}
 }
 

@@ -41,6 +41,8 @@ const (
 	// every is how often is looked at what is due, and soon after something failed.
 	every = time.Minute
 	soon  = 15 * time.Second
+	// sweepEvery is how often is looked for segments to delete of what goes on.
+	sweepEvery = 10 * time.Minute
 	// orphanAfter is how long after a start a presentation of an earlier one may
 	// still go on.
 	orphanAfter = 30 * time.Second

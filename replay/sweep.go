@@ -75,6 +75,9 @@ func (w *worker) step(ctx context.Context, p presentation, begun time.Time) (don
 	defer w.leave()
 	now := time.Now()
 	ending, err := readTime(w.path(p, endingName))
+	if !ended.IsZero() {
+		delete(w.looked, p)
+	}
 	switch {
 	case err != nil:
 		return false, err
@@ -212,7 +215,7 @@ func (a *Archive) forget(p presentation) error {
 
 // follow deletes what is due of a presentation that goes on.
 func (w *worker) follow(ctx context.Context, p presentation, now time.Time) error {
-	if w.Keep == Forever {
+	if w.Keep == Forever || now.Sub(w.looked[p]) < sweepEvery {
 		return nil
 	}
 	floor := ^uint64(0) // what a clip names, or did until a while ago, stays
@@ -236,6 +239,7 @@ func (w *worker) follow(ctx context.Context, p presentation, now time.Time) erro
 	if err != nil {
 		return err
 	}
+	w.looked[p] = now
 	return w.prune(p)
 }
 
