@@ -136,10 +136,6 @@ func (s *Storage) check() *Error {
 		return missing("url", "give the URL that files are put behind")
 	case (s.Certificate == "") != (s.Key == ""):
 		return missing("certificate, key", "give both or none")
-	case s.Replay && s.Keep == 0:
-		return &Error{Key: "replay", Cause: "its media would be deleted: keep is live", Remedy: "set keep to forever, or to a time such as 24h"}
-	case s.NoDelete && s.Keep != 0 && s.Keep != KeepForever:
-		return &Error{Key: "keep", Cause: "nothing is deleted with no_delete", Remedy: "set keep to forever, or leave no_delete out"}
 	}
 	if err := s.checkServe(); err != nil {
 		return err
@@ -148,6 +144,17 @@ func (s *Storage) check() *Error {
 		if at != "" && !isWeb(at) {
 			return &Error{Key: "endpoint, url", Cause: "not a URL", Remedy: "write one such as https://s3.example.org"}
 		}
+	}
+	return s.checkKeep()
+}
+
+// checkKeep finds what contradicts Keep.
+func (s *Storage) checkKeep() *Error {
+	switch {
+	case s.Replay && s.Keep == 0:
+		return &Error{Key: "replay", Cause: "its media would be deleted: keep is live", Remedy: "set keep to forever, or to a time such as 24h"}
+	case s.NoDelete && s.Keep != 0 && s.Keep != KeepForever:
+		return &Error{Key: "keep", Cause: "nothing is deleted with no_delete", Remedy: "set keep to forever, or leave no_delete out"}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -58,25 +59,25 @@ func (a *Archive) Clip(ctx context.Context, cut Cut) ([]Clip, error) {
 	if err := (presentation{cut.Stream, "clips"}).check(); err != nil {
 		return nil, fmt.Errorf("clip %.80q: %w", cut.Stream, err)
 	}
-	p, c, slots, err := a.find(cut)
+	found, err := a.find(cut)
 	if err != nil {
 		return nil, fmt.Errorf("clip %s: %w", cut.Stream, err)
 	}
 	if cut.Name == "" {
-		cut.Name = slots[0].begin().UTC().Format("20060102-150405.000")
+		cut.Name = found.slots[0].begin().UTC().Format("20060102-150405.000")
 	}
 	if err := (presentation{cut.Stream, cut.Name}).check(); err != nil {
 		return nil, fmt.Errorf("clip %.80q: %w", cut.Name, err)
 	}
 	var clips []Clip
 	var failed []error
-	found := false
+	tried := false
 	for _, w := range a.workers {
 		if cut.Place != "" && cut.Place != w.Name {
 			continue
 		}
-		found = true
-		one, err := w.clip(ctx, p, c, slots, cut)
+		tried = true
+		one, err := w.clip(ctx, found, cut)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("clip %s in %s: %w", cut.Stream, w.Name, err))
 			continue
@@ -84,51 +85,54 @@ func (a *Archive) Clip(ctx context.Context, cut Cut) ([]Clip, error) {
 		clips = append(clips, one)
 		a.metrics.Clips.Add(1)
 	}
-	if !found {
+	if !tried {
 		return nil, fmt.Errorf("clip %s: no place that keeps media is called %q", cut.Stream, cut.Place)
 	}
 	return clips, errors.Join(failed...)
 }
 
+// found is what has most of the wanted time.
+type found struct {
+	p        presentation
+	contents *contents
+	slots    []slot
+	from     time.Time
+}
+
 // find returns the presentation that has most of the wanted time, and the segments
 // of that.
-func (a *Archive) find(cut Cut) (presentation, *contents, []slot, error) {
-	none := func(err error) (presentation, *contents, []slot, error) { return presentation{}, nil, nil, err }
+func (a *Archive) find(cut Cut) (*found, error) {
 	all := a.presentations(cut.Stream)
 	if cut.From.inside || cut.To.inside {
 		all = a.newest(all)
 	}
-	var (
-		best      presentation
-		bestOf    *contents
-		bestSlots []slot
-		most      time.Duration
-	)
+	var best *found
+	var most time.Duration
 	for _, p := range all {
 		if !a.near(p, cut) {
 			continue
 		}
 		c, err := load(a.folder(p))
 		if err != nil {
-			return none(err)
+			return nil, err
 		}
 		if len(c.slots) == 0 {
 			continue
 		}
 		from, to := c.resolve(cut.From), c.resolve(cut.To)
 		if !from.Before(to) {
-			return none(fmt.Errorf("%w: %s is not before %s", ErrTimes, date(from), date(to)))
+			return nil, fmt.Errorf("%w: %s is not before %s", ErrTimes, date(from), date(to))
 		}
 		if slots := c.between(from, to); len(slots) > 0 {
 			if length := slots[len(slots)-1].end().Sub(slots[0].begin()); length >= most {
-				best, bestOf, bestSlots, most = p, c, slots, length
+				best, most = &found{p, c, slots, from}, length
 			}
 		}
 	}
-	if bestOf == nil {
-		return none(a.nothing(all))
+	if best == nil {
+		return nil, a.nothing(all)
 	}
-	return best, bestOf, bestSlots, nil
+	return best, nil
 }
 
 // near says whether a presentation may have wanted dates, without reading it: its
@@ -166,9 +170,9 @@ func (a *Archive) nothing(all []presentation) error {
 
 // newest returns the presentation that offsets count in.
 func (a *Archive) newest(all []presentation) []presentation {
-	for i := len(all) - 1; i >= 0; i-- {
-		if at, err := a.ended(all[i], time.Time{}); err == nil && !at.IsZero() {
-			return all[i : i+1]
+	for _, p := range slices.Backward(all) {
+		if at, err := a.ended(p, time.Time{}); err == nil && !at.IsZero() {
+			return []presentation{p}
 		}
 	}
 	return all[max(len(all)-1, 0):]
@@ -206,19 +210,20 @@ func (c *contents) between(from, to time.Time) []slot {
 }
 
 // clip makes the clip in this place.
-func (w *worker) clip(ctx context.Context, p presentation, c *contents, slots []slot, cut Cut) (Clip, error) {
-	slots, err := w.lasting(p, slots)
+func (w *worker) clip(ctx context.Context, what *found, cut Cut) (Clip, error) {
+	p := what.p
+	slots, err := w.lasting(p, what.slots)
 	if err != nil {
 		return Clip{}, err
 	}
-	v, err := w.see(ctx, p, c, slots, askAll)
+	v, err := w.see(ctx, p, what.contents, slots, askAll)
 	if err != nil {
 		return Clip{}, err
 	}
 	if len(v.slots) == 0 {
 		return Clip{}, fmt.Errorf("%w: it was not stored here, or is deleted", ErrNoMedia)
 	}
-	note := w.describe(v, cut, c.resolve(cut.From))
+	note := w.describe(v, cut, what.from)
 	if err := w.enter(ctx); err != nil {
 		return Clip{}, err
 	}

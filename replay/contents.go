@@ -26,7 +26,7 @@ func describes(line string) (string, bool) {
 }
 
 // contents is what a record says: all segments of all renditions. It is pure once
-// it is loaded, and some 60 bytes a segment.
+// it is loaded, and some 85 bytes a segment.
 type contents struct {
 	renditions []*rendition
 	slots      []slot // by media sequence number, rising; what any rendition has
@@ -153,20 +153,7 @@ func (r *rendition) add(e *hls.Entry) {
 func (c *contents) finish() {
 	c.renditions = slices.DeleteFunc(c.renditions, func(r *rendition) bool { return len(r.segments) == 0 })
 	next := make([]int, len(c.renditions))
-	for {
-		var here *segment
-		for i, r := range c.renditions {
-			if next[i] == len(r.segments) {
-				continue
-			}
-			s := &r.segments[next[i]]
-			if here == nil || s.msn < here.msn || s.msn == here.msn && here.gap && !s.gap {
-				here = s
-			}
-		}
-		if here == nil {
-			break
-		}
+	for here := c.lowest(next); here != nil; here = c.lowest(next) {
 		c.slots = append(c.slots, slot{here.msn, here.at, here.duration, here.breaks})
 		for i, r := range c.renditions {
 			if next[i] < len(r.segments) && r.segments[next[i]].msn == here.msn {
@@ -184,6 +171,22 @@ func (c *contents) finish() {
 		}
 		s.breaks = s.breaks || s.msn != before.msn+1 // lines were lost
 	}
+}
+
+// lowest returns the segment with the least number of those that come next, with
+// media if one has; nil if there is none.
+func (c *contents) lowest(next []int) *segment {
+	var here *segment
+	for i, r := range c.renditions {
+		if next[i] == len(r.segments) {
+			continue
+		}
+		s := &r.segments[next[i]]
+		if here == nil || s.msn < here.msn || s.msn == here.msn && here.gap && !s.gap {
+			here = s
+		}
+	}
+	return here
 }
 
 // view is a part of contents as one place has it.
@@ -278,10 +281,9 @@ func (v *view) media(rendition int, how hls.Replay) ([]byte, hls.Measure, error)
 	var rates hls.Measure
 	r.each(v.slots, func(i int, s *segment) {
 		one := hls.Listed{Discontinuity: v.slots[i].breaks, Time: v.slots[i].begin().UTC()}
-		switch {
-		case s == nil:
+		if s == nil {
 			one.Segment = hls.Segment{URI: fmt.Sprintf("s%08d.m4s", v.slots[i].msn), Duration: v.slots[i].duration, Gap: true}
-		default:
+		} else {
 			one.Segment = hls.Segment{URI: s.uri, Duration: s.duration, Gap: !have[i]}
 			one.Init = r.inits[s.init]
 			if s.at != 0 {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -356,8 +357,8 @@ func (w *worker) mark(p presentation) (mark, bool) {
 func (w *worker) alias(ctx context.Context, stream string) error {
 	key := stream + "/" + listName
 	all := w.archive.presentations(stream)
-	for i := len(all) - 1; i >= 0; i-- {
-		if m, ok := w.mark(all[i]); ok && m.Alias != "" {
+	for _, p := range slices.Backward(all) {
+		if m, ok := w.mark(p); ok && m.Alias != "" {
 			return w.put(ctx, storage.Object{Key: key, Kind: storage.Multivariant, Body: storage.Body{[]byte(m.Alias)}})
 		}
 	}

@@ -247,6 +247,12 @@ func (w *worker) follow(ctx context.Context, p presentation, now time.Time) erro
 // window, and was kept since.
 func (w *worker) due(end time.Time) time.Time { return end.Add(w.archive.cfg.Window + w.Keep) }
 
+// entry reads a line of a record. What is damaged, or something else, is none.
+func entry(line []byte) (hls.Entry, bool) {
+	e, err := hls.ParseEntry(line)
+	return e, err == nil
+}
+
 // sweep deletes segments in the order of the record, up to the first that is not
 // due.
 func (w *worker) sweep(ctx context.Context, p presentation, due func(e *hls.Entry) bool) error {
@@ -258,8 +264,8 @@ func (w *worker) sweep(ctx context.Context, p presentation, due func(e *hls.Entr
 		var keys []string
 		more := false
 		err = readJournal(filepath.Join(w.archive.folder(p), recordName), func(line []byte) error {
-			e, err := hls.ParseEntry(line)
-			if err != nil || e.MSN+1 < gone[e.Rendition] { // the last one may come twice
+			e, ok := entry(line)
+			if !ok || e.MSN+1 < gone[e.Rendition] { // the last one may come twice
 				return nil
 			}
 			if more = len(keys) >= batch; more || !due(&e) {
@@ -310,8 +316,8 @@ func (w *worker) prune(p presentation) error {
 	left := false
 	var inits []string
 	err = readLines(journalFile(path, files[0]), func(line []byte) error {
-		e, err := hls.ParseEntry(line)
-		if err != nil {
+		e, ok := entry(line)
+		if !ok {
 			return nil
 		}
 		if left = e.MSN >= all[e.Rendition]; left {
@@ -375,7 +381,7 @@ func (a *Archive) addInits(p presentation, names []string) error {
 func (a *Archive) pruneStored(p presentation, record string) error {
 	var first time.Time
 	err := readLines(record, func(line []byte) error {
-		if e, err := hls.ParseEntry(line); err == nil && !e.Time.IsZero() {
+		if e, ok := entry(line); ok && !e.Time.IsZero() {
 			first = e.Time
 			return errStop
 		}
@@ -404,11 +410,9 @@ func pruneBefore(path string, at time.Time) error {
 		var inits []byte
 		err := readLines(journalFile(path, files[i]), func(line []byte) error {
 			ms, key, _ := strings.Cut(string(line), " ")
-			n, err := strconv.ParseInt(ms, 10, 64)
-			if err != nil {
-				return nil
+			if n, err := strconv.ParseInt(ms, 10, 64); err == nil {
+				last = max(last, n) // what was copied is older
 			}
-			last = max(last, n) // what was copied is older
 			if strings.Contains(key, "/init-") {
 				inits = append(append(inits, line...), '\n')
 			}
