@@ -27,6 +27,8 @@ const (
 	mpegURL    = "application/vnd.apple.mpegurl"
 	// mostCalls is how many calls of a sink are under way at once.
 	mostCalls = 8
+	// callFor bounds one of them.
+	callFor = time.Minute
 	// mostAsked bounds for how many segments that are not noted a place is asked.
 	mostAsked = 5000
 )
@@ -181,7 +183,9 @@ func (w *worker) ask(ctx context.Context, prefix string, names []string, known m
 	}
 	var mu sync.Mutex
 	return parallel(ctx, open, func(ctx context.Context, name string) error {
-		has, err := w.Holder.Has(ctx, prefix+name)
+		within, cancel := context.WithTimeout(ctx, callFor)
+		has, err := w.Holder.Has(within, prefix+name)
+		cancel()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -229,6 +233,8 @@ func parallel(ctx context.Context, names []string, do func(ctx context.Context, 
 
 // put puts a playlist that does not change any more.
 func (w *worker) put(ctx context.Context, o storage.Object) error {
+	ctx, cancel := context.WithTimeout(ctx, callFor)
+	defer cancel()
 	o.Type, o.Modified = mpegURL, time.Now()
 	if err := w.Sink.Put(ctx, o); err != nil {
 		w.archive.metrics.Failures.Add(1)
@@ -362,7 +368,7 @@ func (w *worker) alias(ctx context.Context, stream string) error {
 			return w.put(ctx, storage.Object{Key: key, Kind: storage.Multivariant, Body: storage.Body{[]byte(m.Alias)}})
 		}
 	}
-	return w.Sink.Delete(ctx, key)
+	return w.delete(ctx, key)
 }
 
 // failed logs the first of the failures at one presentation.

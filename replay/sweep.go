@@ -137,6 +137,8 @@ func (w *worker) unlist(ctx context.Context, p presentation) error {
 }
 
 func (w *worker) delete(ctx context.Context, key string) error {
+	ctx, cancel := context.WithTimeout(ctx, callFor)
+	defer cancel()
 	if err := w.Sink.Delete(ctx, key); err != nil {
 		w.archive.metrics.Failures.Add(1)
 		return err
