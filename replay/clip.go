@@ -18,8 +18,8 @@ import (
 // worth to be made, and nothing is deleted meanwhile.
 const margin = linger + 2*sweepEvery
 
-// Cut says which clip is wanted.
-type Cut struct {
+// Request says which clip is wanted.
+type Request struct {
 	Stream   string
 	From, To Moment
 	Name     string // "": by its begin
@@ -55,38 +55,38 @@ func clipFolder(stream, name string) string { return stream + "/clips/" + name +
 
 // Clip puts a VOD playlist over the segments between two times into each place,
 // or into one. What could be made is returned beside an error.
-func (a *Archive) Clip(ctx context.Context, cut Cut) ([]Clip, error) {
-	if err := (presentation{cut.Stream, "clips"}).check(); err != nil {
-		return nil, fmt.Errorf("clip %.80q: %w", cut.Stream, err)
+func (a *Archive) Clip(ctx context.Context, wanted Request) ([]Clip, error) {
+	if err := (presentation{wanted.Stream, "clips"}).check(); err != nil {
+		return nil, fmt.Errorf("clip %.80q: %w", wanted.Stream, err)
 	}
-	found, err := a.find(cut)
+	found, err := a.find(wanted)
 	if err != nil {
-		return nil, fmt.Errorf("clip %s: %w", cut.Stream, err)
+		return nil, fmt.Errorf("clip %s: %w", wanted.Stream, err)
 	}
-	if cut.Name == "" {
-		cut.Name = found.slots[0].begin().UTC().Format("20060102-150405.000")
+	if wanted.Name == "" {
+		wanted.Name = found.slots[0].begin().UTC().Format("20060102-150405.000")
 	}
-	if err := (presentation{cut.Stream, cut.Name}).check(); err != nil {
-		return nil, fmt.Errorf("clip %.80q: %w", cut.Name, err)
+	if err := (presentation{wanted.Stream, wanted.Name}).check(); err != nil {
+		return nil, fmt.Errorf("clip %.80q: %w", wanted.Name, err)
 	}
 	var clips []Clip
 	var failed []error
 	tried := false
 	for _, w := range a.workers {
-		if cut.Place != "" && cut.Place != w.Name {
+		if wanted.Place != "" && wanted.Place != w.Name {
 			continue
 		}
 		tried = true
-		one, err := w.clip(ctx, found, cut)
+		one, err := w.clip(ctx, found, wanted)
 		if err != nil {
-			failed = append(failed, fmt.Errorf("clip %s in %s: %w", cut.Stream, w.Name, err))
+			failed = append(failed, fmt.Errorf("clip %s in %s: %w", wanted.Stream, w.Name, err))
 			continue
 		}
 		clips = append(clips, one)
 		a.metrics.Clips.Add(1)
 	}
 	if !tried {
-		return nil, fmt.Errorf("clip %s: no place that keeps media is called %q", cut.Stream, cut.Place)
+		return nil, fmt.Errorf("clip %s: no place that keeps media is called %q", wanted.Stream, wanted.Place)
 	}
 	return clips, errors.Join(failed...)
 }
@@ -101,15 +101,15 @@ type found struct {
 
 // find returns the presentation that has most of the wanted time, and the segments
 // of that.
-func (a *Archive) find(cut Cut) (*found, error) {
-	all := a.presentations(cut.Stream)
-	if cut.From.inside || cut.To.inside {
+func (a *Archive) find(wanted Request) (*found, error) {
+	all := a.presentations(wanted.Stream)
+	if wanted.From.inside || wanted.To.inside {
 		all = a.newest(all)
 	}
 	var best *found
 	var most time.Duration
 	for _, p := range all {
-		if !a.near(p, cut) {
+		if !a.near(p, wanted) {
 			continue
 		}
 		c, err := load(a.folder(p))
@@ -119,7 +119,7 @@ func (a *Archive) find(cut Cut) (*found, error) {
 		if len(c.slots) == 0 {
 			continue
 		}
-		from, to := c.resolve(cut.From), c.resolve(cut.To)
+		from, to := c.resolve(wanted.From), c.resolve(wanted.To)
 		if !from.Before(to) {
 			return nil, fmt.Errorf("%w: %s is not before %s", ErrTimes, date(from), date(to))
 		}
@@ -137,16 +137,16 @@ func (a *Archive) find(cut Cut) (*found, error) {
 
 // near says whether a presentation may have wanted dates, without reading it: its
 // name is the time of its begin.
-func (a *Archive) near(p presentation, cut Cut) bool {
-	if cut.From.inside || cut.To.inside || !cut.From.at.Before(cut.To.at) {
+func (a *Archive) near(p presentation, wanted Request) bool {
+	if wanted.From.inside || wanted.To.inside || !wanted.From.at.Before(wanted.To.at) {
 		return true
 	}
 	ms, err := strconv.ParseInt(p.id, 36, 64)
-	if err == nil && time.UnixMilli(ms).After(cut.To.at.Add(margin)) {
+	if err == nil && time.UnixMilli(ms).After(wanted.To.at.Add(margin)) {
 		return false
 	}
 	ended, err := a.ended(p, time.Time{})
-	return err != nil || ended.IsZero() || ended.Add(margin).After(cut.From.at)
+	return err != nil || ended.IsZero() || ended.Add(margin).After(wanted.From.at)
 }
 
 // nothing says why there is nothing to clip.
@@ -210,7 +210,7 @@ func (c *contents) between(from, to time.Time) []slot {
 }
 
 // clip makes the clip in this place.
-func (w *worker) clip(ctx context.Context, what *found, cut Cut) (Clip, error) {
+func (w *worker) clip(ctx context.Context, what *found, wanted Request) (Clip, error) {
 	p := what.p
 	slots, err := w.lasting(p, what.slots)
 	if err != nil {
@@ -223,7 +223,7 @@ func (w *worker) clip(ctx context.Context, what *found, cut Cut) (Clip, error) {
 	if len(v.slots) == 0 {
 		return Clip{}, fmt.Errorf("%w: it was not stored here, or is deleted", ErrNoMedia)
 	}
-	note := w.describe(v, cut, what.from)
+	note := w.describe(v, wanted, what.from)
 	if err := w.enter(ctx); err != nil {
 		return Clip{}, err
 	}
@@ -232,7 +232,7 @@ func (w *worker) clip(ctx context.Context, what *found, cut Cut) (Clip, error) {
 	if err := w.register(p, note); err != nil {
 		return Clip{}, err
 	}
-	folder := clipFolder(cut.Stream, cut.Name)
+	folder := clipFolder(wanted.Stream, wanted.Name)
 	how := hls.Replay{Folder: "../../" + p.id + "/", Start: note.Start}
 	all, err := w.putMedia(ctx, v, how, func(rendition string) string { return folder + rendition + ".m3u8" })
 	if err == nil {
@@ -271,11 +271,11 @@ func (w *worker) lasting(p presentation, slots []slot) ([]slot, error) {
 }
 
 // describe says what the clip of a view is.
-func (w *worker) describe(v *view, cut Cut, from time.Time) clipNote {
+func (w *worker) describe(v *view, wanted Request, from time.Time) clipNote {
 	first, last := &v.slots[0], &v.slots[len(v.slots)-1]
-	key := clipFolder(cut.Stream, cut.Name) + "index.m3u8"
+	key := clipFolder(wanted.Stream, wanted.Name) + "index.m3u8"
 	n := clipNote{First: first.msn, FirstEnd: first.end(), Clip: Clip{
-		Name: cut.Name, Place: w.Name, Key: key, At: w.Locate(key),
+		Name: wanted.Name, Place: w.Name, Key: key, At: w.Locate(key),
 		Begin: first.begin().UTC(), End: last.end().UTC(), Start: max(from.Sub(first.begin()), 0),
 		Duration: v.duration(), Segments: len(v.slots), Gaps: v.gaps(),
 	}}

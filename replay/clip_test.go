@@ -65,7 +65,7 @@ func TestClip(t *testing.T) {
 			{"mixed", replay.After(21 * time.Second), replay.At(begin.Add(22 * time.Second)), 1, "s00000010.m4s", time.Second, 0},
 			{"in-one", replay.After(1200 * time.Millisecond), replay.After(1500 * time.Millisecond), 1, "s00000000.m4s", 1200 * time.Millisecond, 0},
 		} {
-			clips, err := d.Clip(t.Context(), replay.Cut{Stream: "show", From: tt.from, To: tt.to, Name: tt.name})
+			clips, err := d.Clip(t.Context(), replay.Request{Stream: "show", From: tt.from, To: tt.to, Name: tt.name})
 			if err != nil || len(clips) != 1 {
 				t.Errorf("%s: %+v, %v", tt.name, clips, err)
 				continue
@@ -105,7 +105,7 @@ func TestClip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		clips, err := outside.Clip(t.Context(), replay.Cut{Stream: "show", From: replay.After(10 * time.Second), To: replay.After(20 * time.Second)})
+		clips, err := outside.Clip(t.Context(), replay.Request{Stream: "show", From: replay.After(10 * time.Second), To: replay.After(20 * time.Second)})
 		if len(clips) != 1 || clips[0].Place != "bucket-1" || clips[0].Segments != 5 || !errors.Is(err, replay.ErrNoMedia) {
 			t.Errorf("with a place that never had it: %+v, %v", clips, err)
 		}
@@ -142,29 +142,29 @@ func TestClipErrors(t *testing.T) {
 		s := newShow(t, d, "show", "m1")
 		s.play(20 * time.Second)
 		at := func(seconds int) replay.Moment { return replay.At(begin.Add(time.Duration(seconds) * time.Second)) }
-		if _, err := d.Clip(t.Context(), replay.Cut{Stream: "show", From: at(0), To: at(4), Name: "one"}); err != nil {
+		if _, err := d.Clip(t.Context(), replay.Request{Stream: "show", From: at(0), To: at(4), Name: "one"}); err != nil {
 			t.Fatal(err)
 		}
 		for name, tt := range map[string]struct {
-			cut  replay.Cut
+			cut  replay.Request
 			want error
 		}{
-			"unknown stream": {replay.Cut{Stream: "other", From: at(0), To: at(4)}, replay.ErrUnknown},
-			"bad stream":     {replay.Cut{Stream: "../etc", From: at(0), To: at(4)}, storage.ErrKey},
-			"bad name":       {replay.Cut{Stream: "show", From: at(0), To: at(4), Name: "../x"}, storage.ErrKey},
-			"times swapped":  {replay.Cut{Stream: "show", From: at(4), To: at(0)}, replay.ErrTimes},
-			"no time":        {replay.Cut{Stream: "show", From: at(4), To: at(4)}, replay.ErrTimes},
-			"too early":      {replay.Cut{Stream: "show", From: at(-60), To: at(-50)}, replay.ErrNoMedia},
-			"too late":       {replay.Cut{Stream: "show", From: at(60), To: at(70)}, replay.ErrNoMedia},
-			"beyond the end": {replay.Cut{Stream: "show", From: replay.After(time.Hour), To: replay.After(2 * time.Hour)}, replay.ErrNoMedia},
-			"a name twice":   {replay.Cut{Stream: "show", From: at(0), To: at(4), Name: "one"}, replay.ErrExists},
+			"unknown stream": {replay.Request{Stream: "other", From: at(0), To: at(4)}, replay.ErrUnknown},
+			"bad stream":     {replay.Request{Stream: "../etc", From: at(0), To: at(4)}, storage.ErrKey},
+			"bad name":       {replay.Request{Stream: "show", From: at(0), To: at(4), Name: "../x"}, storage.ErrKey},
+			"times swapped":  {replay.Request{Stream: "show", From: at(4), To: at(0)}, replay.ErrTimes},
+			"no time":        {replay.Request{Stream: "show", From: at(4), To: at(4)}, replay.ErrTimes},
+			"too early":      {replay.Request{Stream: "show", From: at(-60), To: at(-50)}, replay.ErrNoMedia},
+			"too late":       {replay.Request{Stream: "show", From: at(60), To: at(70)}, replay.ErrNoMedia},
+			"beyond the end": {replay.Request{Stream: "show", From: replay.After(time.Hour), To: replay.After(2 * time.Hour)}, replay.ErrNoMedia},
+			"a name twice":   {replay.Request{Stream: "show", From: at(0), To: at(4), Name: "one"}, replay.ErrExists},
 		} {
 			clips, err := d.Clip(t.Context(), tt.cut)
 			if !errors.Is(err, tt.want) || len(clips) != 0 {
 				t.Errorf("%s: %+v, %v", name, clips, err)
 			}
 		}
-		if _, err := d.Clip(t.Context(), replay.Cut{Stream: "show", From: at(0), To: at(4), Place: "nowhere"}); err == nil {
+		if _, err := d.Clip(t.Context(), replay.Request{Stream: "show", From: at(0), To: at(4), Place: "nowhere"}); err == nil {
 			t.Error("a place that is not there takes a clip")
 		}
 		b.set(func() {
@@ -175,7 +175,7 @@ func TestClipErrors(t *testing.T) {
 				return nil
 			}
 		})
-		if _, err := d.Clip(t.Context(), replay.Cut{Stream: "show", From: at(0), To: at(4), Name: "two"}); !errors.Is(err, errDown) {
+		if _, err := d.Clip(t.Context(), replay.Request{Stream: "show", From: at(0), To: at(4), Name: "two"}); !errors.Is(err, errDown) {
 			t.Errorf("a place that refuses: %v", err)
 		}
 		b.set(func() { b.refuse = nil })
@@ -186,7 +186,7 @@ func TestClipErrors(t *testing.T) {
 				}
 			}
 		})
-		if _, err := d.Clip(t.Context(), replay.Cut{Stream: "show", From: at(0), To: at(4), Name: "three"}); !errors.Is(err, replay.ErrNoMedia) {
+		if _, err := d.Clip(t.Context(), replay.Request{Stream: "show", From: at(0), To: at(4), Name: "three"}); !errors.Is(err, replay.ErrNoMedia) {
 			t.Errorf("media that is gone: %v", err)
 		}
 	})
@@ -205,7 +205,7 @@ func TestClipGoesBeforeItsMedia(t *testing.T) {
 		s.append(s.describe(nil, "video"))
 		s.play(3 * time.Hour)
 		clip := func(name string, from, to time.Duration) error {
-			_, err := d.Clip(t.Context(), replay.Cut{Stream: "show", From: replay.At(begin.Add(from)), To: replay.At(begin.Add(to)), Name: name})
+			_, err := d.Clip(t.Context(), replay.Request{Stream: "show", From: replay.At(begin.Add(from)), To: replay.At(begin.Add(to)), Name: name})
 			return err
 		}
 		if err := clip("early", time.Hour, time.Hour+time.Minute); err != nil {

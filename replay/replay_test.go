@@ -625,7 +625,7 @@ func FuzzRecordFile(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		clips, err := a.Clip(t.Context(), replay.Cut{Stream: "show", From: replay.After(0), To: replay.After(time.Hour), Name: "all"})
+		clips, err := a.Clip(t.Context(), replay.Request{Stream: "show", From: replay.After(0), To: replay.After(time.Hour), Name: "all"})
 		for _, c := range clips {
 			if c.Segments == 0 || c.Duration <= 0 {
 				t.Errorf("clip %+v, %v", c, err)

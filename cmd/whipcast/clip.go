@@ -70,7 +70,7 @@ func runClip(ctx context.Context, args []string, std stdio, environ []string) er
 		return err
 	}
 	defer all.close()
-	clips, err := archive.Clip(ctx, replay.Cut{Stream: order.stream, From: from, To: to, Name: order.name})
+	clips, err := archive.Clip(ctx, replay.Request{Stream: order.stream, From: from, To: to, Name: order.name})
 	if said := sayClips(std.out, clips); said != nil {
 		return errors.Join(err, said)
 	}
