@@ -196,18 +196,23 @@ type view struct {
 	there    [][]bool // by rendition and slot: the media is there
 }
 
-// see returns the view of these slots, where there says what a place has.
-func (c *contents) see(slots []slot, there func(r *rendition, s *segment) bool) *view {
+// see returns the view of these slots, where what look returns says what a place
+// has of a rendition.
+func (c *contents) see(slots []slot, look func(r *rendition) (func(s *segment) bool, error)) (*view, error) {
 	v := &view{contents: c, slots: slots}
 	for _, r := range c.renditions {
+		there, err := look(r)
+		if err != nil {
+			return nil, err
+		}
 		have := make([]bool, len(slots))
 		r.each(slots, func(i int, s *segment) {
-			have[i] = s != nil && !s.gap && there(r, s)
+			have[i] = s != nil && !s.gap && there(s)
 		})
 		v.there = append(v.there, have)
 	}
 	v.trim()
-	return v
+	return v, nil
 }
 
 // each calls visit for each slot with the segment that r has there, nil if none.

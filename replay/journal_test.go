@@ -117,6 +117,10 @@ func dayLong(t testing.TB, renditions int) (folder string, segments int) {
 	return folder, segments
 }
 
+func everything(*rendition) (func(*segment) bool, error) {
+	return func(*segment) bool { return true }, nil
+}
+
 // TestDayLong: a day of four qualities with two sounds is some 30 MB on disk, and
 // while its replay is made some 100 bytes a segment in memory.
 func TestDayLong(t *testing.T) {
@@ -138,7 +142,10 @@ func TestDayLong(t *testing.T) {
 	} else {
 		t.Logf("%d bytes a segment", each)
 	}
-	v := c.see(c.slots, func(*rendition, *segment) bool { return true })
+	v, err := c.see(c.slots, everything)
+	if err != nil {
+		t.Fatal(err)
+	}
 	text, _, err := v.media(0, hls.Replay{})
 	if err != nil || strings.Count(string(text), "#EXTINF") != segments {
 		t.Errorf("%d bytes of playlist, %v", len(text), err)
@@ -152,9 +159,9 @@ func TestDayLong(t *testing.T) {
 func TestContents(t *testing.T) {
 	var c contents
 	for line := range strings.SplitSeq(strings.TrimSpace(`
-{"rendition":"video","target":2000000000,"codecs":"avc1.64001f","Width":640,"Height":360}
-{"rendition":"video","target":2000000000,"codecs":"avc1.640020","Width":1280,"Height":720}
-{"rendition":"video","target":2000000000,"codecs":"avc1.64001e","Width":320,"Height":180}
+{"rendition":"video","target":2000000000,"codecs":"avc1.64001f","width":640,"height":360}
+{"rendition":"video","target":2000000000,"codecs":"avc1.640020","width":1280,"height":720}
+{"rendition":"video","target":2000000000,"codecs":"avc1.64001e","width":320,"height":180}
 {"rendition":"aac","target":2000000000,"codecs":"mp4a.40.2","channels":2}
 s unknown 0 200000 1 s00000000.m4s init-1.mp4 1800000000000 -
 s video 3 200000 1 s00000003.m4s init-1.mp4 1800000006000 -
@@ -170,7 +177,10 @@ s aac 9 200000 1 s00000009.m4s init-1.mp4 1800000020000 g
 		c.line([]byte(line))
 	}
 	c.finish()
-	v := c.see(c.slots, func(_ *rendition, s *segment) bool { return true })
+	v, err := c.see(c.slots, everything)
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := map[string]string{
 		"video": "3,4 d,5,9 d", "aac": "3,4 dg,5,9 dg",
 	}

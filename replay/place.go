@@ -128,20 +128,15 @@ func (w *worker) see(ctx context.Context, p presentation, c *contents, slots []s
 	if err != nil {
 		return nil, err
 	}
-	known := map[*rendition]map[string]bool{}
-	for _, r := range c.renditions {
-		names, err := w.known(p, r.Rendition)
-		if err != nil {
-			return nil, err
+	return c.see(slots, func(r *rendition) (func(s *segment) bool, error) {
+		known, err := w.known(p, r.Rendition)
+		if err == nil {
+			err = w.ask(ctx, p.prefix()+r.Rendition+"/", r.wanted(slots, gone[r.Rendition]), known, ask)
 		}
-		if err := w.ask(ctx, p.prefix()+r.Rendition+"/", r.wanted(slots, gone[r.Rendition]), names, ask); err != nil {
-			return nil, err
-		}
-		known[r] = names
-	}
-	return c.see(slots, func(r *rendition, s *segment) bool {
-		return s.msn >= gone[r.Rendition] && known[r][s.uri] && known[r][r.inits[s.init]]
-	}), nil
+		return func(s *segment) bool {
+			return s.msn >= gone[r.Rendition] && known[s.uri] && known[r.inits[s.init]]
+		}, err
+	})
 }
 
 // wanted returns the names that slots need, from a number on.

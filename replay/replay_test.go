@@ -600,7 +600,7 @@ func TestRecordsOfNobody(t *testing.T) {
 // FuzzRecordFile: whatever a file of a record has, a replay is made of it that
 // breaks no rule, or none.
 func FuzzRecordFile(f *testing.F) {
-	const d = `{"rendition":"video","target":2000000000,"codecs":"avc1.64001f","Width":1280,"Height":720}` + "\n"
+	const d = `{"rendition":"video","target":2000000000,"codecs":"avc1.64001f","width":1280,"height":720}` + "\n"
 	f.Add([]byte(d + "s video 1 200000 5 s1.m4s init-1.mp4 1800000000000 -\ns video 2 200000 5 s2.m4s init-1.mp4 1800000002000 d\n"))
 	f.Add([]byte(d + "s video 5 200000 5 s1.m4s init-1.mp4 - -\ns video 2 200000 5 s2.m4s init-1.mp4 1800000002000 d\ns video 2 100000 5 s2-1.m4s init-1.mp4 1800000002000 dg\nhalf"))
 	f.Fuzz(func(t *testing.T, content []byte) {

@@ -265,11 +265,16 @@ func (w *worker) sweep(ctx context.Context, p presentation, due func(e *hls.Entr
 		}
 		var keys []string
 		more := false
+		var before time.Time // the date of the segment before: one without has that
 		err = readJournal(filepath.Join(w.archive.folder(p), recordName), func(line []byte) error {
 			e, ok := entry(line)
 			if !ok || e.MSN+1 < gone[e.Rendition] { // the last one may come twice
 				return nil
 			}
+			if e.Time.IsZero() {
+				e.Time = before
+			}
+			before = e.Time
 			if more = len(keys) >= batch; more || !due(&e) {
 				return errStop
 			}

@@ -29,13 +29,14 @@ type Entry struct {
 // Description is the other line of a record: what a rendition is. It comes before
 // the first segment, and again when something has changed.
 type Description struct {
-	Rendition     string        `json:"rendition"`
-	Target        time.Duration `json:"target"` // EXT-X-TARGETDURATION
-	Codecs        string        `json:"codecs"` // RFC 6381
-	Width, Height int           `json:",omitempty"`
-	FrameRate     float64       `json:"frameRate,omitempty"`
-	VideoRange    string        `json:"videoRange,omitempty"` // SDR, HLG or PQ
-	Channels      int           `json:"channels,omitempty"`   // of audio; 0: it is video
+	Rendition  string        `json:"rendition"`
+	Target     time.Duration `json:"target"` // EXT-X-TARGETDURATION
+	Codecs     string        `json:"codecs"` // RFC 6381
+	Width      int           `json:"width,omitempty"`
+	Height     int           `json:"height,omitempty"`
+	FrameRate  float64       `json:"frameRate,omitempty"`
+	VideoRange string        `json:"videoRange,omitempty"` // SDR, HLG or PQ
+	Channels   int           `json:"channels,omitempty"`   // of audio; 0: it is video
 }
 
 // AppendEntry appends the line of e, with its end:

@@ -56,7 +56,7 @@ func TestDamagedLines(t *testing.T) {
 	}
 	for _, line := range []string{
 		"{", `{"rendition":"video"}`, `{"rendition":"video","target":2000000000,"codecs":"a\"b"}`, `{"rendition":"a/b","target":2000000000,"codecs":"x"}`,
-		`{"rendition":"video","target":2000000000,"codecs":"x","Width":-1}`, `{"rendition":"video","target":2000000000,"codecs":"x","videoRange":"a"}`,
+		`{"rendition":"video","target":2000000000,"codecs":"x","width":-1}`, `{"rendition":"video","target":2000000000,"codecs":"x","videoRange":"a"}`,
 	} {
 		if d, err := hls.ParseDescription([]byte(line)); !errors.Is(err, hls.ErrRecord) {
 			t.Errorf("%q: %+v, %v", line, d, err)
@@ -67,7 +67,7 @@ func TestDamagedLines(t *testing.T) {
 // FuzzRecord: whatever a file has is refused or can be written again, and listed.
 func FuzzRecord(f *testing.F) {
 	f.Add([]byte("s video 42 200000 500000 s00000042.m4s init-1.mp4 1800000084000 dg"))
-	f.Add([]byte(`{"rendition":"video","target":2000000000,"codecs":"avc1.64001f","Width":1280,"Height":720,"frameRate":30,"videoRange":"SDR"}`))
+	f.Add([]byte(`{"rendition":"video","target":2000000000,"codecs":"avc1.64001f","width":1280,"height":720,"frameRate":30,"videoRange":"SDR"}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		if d, err := hls.ParseDescription(line); err == nil {
 			again, err := hls.AppendDescription(nil, d)
