@@ -354,7 +354,6 @@ func (p *presentation) reviveRendition(ctx context.Context, mark *shelfMark, beg
 	}
 	r.shelf.put(r.prefix+segmentName(begin.Next, p.lives-1), time.Now()) // no playlist lists it, but it may have been stored
 	r.counter, r.lives = mark.Counter+skipParts, p.lives
-	r.noted = begin.Next
 	r.rates = rates{bytes: mark.Rates.Bytes, length: mark.Rates.Length, peak: mark.Rates.Peak, segments: mark.Rates.Segments}
 	if err := r.setParams(ctx, mark.Params); err != nil {
 		return err
