@@ -334,6 +334,8 @@ storage:
     serve: parts
     public_url: https://cdn.example.org/live/
     fence: false
+    keep: 24h
+    replay: true
   - {type: directory, path: /srv/hls, sync: all}
   - type: httpput
     url: https://me:hunter2@ingest.example.org/live
@@ -341,6 +343,7 @@ storage:
     no_delete: true
     gzip: true
     spool: 0
+    replay: true
 `
 	want := Default()
 	want.Storage = []Storage{
@@ -348,11 +351,12 @@ storage:
 			Type: "s3", Bucket: "media", Endpoint: "https://s3.example.org", Region: "eu-central-1", Prefix: "live", PathStyle: true,
 			AccessKey: "AK", SecretKey: "hunter2", ACL: "public-read", PlaylistEvery: time.Second, Memory: 64 << 20, Spool: 2 << 30,
 			Serve: "parts", PublicURL: "https://cdn.example.org/live",
+			Keep: 24 * time.Hour, Replay: true,
 		},
 		{Type: "directory", Path: "/srv/hls", Sync: "all", Fence: true, Memory: 256 << 20},
 		{
 			Type: "httpput", URL: "https://me:hunter2@ingest.example.org/live", Headers: map[string]string{"Authorization": "Bearer x", "X-Origin": "a"},
-			NoDelete: true, Gzip: true, Memory: 256 << 20,
+			NoDelete: true, Gzip: true, Memory: 256 << 20, Keep: KeepForever, Replay: true,
 		},
 	}
 	got, err := Load(write(t, file), nil)
@@ -377,18 +381,22 @@ func TestStorageErrors(t *testing.T) {
 		"storage: [{type: ftp}]":                    `entry 1: type: unknown word; use s3, directory or httpput`,
 		"storage: [{type: s3}]":                     `entry 1: bucket: not given; name the bucket`,
 		"storage: [{type: s3, bucket: a, path: x}]": `entry 1: path: unknown key of s3; s3 has type, endpoint, region, bucket`,
-		"storage: [{type: s3, bucket: a, access_key: x, secret_key: ''}]": `access_key, secret_key: not given; give both`,
-		"storage: [{type: s3, bucket: a, endpoint: x}]":                   `not a URL; write one such as`,
-		"storage: [{type: s3, bucket: [a]}]":                              `entry 1: bucket: not a single value`,
-		"storage: [{type: s3, bucket: a, bucket: b}]":                     `key "bucket" appears twice; keep one`,
-		"storage: [{type: directory, path: a}, {type: directory}]":        `entry 2: path: not given; name a folder`,
-		"storage: [{type: directory, path: a, sync: x}]":                  `entry 1: sync: unknown word; use playlists, none or all`,
-		"storage: [{type: directory, path: a, memory: 1}]":                `entry 1: memory: too small; use 1MiB to 1TiB`,
-		"storage: [{type: httpput, url: 'https://x', spool: -1}]":         `entry 1: spool: not a size`,
-		"storage: [{type: httpput}]":                                      `entry 1: url: not given`,
-		"storage: [{type: httpput, url: 'https://x', headers: 1}]":        `entry 1: headers: no fields`,
-		"storage: [{type: httpput, url: 'https://x', key: k}]":            `certificate, key: not given; give both or none`,
-		"storage: [{type: httpput, url: 'https://x', no_delete: maybe}]":  `entry 1: no_delete: unknown word; use true or false`,
+		"storage: [{type: s3, bucket: a, access_key: x, secret_key: ''}]":          `access_key, secret_key: not given; give both`,
+		"storage: [{type: s3, bucket: a, endpoint: x}]":                            `not a URL; write one such as`,
+		"storage: [{type: s3, bucket: [a]}]":                                       `entry 1: bucket: not a single value`,
+		"storage: [{type: s3, bucket: a, bucket: b}]":                              `key "bucket" appears twice; keep one`,
+		"storage: [{type: directory, path: a}, {type: directory}]":                 `entry 2: path: not given; name a folder`,
+		"storage: [{type: directory, path: a, sync: x}]":                           `entry 1: sync: unknown word; use playlists, none or all`,
+		"storage: [{type: directory, path: a, replay: true, keep: live}]":          `entry 1: replay: its media would be deleted: keep is live; set keep to forever, or to a time such as 24h`,
+		"storage: [{type: directory, path: a, keep: always}]":                      `entry 1: keep: not a duration; write live, forever or a time such as 24h`,
+		"storage: [{type: directory, path: a, keep: 1m}]":                          `entry 1: keep: too short; use 2h to 87600h`,
+		"storage: [{type: httpput, url: 'https://x', keep: 24h, no_delete: true}]": `entry 1: keep: nothing is deleted with no_delete`,
+		"storage: [{type: directory, path: a, memory: 1}]":                         `entry 1: memory: too small; use 1MiB to 1TiB`,
+		"storage: [{type: httpput}]":                                               `entry 1: url: not given`,
+		"storage: [{type: httpput, url: 'https://x', headers: 1}]":                 `entry 1: headers: no fields`,
+		"storage: [{type: httpput, url: 'https://x', key: k}]":                     `certificate, key: not given; give both or none`,
+		"storage: [{type: httpput, url: 'https://x', no_delete: maybe}]":           `entry 1: no_delete: unknown word; use true or false`,
+		"storage: [{type: httpput, url: 'https://x', spool: -1}]":                  `entry 1: spool: not a size`,
 	} {
 		path := write(t, text)
 		_, err := Load(path, nil)

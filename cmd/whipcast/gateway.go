@@ -18,6 +18,7 @@ import (
 	"github.com/whipcast/whipcast/ingest/whip"
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/packager"
+	"github.com/whipcast/whipcast/replay"
 	"github.com/whipcast/whipcast/storage"
 	"github.com/whipcast/whipcast/stream"
 	"github.com/whipcast/whipcast/web"
@@ -55,6 +56,7 @@ type gateway struct {
 	recalled  []string // streams of an earlier start
 	window    window
 	places    places
+	archive   *replay.Archive // nil: no place keeps media
 	origin    *hls.Handler
 	api       *api.Server
 	public    *server
@@ -85,7 +87,11 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		g.close()
 		return nil, err
 	}
-	if g.places, err = openPlaces(ctx, config, g.window.store, g.log); err != nil {
+	if g.archive, err = openArchive(config, g.log); err != nil {
+		g.close()
+		return nil, err
+	}
+	if g.places, err = openPlaces(ctx, config, g.window.store, g.archive, g.log); err != nil {
 		g.close()
 		return nil, err
 	}
@@ -164,7 +170,7 @@ func (g *gateway) wire() error {
 	g.hub = stream.NewHub(stream.Config{MaxStreams: limits.Streams})
 	g.packaging = packaging{hub: g.hub, log: g.log, packager: packager.New(packager.Config{
 		Segment: cut.Segment, Part: cut.Part, Window: cut.Window, Grace: cut.Grace, Ledger: g.remember(),
-		Audio: packager.Sound(cut.Audio),
+		Record: g.record(), Audio: packager.Sound(cut.Audio),
 	}, g.places.with(store), g.log)}
 	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{
 		Publish: allow(g.auth, auth.Publish, "whip"), Watch: allow(g.auth, auth.Play, "whep"), MaxSessions: limits.Sessions, Logger: g.log,
@@ -176,7 +182,7 @@ func (g *gateway) wire() error {
 		return err
 	}
 	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail}, g.hub, g.auth)
-	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), authMetrics(g.auth)))
+	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(), authMetrics(g.auth)))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
@@ -232,7 +238,7 @@ func (g *gateway) run(ctx context.Context) error {
 	defer fail(nil)
 	life := context.WithoutCancel(ctx) // each part ends when its turn has come
 
-	queues := startTasks(life, fail, g.places.tasks()...)
+	queues := startTasks(life, fail, append(g.places.tasks(), g.archiveTasks()...)...)
 	packaging := startTasks(life, fail, task{"packaging", g.packaging.run})
 	g.recall(ctx)
 	servers := startTasks(life, fail, task{"public server", g.public.serve}, task{"admin server", g.admin.serve}, task{"window", g.window.store.Run})

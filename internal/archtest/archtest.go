@@ -30,6 +30,7 @@ func Rules() []Rule {
 		{"packager/aac", nil},
 		{"packager/doctor", []string{"packager/au"}},
 		{"packager", []string{"stream", "storage", "packager/*"}},
+		{"replay", []string{"storage", "packager/hls"}},
 		{"internal/watch", nil},
 		{"internal/problem", nil},
 		{"internal/fault", nil},
