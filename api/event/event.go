@@ -129,9 +129,9 @@ var ErrMissed = errors.New("events were missed")
 // Events keeps the newest events. All methods may be called from any goroutine.
 type Events struct {
 	mu   sync.Mutex
-	ring []Event // below mu; that of ID n is at n%len
-	next uint64  // below mu: ID of the next one
-	from uint64  // below mu: ID of the oldest one there
+	ring []Event       // below mu; that of ID n is at n%len
+	next uint64        // below mu: ID of the next one
+	from uint64        // below mu: ID of the oldest one there
 	more chan struct{} // below mu: closed when there are more
 }
 
