@@ -1,17 +1,23 @@
-// Package api is the control API: what is live, health and metrics. It also holds
-// the two routing tables of the gateway. Who may do what says api/auth.
+// Package api is the control API: what is live, who is connected and what is kept, events,
+// health and metrics. It also holds the two routing tables of the gateway. Who may do what
+// says api/auth, and what happens api/event.
+//
+// The table of operations is code, and its description /openapi.json is made of it by
+// huma, which nobody else knows. What is asked for is done by small interfaces.
 //
 // The other handlers are given as http.Handler: the package knows neither WebRTC
 // nor files. The routing is a switch on the path's beginning, so that nothing
 // stands between the server and the media handlers.
 //
 //	public:  /whip/ /whep/ /session/ /hls/   as given
-//	         /v1/… /healthz /readyz          here
+//	         /v1/… /openapi.json /docs       here
+//	         /healthz /readyz                here
 //	         everything else                 the pages
 //	admin:   /metrics /healthz /readyz /debug/pprof/
 package api
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/pprof"
@@ -23,6 +29,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/whipcast/whipcast/api/auth"
+	"github.com/whipcast/whipcast/api/event"
 	"github.com/whipcast/whipcast/internal/problem"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -43,6 +50,15 @@ type Config struct {
 	// first; empty while nobody publishes it. It is called for each request, from
 	// any goroutine, and must not wait. Without it the API says nothing of findings.
 	Findings func(name string, layer stream.LayerID) []Finding
+	// Renditions returns what HLS players choose from of a stream, the best first. It
+	// must not wait. Nil: the API says nothing of it.
+	Renditions func(name string) []Rendition
+	Sessions   Sessions         // nil: there are none
+	Marks      Marks            // nil: nothing can be marked
+	Archive    Archive          // nil: nothing is kept
+	Storage    func() []Storage // it must not wait; nil: there are no places
+	Settings   func() []Setting // the configuration, without secrets; nil: none
+	Events     *event.Events    // what happens is told there; nil: to those who ask the API alone
 	// Detail returns lines for the operator on how the gateway does, which /readyz
 	// of the admin address adds. It must not wait. Nil: none.
 	Detail func() []string
@@ -51,15 +67,28 @@ type Config struct {
 // Server answers the API's requests. All methods may be called from any
 // goroutine.
 type Server struct {
-	cfg   Config
-	hub   *stream.Hub
-	auth  *auth.Authority
-	ready atomic.Bool
+	cfg    Config
+	hub    *stream.Hub
+	auth   *auth.Authority
+	events *event.Events
+	router *router
+	ready  atomic.Bool
+	meter  meter
+
+	life      context.Context //nolint:containedctx // that of the listeners to events, which are let go when Run ends
+	end       context.CancelFunc
+	listeners atomic.Int64
 }
 
 // New returns a Server that is not ready yet.
 func New(cfg Config, hub *stream.Hub, authority *auth.Authority) *Server {
-	return &Server{cfg: cfg, hub: hub, auth: authority}
+	if cfg.Events == nil {
+		cfg.Events = event.New(0)
+	}
+	s := &Server{cfg: cfg, hub: hub, auth: authority, events: cfg.Events}
+	s.life, s.end = context.WithCancel(context.Background())
+	s.router = s.newRouter()
+	return s
 }
 
 // Ready sets what /readyz says from now on.
@@ -80,6 +109,8 @@ func (s *Server) Public(to Routes) http.Handler {
 			to.WHIP.ServeHTTP(w, r)
 		case strings.HasPrefix(path, "/v1/"):
 			s.control(w, r)
+		case path == "/openapi.json", path == "/docs", strings.HasPrefix(path, "/docs/"):
+			s.document(w, r)
 		case path == "/healthz", path == "/readyz":
 			s.health(w, r, nil) // how the gateway does is not for the public
 		default:
@@ -161,6 +192,6 @@ func readOnly(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 	w.Header().Set("Allow", "GET, HEAD")
-	problem.Problem{Status: http.StatusMethodNotAllowed, Title: "method not allowed", Detail: "this can only be read: use GET"}.Write(w)
+	refuse(w, r, Refuse(MethodNotAllowed, "this can only be read: use GET"))
 	return false
 }

@@ -1,118 +1,71 @@
 package api
 
 import (
-	"encoding/json"
-	"errors"
+	"context"
 	"net/http"
 	"strings"
-	"time"
 
-	"github.com/whipcast/whipcast/api/auth"
-	"github.com/whipcast/whipcast/internal/problem"
 	"github.com/whipcast/whipcast/stream"
 )
 
-// streamJSON is one stream as /v1/streams shows it.
-type streamJSON struct {
-	Name   string      `json:"name"`
-	Live   bool        `json:"live"`
-	Since  time.Time   `json:"since"` // of the last change of live or epoch
-	Epoch  uint64      `json:"epoch"`
-	Layers []layerJSON `json:"layers"`
-	Watch  string      `json:"watch"` // path of the page
-	Seat   string      `json:"seat"`
+// streamPath is the name of a stream in a path.
+type streamPath struct {
+	Stream string `path:"stream" doc:"Name of the stream."`
 }
 
-type layerJSON struct {
-	Kind  string `json:"kind"`          // "audio" or "video"
-	RID   string `json:"rid,omitempty"` // of a simulcast layer
-	Codec string `json:"codec"`
-	// Totals of the present or the last publisher: packets that are not repeated
-	// ones, and the bytes of their payloads.
-	Packets uint64 `json:"packets"`
-	Bytes   uint64 `json:"bytes"`
-	// Findings are only told of one stream, not in the list of all.
-	Findings []Finding `json:"findings,omitzero"`
+type streamsIn struct {
+	Page
+	Prefix string `query:"prefix" maxLength:"64" doc:"Only names that begin so."`
+	Live   string `query:"live" doc:"true: only those that are published; false: only those that are not."`
 }
 
-// Finding is one thing that is wrong with a Layer, as /v1/streams/{stream} shows
-// it. Codes are stable; words and remedy are for a person and may change.
-type Finding struct {
-	Code     string    `json:"code"`
-	Severity string    `json:"severity"` // "note", "warning" or "problem"
-	Words    string    `json:"words"`    // what is wrong
-	Remedy   string    `json:"remedy"`   // what to do about it
-	Since    time.Time `json:"since"`
-	Measure  *Measure  `json:"measure,omitempty"` // behind it, where there is one
+type streamsOut struct {
+	Body StreamList
 }
 
-// Measure is a number with its unit: "s", "%", "ppm", "fps" or "/min".
-type Measure struct {
-	Value float64 `json:"value"`
-	Unit  string  `json:"unit"`
+// StreamList is a page of streams.
+type StreamList struct {
+	Streams []Stream `json:"streams" nullable:"false"`
+	Next    string   `json:"next,omitempty" doc:"Cursor of the next page; none at the end."`
 }
 
-// control answers everything below /v1/, to who may do that: an admin sees the
-// streams of its grant, a publisher its own one.
-func (s *Server) control(w http.ResponseWriter, r *http.Request) {
-	// Pages of other origins may use the API: what protects it is the token,
-	// which no browser sends by itself (specs X9, X10).
-	h := w.Header()
-	h.Set("Access-Control-Allow-Origin", "*")
-	if r.Method == http.MethodOptions {
-		h.Set("Access-Control-Allow-Methods", "GET")
-		h.Set("Access-Control-Allow-Headers", "Authorization")
-		h.Set("Access-Control-Max-Age", "7200")
-		w.WriteHeader(http.StatusNoContent)
-		return
-	}
-	h.Set("Access-Control-Expose-Headers", "WWW-Authenticate")
-	h.Set("Cache-Control", "no-store")
-	rest := strings.TrimPrefix(r.URL.Path, "/v1/")
-	name, one := strings.CutPrefix(rest, "streams/")
-	if !one {
-		name = ""
-	}
-	grant, err := s.admit(r, name)
-	if err != nil {
-		refuse(w, r, err)
-		return
-	}
-	if !readOnly(w, r) {
-		return
-	}
-	switch {
-	case rest == "streams":
-		all := []streamJSON{}
-		for _, each := range s.hub.Streams() {
-			if grant.Permits(auth.Admin, each.Name(), time.Now()) == nil {
-				all = append(all, describe(each.Name(), each.State()))
-			}
-		}
-		reply(w, r, map[string]any{"streams": all})
-	case one:
-		found, err := s.find(name)
+type streamOut struct {
+	Body Stream
+}
+
+func (s *Server) streamOperations(t *router) {
+	add(t, operation{
+		id: "listStreams", method: http.MethodGet, path: "/v1/streams", tag: "Streams", scope: anyAdmin,
+		summary: "All streams", codes: []Code{Malformed, Invalid},
+	}, s.listStreams)
+	add(t, operation{
+		id: "getStream", method: http.MethodGet, path: "/v1/streams/{stream}", tag: "Streams", scope: orPublisher,
+		summary: "One stream, with what is wrong with it", codes: []Code{NoStream},
+	}, func(_ context.Context, in *streamPath) (*streamOut, error) {
+		found, err := s.find(in.Stream)
 		if err != nil {
-			refuse(w, r, err)
-			return
+			return nil, err
 		}
-		reply(w, r, s.examine(found))
-	default:
-		refuse(w, r, problem.Problem{Status: http.StatusNotFound, Title: "no such resource", Detail: "the API has /v1/streams and /v1/streams/{stream}"})
-	}
+		return &streamOut{s.examine(found)}, nil
+	})
 }
 
-// admit says what the request may see: of the stream of that name, or, for "", of
-// the API as a whole. Who publishes a stream may see what is wrong with it.
-func (s *Server) admit(r *http.Request, name string) (auth.Grant, error) {
-	if !stream.ValidName(name) {
-		name = "" // whatever it is, nothing is found
+// listStreams returns a page of what who asks may see.
+func (s *Server) listStreams(ctx context.Context, in *streamsIn) (*streamsOut, error) {
+	if in.Live != "" && in.Live != "true" && in.Live != "false" {
+		return nil, Refuse(Invalid, "query.live is true or false")
 	}
-	grant, err := s.auth.Decide(r.Context(), auth.Ask(r, auth.Admin, "api", name))
-	if p, ok := errors.AsType[problem.Problem](err); ok && p.Status == http.StatusForbidden && name != "" {
-		return s.auth.Decide(r.Context(), auth.Ask(r, auth.Publish, "api", name))
+	grant, viewers := grantOf(ctx), s.countViewers()
+	var all []row[Stream]
+	for _, each := range s.hub.Streams() {
+		state := each.State()
+		if !sees(grant, each.Name()) || !strings.HasPrefix(each.Name(), in.Prefix) || in.Live != "" && state.Live != (in.Live == "true") {
+			continue
+		}
+		all = append(all, row[Stream]{each.Name(), s.describe(each.Name(), state, viewers)})
 	}
-	return grant, err
+	rows, next, err := cut(all, in.Page)
+	return &streamsOut{StreamList{rows, next}}, err
 }
 
 func (s *Server) find(name string) (*stream.Stream, error) {
@@ -121,33 +74,57 @@ func (s *Server) find(name string) (*stream.Stream, error) {
 	}
 	found, ok := s.hub.Lookup(name)
 	if !ok {
-		return nil, errNoStream
+		return nil, Refuse(NoStream, "")
 	}
 	return found, nil
 }
 
-func describe(name string, state stream.State) streamJSON {
-	j := streamJSON{
+// countViewers counts the connected viewers of all streams; nil: nobody does.
+func (s *Server) countViewers() map[string]int {
+	if s.cfg.Sessions == nil {
+		return nil
+	}
+	viewers := map[string]int{}
+	for _, one := range s.cfg.Sessions.All() {
+		if one.Kind == Watching && one.Connected {
+			viewers[one.Stream]++
+		}
+	}
+	return viewers
+}
+
+func (s *Server) describe(name string, state stream.State, viewers map[string]int) Stream {
+	j := Stream{
 		Name: name, Live: state.Live, Since: state.Since.UTC(), Epoch: state.Epoch,
-		Layers: []layerJSON{}, Watch: "/watch/" + name, Seat: "/seat/" + name,
+		Layers: []Layer{}, Watch: "/watch/" + name, Seat: "/seat/" + name,
+	}
+	if viewers != nil {
+		j.Viewers = &Viewers{WHEP: viewers[name]}
 	}
 	for _, source := range state.Sources {
-		kind := "audio"
-		if source.Layer.ID.Kind == stream.Video {
-			kind = "video"
-		}
 		c := source.Counters()
-		j.Layers = append(j.Layers, layerJSON{
-			Kind: kind, RID: source.Layer.ID.RID, Codec: source.Layer.Codec.Name, Packets: c.Packets, Bytes: c.Bytes,
+		j.Layers = append(j.Layers, Layer{
+			Kind: kindOf(source.Layer.ID), RID: source.Layer.ID.RID, Codec: source.Layer.Codec.Name,
+			Packets: c.Packets, Bytes: c.Bytes, Bitrate: s.meter.rate(source),
 		})
 	}
 	return j
 }
 
+func kindOf(id stream.LayerID) string {
+	if id.Kind == stream.Video {
+		return "video"
+	}
+	return "audio"
+}
+
 // examine describes one stream with the findings of its layers.
-func (s *Server) examine(found *stream.Stream) streamJSON {
+func (s *Server) examine(found *stream.Stream) Stream {
 	state := found.State()
-	j := describe(found.Name(), state)
+	j := s.describe(found.Name(), state, s.countViewers())
+	if s.cfg.Renditions != nil {
+		j.Renditions = append([]Rendition{}, s.cfg.Renditions(found.Name())...)
+	}
 	if s.cfg.Findings == nil {
 		return j
 	}
@@ -160,15 +137,4 @@ func (s *Server) examine(found *stream.Stream) streamJSON {
 		j.Layers[i].Findings = findings
 	}
 	return j
-}
-
-func reply(w http.ResponseWriter, r *http.Request, value any) {
-	body, err := json.Marshal(value)
-	if err != nil {
-		refuse(w, r, err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(body)
 }

@@ -240,7 +240,7 @@ func (a *Authority) Revoke(r Revocation) error {
 		r.Until = r.At.Add(MaxTTL)
 	}
 	if a.folder == "" {
-		return errors.New("revoke: there is no folder that could keep it")
+		return fmt.Errorf("revoke: %w", ErrNoFolder)
 	}
 	if err := a.folder.Append(r); err != nil {
 		return err
@@ -352,23 +352,23 @@ func refusal(err error) problem.Problem {
 		problem problem.Problem
 	}{
 		{errNone, problem.Problem{
-			Status: http.StatusUnauthorized, Title: "token needed",
+			Status: http.StatusUnauthorized, Code: "token-needed", Title: "token needed",
 			Detail: "send the header Authorization: Bearer and a token, such as the publish token",
 		}},
 		{errExpired, problem.Problem{
-			Status: http.StatusUnauthorized, Title: "token expired",
+			Status: http.StatusUnauthorized, Code: "token-expired", Title: "token expired",
 			Detail: "ask for a new one: whipcast token makes them",
 		}},
 		{errRevoked, problem.Problem{
-			Status: http.StatusUnauthorized, Title: "token revoked",
+			Status: http.StatusUnauthorized, Code: "token-revoked", Title: "token revoked",
 			Detail: "ask for a new one: whipcast token makes them",
 		}},
 		{errForbidden, problem.Problem{
-			Status: http.StatusForbidden, Title: "not permitted",
+			Status: http.StatusForbidden, Code: "not-permitted", Title: "not permitted",
 			Detail: "the token is valid, but not for this stream and what is to be done with it: ask for another one",
 		}},
 		{errUnavailable, problem.Problem{
-			Status: http.StatusServiceUnavailable, Title: "token cannot be checked", RetryAfter: 2 * time.Second,
+			Status: http.StatusServiceUnavailable, Code: "token-unchecked", Title: "token cannot be checked", RetryAfter: 2 * time.Second,
 			Detail: "the server that knows this token does not answer: try again in a moment",
 		}},
 	} {
@@ -377,7 +377,7 @@ func refusal(err error) problem.Problem {
 		}
 	}
 	return problem.Problem{
-		Status: http.StatusUnauthorized, Title: "wrong token",
+		Status: http.StatusUnauthorized, Code: "wrong-token", Title: "wrong token",
 		Detail: "the gateway does not know this token; the publish token is auth.publish_token, " +
 			"or where that is empty in the file publish_token of the data directory",
 	}

@@ -26,12 +26,15 @@ type Revocation struct {
 	Until time.Time `json:"until"` // what it takes back has expired by then
 }
 
+// ErrRevocation says that a Revocation makes no sense.
+var ErrRevocation = errors.New("cannot be revoked")
+
 // check reports whether a Revocation makes sense.
 func (r Revocation) check() error {
 	given := 0
 	for _, text := range []string{r.Token, r.Principal, r.Stream} {
 		if len(text) > 512 {
-			return errors.New("longer than 512 bytes")
+			return fmt.Errorf("%w: longer than 512 bytes", ErrRevocation)
 		}
 		if text != "" {
 			given++
@@ -39,9 +42,9 @@ func (r Revocation) check() error {
 	}
 	switch {
 	case given != 1:
-		return errors.New("name a token, a principal or a stream")
+		return fmt.Errorf("%w: name a token, a principal or a stream", ErrRevocation)
 	case r.Token == ownerID || r.Principal == ownerID:
-		return errors.New("the publish token cannot be revoked; change auth.publish_token and restart")
+		return fmt.Errorf("%w: the publish token is changed in auth.publish_token, by a restart", ErrRevocation)
 	}
 	return nil
 }

@@ -72,6 +72,7 @@ func Borders() []Border {
 		{"github.com/aws", []string{"storage/s3", "internal/e2e"}},
 		{"github.com/prometheus", []string{"api", "cmd/*"}},
 		{"github.com/golang-jwt", []string{"api/auth"}},
+		{"github.com/danielgtaylor/huma", []string{"api"}},
 	}
 }
 

@@ -25,13 +25,17 @@ func TestWrite(t *testing.T) { // W7
 	}
 	var got struct {
 		Title, Detail string
+		Code          string
 		Status        int
 	}
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if w.Code != http.StatusConflict || got.Status != w.Code || got.Title != p.Title || got.Detail != p.Detail {
+	if w.Code != http.StatusConflict || got.Status != w.Code || got.Title != p.Title || got.Detail != p.Detail || got.Code != "nothing-is-live" {
 		t.Errorf("status %d, body %+v", w.Code, got)
+	}
+	if p.Code = "not-live"; p.Document().Code != "not-live" {
+		t.Errorf("code %q", p.Document().Code)
 	}
 	if p.Error() != "nothing is live: wait \"a\" while" {
 		t.Errorf("Error() = %q", p.Error())

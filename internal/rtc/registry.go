@@ -137,7 +137,7 @@ func (g *Registry) prepare(ctx context.Context, o Opening) (*Session, error) {
 		return nil, err
 	}
 	x := &Session{
-		registry: g, opening: o, id: id, pc: pc,
+		registry: g, opening: o, id: id, since: time.Now(), pc: pc,
 		log:       g.cfg.Logger.With("stream", o.Stream, "session", id[:7]), // X2: the whole id is a secret
 		tracks:    make(chan Track, 2*maxRIDs),
 		channels:  make(chan *Channel, maxChannels),

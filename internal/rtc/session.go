@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
@@ -17,6 +18,7 @@ type Session struct {
 	registry *Registry
 	opening  Opening
 	id       string
+	since    time.Time
 	pc       *webrtc.PeerConnection
 	log      *slog.Logger
 	answer   string // as sent

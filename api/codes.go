@@ -1,0 +1,135 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/whipcast/whipcast/api/auth"
+	"github.com/whipcast/whipcast/internal/problem"
+	"github.com/whipcast/whipcast/stream"
+)
+
+// Code names a problem for programs. It is never changed.
+type Code string
+
+// The codes of the API's own problems. What they mean says Problems.
+const (
+	TokenNeeded      Code = "token-needed"
+	WrongToken       Code = "wrong-token"
+	TokenExpired     Code = "token-expired"
+	TokenRevoked     Code = "token-revoked"
+	NotPermitted     Code = "not-permitted"
+	TokenUnchecked   Code = "token-unchecked"
+	NoResource       Code = "no-such-resource"
+	MethodNotAllowed Code = "method-not-allowed"
+	Malformed        Code = "malformed-request"
+	Invalid          Code = "invalid-request"
+	NotJSON          Code = "not-json"
+	TooLarge         Code = "body-too-large"
+	TooSlow          Code = "body-too-slow"
+	NoStream         Code = "no-such-stream"
+	NoSession        Code = "no-such-session"
+	NotLive          Code = "not-live"
+	MarkerRefused    Code = "marker-refused"
+	MarkerConflict   Code = "marker-conflict"
+	MarkersFull      Code = "too-many-markers"
+	MessageRefused   Code = "message-refused"
+	NoArchive        Code = "nothing-is-kept"
+	NoReplay         Code = "no-such-replay"
+	ReplayLive       Code = "replay-not-ended"
+	NoClip           Code = "no-such-clip"
+	ClipExists       Code = "clip-exists"
+	NoMedia          Code = "no-media"
+	StorageFailed    Code = "storage-failed"
+	NotRevocable     Code = "not-revocable"
+	TooMuch          Code = "more-than-yours"
+	Listeners        Code = "too-many-listeners"
+	Internal         Code = "internal-error"
+)
+
+// Meaning is a row of the table of problems.
+type Meaning struct {
+	Code   Code
+	Status int
+	Title  string
+	Detail string // cause and remedy, unless an occurrence has its own
+	Retry  time.Duration
+}
+
+// Problems returns the table of all problems of the API, by status.
+func Problems() []Meaning {
+	return []Meaning{
+		{Malformed, http.StatusBadRequest, "malformed request", "the body is not JSON, or the cursor is none of ours", 0},
+		{TokenNeeded, http.StatusUnauthorized, "token needed", "send the header Authorization: Bearer and a token", 0},
+		{WrongToken, http.StatusUnauthorized, "wrong token", "the gateway does not know this token", 0},
+		{TokenExpired, http.StatusUnauthorized, "token expired", "ask for a new one", 0},
+		{TokenRevoked, http.StatusUnauthorized, "token revoked", "ask for a new one", 0},
+		{NotPermitted, http.StatusForbidden, "not permitted", "the token is valid, but not for this: it needs the action admin, and the stream", 0},
+		{TooMuch, http.StatusForbidden, "more than yours", "nobody gives away more than it has: ask for streams, actions and a time that your own token has", 0},
+		{NoResource, http.StatusNotFound, "no such resource", "openapi.json lists all there are", 0},
+		{NoStream, http.StatusNotFound, "no such stream", "nobody publishes or published it lately; /v1/streams lists all", 0},
+		{NoSession, http.StatusNotFound, "no such session", "it has ended; /v1/sessions lists all", 0},
+		{NoReplay, http.StatusNotFound, "no such replay", "the list of the stream's replays has all there are", 0},
+		{NoClip, http.StatusNotFound, "no such clip", "the list of the stream's clips has all there are", 0},
+		{NoMedia, http.StatusNotFound, "no media of that time", "nothing that is kept is of that time", 0},
+		{MethodNotAllowed, http.StatusMethodNotAllowed, "method not allowed", "the header Allow says which are", 0},
+		{TooSlow, http.StatusRequestTimeout, "body too slow", "send the body within some seconds", 0},
+		{NotLive, http.StatusConflict, "nothing is live", "try again when the stream is published", 0},
+		{MarkerConflict, http.StatusConflict, "marker contradicts", "a marker of this id says something else, or has begun: choose another id", 0},
+		{ReplayLive, http.StatusConflict, "replay has not ended", "it can be deleted when its stream has ended", 0},
+		{ClipExists, http.StatusConflict, "clip exists", "choose another name, or delete the clip", 0},
+		{NoArchive, http.StatusConflict, "nothing is kept", "set keep of an entry of storage to forever, or to a time such as 24h", 0},
+		{TooLarge, http.StatusRequestEntityTooLarge, "body too large", "at most 64 KiB are read", 0},
+		{NotJSON, http.StatusUnsupportedMediaType, "not JSON", "send the body as application/json", 0},
+		{Invalid, http.StatusUnprocessableEntity, "invalid request", "a parameter or a field of the body is not as openapi.json says", 0},
+		{MarkerRefused, http.StatusUnprocessableEntity, "marker refused", "it would break the rules of playlists", 0},
+		{MessageRefused, http.StatusUnprocessableEntity, "message refused", "it is too long, or due too late", 0},
+		{NotRevocable, http.StatusUnprocessableEntity, "not revocable", "name one of token, principal and stream", 0},
+		{MarkersFull, http.StatusTooManyRequests, "too many markers", "the playlist has no room: try again when some of them are over", 10 * time.Second},
+		{Internal, http.StatusInternalServerError, "internal error", "the gateway's log has the cause", 0},
+		{StorageFailed, http.StatusBadGateway, "storage failed", "the storage place did not do it: the gateway's log has the cause", 0},
+		{TokenUnchecked, http.StatusServiceUnavailable, "token cannot be checked", "the server that knows this token does not answer: try again in a moment", 2 * time.Second},
+		{Listeners, http.StatusServiceUnavailable, "too many listeners", "as many listen to events as may: try again later", 10 * time.Second},
+	}
+}
+
+// Refuse returns the error that answers with a Code. detail is cause and remedy of
+// this occurrence, "" for those of the table; it must not tell secrets.
+func Refuse(code Code, detail string) error {
+	for _, m := range Problems() {
+		if m.Code == code {
+			if detail == "" {
+				detail = m.Detail
+			}
+			return problem.Problem{Status: m.Status, Code: string(code), Title: m.Title, Detail: detail, RetryAfter: m.Retry}
+		}
+	}
+	return Refuse(Internal, "")
+}
+
+// problemOf is what a client sees of an error. One that is no Problem is 500 without
+// its text, which may tell too much.
+func problemOf(err error) problem.Problem {
+	if errors.Is(err, stream.ErrName) {
+		err = Refuse(NoStream, "a name is 1 to 64 letters, digits and . _ - beginning with a letter or digit")
+	}
+	p, ok := errors.AsType[problem.Problem](err)
+	if !ok {
+		p, _ = errors.AsType[problem.Problem](Refuse(Internal, ""))
+	}
+	return p
+}
+
+// refuse sends an error.
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	p := problemOf(err)
+	if p.Status == http.StatusUnauthorized { // RFC 6750 §3
+		challenge := "Bearer"
+		if auth.Token(r) != "" {
+			challenge = `Bearer error="invalid_token"`
+		}
+		w.Header().Set("WWW-Authenticate", challenge)
+	}
+	p.Write(w)
+}
