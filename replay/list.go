@@ -32,17 +32,22 @@ func (a *Archive) Replays(stream string) []Replay {
 			if !ok || m.Alias == "" {
 				continue
 			}
-			r := Replay{
-				Stream: stream, Presentation: p.id, Place: w.Name, Key: p.prefix() + listName, At: w.Locate(p.prefix() + listName),
-				Begin: m.Begin.UTC(), End: m.End.UTC(), Duration: m.Duration, Segments: m.Segments, Gaps: m.Gaps,
-			}
-			if ended, err := a.ended(p, time.Time{}); err == nil && w.Keep != Forever {
-				r.Until = ended.Add(w.Keep).UTC()
-			}
-			all = append(all, r)
+			all = append(all, w.replay(p, m))
 		}
 	}
 	return all
+}
+
+// replay describes a presentation that is listed in this place.
+func (w *worker) replay(p presentation, m mark) Replay {
+	r := Replay{
+		Stream: p.stream, Presentation: p.id, Place: w.Name, Key: p.prefix() + listName, At: w.Locate(p.prefix() + listName),
+		Begin: m.Begin.UTC(), End: m.End.UTC(), Duration: m.Duration, Segments: m.Segments, Gaps: m.Gaps,
+	}
+	if ended, err := w.archive.ended(p, time.Time{}); err == nil && w.Keep != Forever {
+		r.Until = ended.Add(w.Keep).UTC()
+	}
+	return r
 }
 
 // Clips returns the clips of a stream, of all places.

@@ -282,6 +282,9 @@ func (w *worker) write(ctx context.Context, p presentation) error {
 	w.archive.metrics.Replays.Add(1)
 	w.archive.log.InfoContext(ctx, "replay is there", "stream", p.stream, "presentation", p.id, "storage", w.Name,
 		"at", w.Locate(p.stream+"/"+listName), "duration", m.Duration, "segments", m.Segments, "gaps", m.Gaps)
+	if w.archive.cfg.Ready != nil && m.Alias != "" {
+		w.archive.cfg.Ready(w.replay(p, m))
+	}
 	return nil
 }
 

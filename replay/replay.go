@@ -84,6 +84,9 @@ type Config struct {
 	Folder string        // of the records; it is made
 	Window time.Duration // of the live playlists
 	Places []Place
+	// Ready is told of each replay whose playlists are there, from a goroutine of Run. It
+	// must not wait. Nil: nobody is.
+	Ready  func(Replay)
 	Logger *slog.Logger // nil: nothing is logged
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/whipcast/whipcast/api"
 	"github.com/whipcast/whipcast/api/auth"
+	"github.com/whipcast/whipcast/api/event"
 	"github.com/whipcast/whipcast/configs"
 	"github.com/whipcast/whipcast/egress/hls"
 	"github.com/whipcast/whipcast/egress/whep"
@@ -59,6 +60,7 @@ type gateway struct {
 	archive   *replay.Archive // nil: no place keeps media
 	origin    *hls.Handler
 	api       *api.Server
+	events    *event.Events
 	public    *server
 	admin     *server
 	extra     []task // besides the gateway itself
@@ -66,7 +68,7 @@ type gateway struct {
 
 // openGateway makes a gateway of a valid configuration. Close it, or run it.
 func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*gateway, error) {
-	g := &gateway{config: config, log: newLog(config.Log, logs), secret: secret{token: config.Auth.PublishToken}}
+	g := &gateway{config: config, log: newLog(config.Log, logs), secret: secret{token: config.Auth.PublishToken}, events: event.New(0)}
 	var err error
 	if g.secret.token == "" {
 		if g.secret, err = publishToken(config.DataDir); err != nil {
@@ -87,7 +89,7 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		g.close()
 		return nil, err
 	}
-	if g.archive, err = openArchive(config, g.log); err != nil {
+	if g.archive, err = openArchive(config, tellReplay(g.events), g.log); err != nil {
 		g.close()
 		return nil, err
 	}
@@ -181,7 +183,7 @@ func (g *gateway) wire() error {
 	if err != nil {
 		return err
 	}
-	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail}, g.hub, g.auth)
+	g.api = api.New(g.control(), g.hub, g.auth)
 	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(), authMetrics(g.auth)))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
@@ -243,6 +245,7 @@ func (g *gateway) run(ctx context.Context) error {
 	g.recall(ctx)
 	servers := startTasks(life, fail, task{"public server", g.public.serve}, task{"admin server", g.admin.serve}, task{"window", g.window.store.Run})
 	sessions := startTasks(life, fail, task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run}, looksAfter(g.auth, g.sessions))
+	events := startTasks(life, fail, task{"events", g.api.Run})
 	extra := startTasks(life, fail, g.extra...)
 	g.api.Ready(true)
 	g.log.InfoContext(ctx, "ready", "version", buildVersion(), "http", g.public.listener.Addr().String(),
@@ -268,6 +271,7 @@ func (g *gateway) run(ctx context.Context) error {
 		<-rest.Done()
 	}
 	g.origin.Close()
+	errs = append(errs, events.stop(stop)) // after all that they tell of
 	errs = append(errs, shutdown(stop, g.public, g.admin), servers.stop(stop), g.window.close(), g.engine.Close())
 	g.places.close()
 	if err := errors.Join(errs...); err != nil {

@@ -24,11 +24,12 @@ import (
 const replayFolder = "replay"
 
 // openArchive opens the archive of the places that keep media; nil if none does.
-func openArchive(config configs.Config, log *slog.Logger) (*replay.Archive, error) {
+// It tells ready of each replay that is there; nil: nobody wants to know.
+func openArchive(config configs.Config, ready func(replay.Replay), log *slog.Logger) (*replay.Archive, error) {
 	if !slices.ContainsFunc(config.Storage, func(s configs.Storage) bool { return s.Keep != 0 }) {
 		return nil, nil //nolint:nilnil // there is none, and nothing is wrong
 	}
-	return replay.Open(replay.Config{Folder: filepath.Join(config.DataDir, replayFolder), Window: config.HLS.Window, Logger: log})
+	return replay.Open(replay.Config{Folder: filepath.Join(config.DataDir, replayFolder), Window: config.HLS.Window, Ready: ready, Logger: log})
 }
 
 // record returns what the packager tells of its segments; nil if nobody wants it.
@@ -121,7 +122,7 @@ func locate(entry configs.Storage, key string) string {
 // openKept opens the places that keep media for a command that is not the gateway;
 // it may run at the same time. Close them.
 func openKept(ctx context.Context, config configs.Config, log *slog.Logger) (*replay.Archive, places, error) {
-	archive, err := openArchive(config, log)
+	archive, err := openArchive(config, nil, log)
 	if err != nil {
 		return nil, nil, err
 	}
