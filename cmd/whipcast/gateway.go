@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/whipcast/whipcast/api"
@@ -48,6 +49,7 @@ type gateway struct {
 	engine    *rtc.Engine
 	sessions  *rtc.Registry
 	viewers   *whep.Server
+	rtsp      rtspDoor
 	packaging packaging
 	recalled  []string // streams of an earlier start
 	window    window
@@ -83,7 +85,7 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		g.close()
 		return nil, err
 	}
-	if err := g.wire(); err != nil {
+	if err := g.wire(ctx); err != nil {
 		g.close()
 		return nil, err
 	}
@@ -148,7 +150,7 @@ func (g *gateway) recall(ctx context.Context) {
 }
 
 // wire makes all parts and joins them.
-func (g *gateway) wire() error {
+func (g *gateway) wire(ctx context.Context) error {
 	var (
 		auth    = api.NewAuth(g.secret.token, g.config.Auth.Watch)
 		store   = g.window.store
@@ -165,6 +167,9 @@ func (g *gateway) wire() error {
 		Publish: auth.Publish, Watch: auth.Watch, MaxSessions: limits.Sessions, Logger: g.log,
 	})
 	g.viewers = whep.New(whep.Config{Grace: cut.Grace, MaxViewers: limits.Viewers, Metrics: &counted}, g.hub, g.sessions)
+	if err := g.openRTSP(ctx, auth); err != nil {
+		return err
+	}
 	origin := hls.Config{}
 	if g.config.Auth.Watch != "open" {
 		origin.Authorize = auth.Watch // without it answers may be shared by caches
@@ -175,7 +180,7 @@ func (g *gateway) wire() error {
 		return err
 	}
 	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail}, g.hub, auth)
-	metrics, err := api.NewMetrics(buildVersion(), g.hub, append(g.metrics(store, &counted), g.places.metrics()...))
+	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.rtsp.metrics()))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
@@ -218,6 +223,7 @@ func (g *gateway) close() {
 	if g.engine != nil {
 		_ = g.engine.Close()
 	}
+	g.rtsp.close()
 	_ = g.window.close()
 	g.places.close()
 }
@@ -235,7 +241,7 @@ func (g *gateway) run(ctx context.Context) error {
 	packaging := startTasks(life, fail, task{"packaging", g.packaging.run})
 	g.recall(ctx)
 	servers := startTasks(life, fail, task{"public server", g.public.serve}, task{"admin server", g.admin.serve}, task{"window", g.window.store.Run})
-	sessions := startTasks(life, fail, task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run})
+	sessions := startTasks(life, fail, append(g.rtsp.tasks(), task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run})...)
 	extra := startTasks(life, fail, g.extra...)
 	g.api.Ready(true)
 	g.log.InfoContext(ctx, "ready", "version", buildVersion(), "http", g.public.listener.Addr().String(),

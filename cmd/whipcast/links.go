@@ -17,6 +17,7 @@ type links struct {
 	loopback string // for the demo's publisher
 	admin    string
 	media    string
+	rtsp     string // for programs on this machine; empty without
 	secret   secret
 	closed   bool // watching needs the token
 }
@@ -34,6 +35,9 @@ func (g *gateway) links() links {
 		base:   scheme + net.JoinHostPort(host, port),
 		admin:  "http://" + g.admin.listener.Addr().String(),
 		media:  "UDP and TCP port " + strconv.Itoa(g.engine.Port()),
+	}
+	if scheme, port := g.rtsp.port(g.config.RTSP); port != 0 {
+		l.rtsp = scheme + net.JoinHostPort("localhost", strconv.Itoa(port)) + "/NAME"
 	}
 	l.loopback = l.base
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
@@ -129,6 +133,9 @@ func (l links) writeOthers(row func(name, value string)) {
 		row("", "the same, for other machines")
 	}
 	row("Media", l.media)
+	if l.rtsp != "" {
+		row("RTSP", l.rtsp)
+	}
 	row("Metrics", l.admin+"/metrics")
 }
 
