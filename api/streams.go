@@ -50,6 +50,15 @@ type Measure struct {
 	Unit  string  `json:"unit"`
 }
 
+// Source is a stream that is fetched from elsewhere, as /v1/sources shows it.
+type Source struct {
+	Stream string    `json:"stream"`
+	State  string    `json:"state"` // "waiting", "connecting", "fetching" or "failing"
+	Since  time.Time `json:"since"`
+	Error  string    `json:"error,omitempty"` // of the last attempt
+	Failed int       `json:"failed"`          // attempts in a row
+}
+
 // control answers everything below /v1/. All of it needs the publish token.
 func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 	// Pages of other origins may use the API: what protects it is the token,
@@ -81,6 +90,12 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 			all = append(all, describe(each.Name(), each.State()))
 		}
 		reply(w, r, map[string]any{"streams": all})
+	case rest == "sources":
+		all := []Source{}
+		if s.cfg.Sources != nil {
+			all = append(all, s.cfg.Sources()...)
+		}
+		reply(w, r, map[string]any{"sources": all})
 	case one:
 		found, err := s.find(name)
 		if err != nil {
@@ -89,7 +104,7 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 		}
 		reply(w, r, s.examine(found))
 	default:
-		refuse(w, r, problem.Problem{Status: http.StatusNotFound, Title: "no such resource", Detail: "the API has /v1/streams and /v1/streams/{stream}"})
+		refuse(w, r, problem.Problem{Status: http.StatusNotFound, Title: "no such resource", Detail: "the API has /v1/streams, /v1/streams/{stream} and /v1/sources"})
 	}
 }
 

@@ -1,6 +1,8 @@
 package configs
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -16,6 +18,8 @@ type Pull struct {
 	URL       string // rtsp:// or rtsps://, with user and password where needed
 	Transport string // "auto", "tcp" or "udp"
 	OnDemand  bool   // only while somebody watches
+	// Fingerprint is the SHA-256, in hex, of the certificate of an rtsps:// server.
+	Fingerprint string
 }
 
 // maxPulls is the most streams that are fetched.
@@ -27,6 +31,7 @@ func (p *Pull) keys() []key {
 		{name: "url", secret: true, parse: path(&p.URL), text: text(&p.URL)},
 		{name: "transport", parse: oneOf(&p.Transport, "auto", "tcp", "udp"), text: text(&p.Transport)},
 		{name: "on_demand", parse: truth(&p.OnDemand), text: word(&p.OnDemand)},
+		{name: "fingerprint", parse: fingerprint(&p.Fingerprint), text: text(&p.Fingerprint)},
 	}
 }
 
@@ -60,7 +65,7 @@ func readPull(n *yaml.Node) (Pull, *Error) {
 		at := slices.IndexFunc(all, func(k key) bool { return k.name == name })
 		switch {
 		case at < 0:
-			return p, &Error{Key: name, Cause: "unknown key", Remedy: "an entry has stream, url, transport and on_demand"}
+			return p, &Error{Key: name, Cause: "unknown key", Remedy: "an entry has stream, url, transport, on_demand and fingerprint"}
 		case value.Kind != yaml.ScalarNode:
 			return p, &Error{Key: name, Cause: "not a single value", Remedy: "write one value after the colon"}
 		}
@@ -70,6 +75,18 @@ func readPull(n *yaml.Node) (Pull, *Error) {
 		}
 	}
 	return p, p.check()
+}
+
+// fingerprint reads the SHA-256 of a certificate, with or without colons.
+func fingerprint(at *string) func(string) *Error {
+	return func(s string) *Error {
+		sum, err := hex.DecodeString(strings.ReplaceAll(s, ":", ""))
+		if err != nil || len(sum) != 0 && len(sum) != sha256.Size {
+			return &Error{Cause: "not the SHA-256 of a certificate in hex", Remedy: "write 64 hex digits, as `openssl x509 -fingerprint -sha256` does"}
+		}
+		*at = s
+		return nil
+	}
 }
 
 // check finds what is missing. It does not show the URL, which has a password.

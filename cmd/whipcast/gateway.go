@@ -179,14 +179,16 @@ func (g *gateway) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail}, g.hub, auth)
+	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail, Sources: g.rtsp.sources}, g.hub, auth)
 	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.rtsp.metrics()))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	g.public.http = g.public.configure(g.api.Public(api.Routes{
+	routes := api.Routes{
 		WHIP: whip.New(whip.Config{}, g.hub, g.sessions), WHEP: g.viewers, Session: g.sessions, HLS: g.origin, Pages: pages,
-	}), g.tls, g.log)
+	}
+	g.rtsp.before(&routes, auth)
+	g.public.http = g.public.configure(g.api.Public(routes), g.tls, g.log)
 	// A viewer that reads slower than this is no viewer. Held requests set a
 	// deadline of their own.
 	g.public.http.WriteTimeout = time.Minute

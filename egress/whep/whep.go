@@ -231,6 +231,15 @@ func (s *Server) exit(a *audience, v *viewer) {
 	}
 }
 
+// Viewers returns how many watch the stream of a name.
+func (s *Server) Viewers(name string) int {
+	st, ok := s.hub.Lookup(name)
+	if !ok {
+		return 0
+	}
+	return s.viewers(st)
+}
+
 // viewers returns how many watch a Stream.
 func (s *Server) viewers(st *stream.Stream) int {
 	s.mu.Lock()
