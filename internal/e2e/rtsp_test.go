@@ -168,7 +168,7 @@ func TestRTSPToHLS(t *testing.T) {
 	g := serveWith(t, plainBinary, "WHIPCAST_RTSP_ADDRESS="+address, "WHIPCAST_HLS_WINDOW=2m")
 	publish := func(transport string) *program { // B-frames, and the marks of the test source
 		return launch(t, nil, "ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin", "-re", "-stream_loop", "-1", "-i", "../testclip/clip.mp4",
-			"-c:v", "libx264", "-preset", "superfast", "-bf", "2", "-g", "60", "-sc_threshold", "0", "-b:v", "1500k",
+			"-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "60", "-sc_threshold", "0", "-b:v", "1500k",
 			"-c:a", "aac", "-ar", "44100", "-b:a", "128k", "-f", "rtsp", "-rtsp_transport", transport, rtspURL(address, "show"))
 	}
 	first := publish("udp")
@@ -292,6 +292,7 @@ func TestRTSPPull(t *testing.T) {
 	g := serve(t, fmt.Sprintf("WHIPCAST_RTSP_PULL=[{stream: door, url: '%s', transport: tcp}, {stream: asked, url: '%s', on_demand: true}, {stream: wrong, url: '%s'}]",
 		url, url, strings.Replace(url, cameraToken, "a-wrong-password", 1)))
 	p := newProbe(g)
+	p.checker.Frame = 65 * time.Millisecond // of AAC with 16 kHz
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	playlists := p.start(ctx, t, "door")

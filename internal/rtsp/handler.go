@@ -188,21 +188,48 @@ func (h *handler) OnPlay(c *gortsplib.ServerHandlerOnPlayCtx) (*base.Response, e
 	if !ok || h.expired() != nil {
 		return answer(c.Conn, c.Request, errFull)
 	}
-	if x.cancel != nil {
+	if c.Session.State() == gortsplib.ServerSessionStatePlay {
 		return fine(), nil
 	}
 	run, err := h.server.egress.Play(x.request, x.outlet)
 	if err != nil {
 		return answer(c.Conn, c.Request, err)
 	}
-	h.launch(c.Session, x, run)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.play = run
 	return fine(), nil
+}
+
+// OnResponse is called before each response is sent. After that to PLAY packets
+// reach the viewer; before, they would be lost.
+func (h *handler) OnResponse(c *gortsplib.ServerConn, res *base.Response) {
+	ss := c.Session()
+	if ss == nil || res.StatusCode != base.StatusOK || ss.State() != gortsplib.ServerSessionStatePlay {
+		return
+	}
+	x, ok := ss.UserData().(*session)
+	if !ok {
+		return
+	}
+	x.mu.Lock()
+	run := x.play
+	x.play = nil
+	x.mu.Unlock()
+	if run != nil {
+		h.launch(ss, x, run)
+	}
 }
 
 // launch starts what serves a session.
 func (h *handler) launch(ss *gortsplib.ServerSession, x *session, run Run) {
-	x.log = x.log.With("transport", transportOf(ss))
-	x.cancel = h.start(func(ctx context.Context) { x.serve(ctx, run, ss.Close) })
+	log := x.log.With("transport", transportOf(ss))
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.cancel = h.start(func(ctx context.Context) { x.serve(ctx, log, run, ss.Close) })
+	if x.closed {
+		x.cancel(ErrGone)
+	}
 }
 
 // OnSessionClose is called when nothing more comes of a session.
@@ -215,6 +242,9 @@ func (h *handler) OnSessionClose(c *gortsplib.ServerHandlerOnSessionCloseCtx) {
 	if x.outlet != nil {
 		x.outlet.stream.Close()
 	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.closed = true
 	if x.cancel != nil {
 		x.cancel(h.reason(c.Error))
 	}

@@ -208,15 +208,18 @@ func (s *Server) counter(kind direction) *atomic.Int64 {
 	return &s.viewers
 }
 
-// session is one publisher or viewer. The protocol's goroutine of its session owns
-// the fields.
+// session is one publisher or viewer. Its upper fields are fixed.
 type session struct {
 	request Request
 	kind    direction
 	begun   time.Time
 	outlet  *Outlet // of a viewer
-	cancel  context.CancelCauseFunc
 	log     *slog.Logger
+
+	mu     sync.Mutex
+	play   Run                     // below mu, as all that follows; of a viewer, from PLAY on until it runs
+	cancel context.CancelCauseFunc // ends what runs; nil before
+	closed bool
 }
 
 // direction of media.
@@ -228,7 +231,7 @@ const (
 )
 
 // serve is the life of a session from RECORD or PLAY on.
-func (x *session) serve(ctx context.Context, run Run, end func()) {
+func (x *session) serve(ctx context.Context, log *slog.Logger, run Run, end func()) {
 	notes, err := run(ctx)
 	if err == nil {
 		err = errors.New("finished")
@@ -237,7 +240,7 @@ func (x *session) serve(ctx context.Context, run Run, end func()) {
 	notes = append([]slog.Attr{
 		slog.Duration("duration", time.Since(x.begun).Round(time.Millisecond)), slog.String("reason", err.Error()),
 	}, notes...)
-	x.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "session ended", notes...)
+	log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "session ended", notes...)
 }
 
 // nameOf returns the stream that a path names.

@@ -44,6 +44,9 @@ func Silence(channels int) []byte {
 	if channels < 1 || channels > len(layouts) {
 		return nil
 	}
+	if layouts[channels-1] == nil {
+		return nil
+	}
 	for _, id := range layouts[channels-1] {
 		element(id)
 	}
