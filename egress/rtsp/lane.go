@@ -7,10 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bluenviron/gortsplib/v5/pkg/description"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
-
-	"github.com/bluenviron/gortsplib/v5/pkg/description"
 
 	"github.com/whipcast/whipcast/stream"
 )

@@ -3,13 +3,13 @@ package rtsp
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
-
-	"github.com/pion/rtcp"
-	"github.com/pion/rtp"
 
 	"github.com/bluenviron/gortsplib/v5/pkg/description"
 	"github.com/bluenviron/gortsplib/v5/pkg/format"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
 
 	"github.com/whipcast/whipcast/internal/rtsp"
 	"github.com/whipcast/whipcast/stream"
@@ -56,7 +56,7 @@ func (f *feeder) packet(m *description.Media, _ format.Format, p *rtp.Packet) {
 	}
 	packet := stream.Packet{
 		Arrival: time.Now(), Timestamp: p.Timestamp, Sequence: p.SequenceNumber, Marker: p.Marker,
-		Payload: p.Payload[:len(p.Payload):len(p.Payload)],
+		Payload: slices.Clip(p.Payload),
 	}
 	if sets := t.primer.before(packet.Payload, p.Timestamp); sets != nil {
 		first := packet

@@ -117,7 +117,7 @@ func (p *primer) splitType(b byte) byte {
 }
 
 // picture is told of each slice.
-func (p *primer) picture(key bool, timestamp uint32) []byte { //nolint:revive // a fact, not a mode
+func (p *primer) picture(key bool, timestamp uint32) []byte {
 	fresh, same := p.fresh, p.begun && timestamp == p.at
 	p.fresh, p.at, p.begun = nil, timestamp, true
 	switch {

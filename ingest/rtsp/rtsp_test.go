@@ -296,7 +296,7 @@ func TestGuardedSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // the test's end
+	defer l.Close()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	for _, tt := range []struct {
 		trusted  bool

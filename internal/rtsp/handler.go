@@ -16,15 +16,15 @@ import (
 )
 
 var (
-	errFull = problem.Problem{ //nolint:gochecknoglobals // a constant
+	errFull = problem.Problem{
 		Status: http.StatusServiceUnavailable, Title: "Too many sessions",
 		Detail: "the gateway has as many sessions as it may: try again later", RetryAfter: 5 * time.Second,
 	}
-	errFast = problem.Problem{ //nolint:gochecknoglobals // a constant
+	errFast = problem.Problem{
 		Status: http.StatusServiceUnavailable, Title: "Too many requests",
 		Detail: "this address asks too fast: wait before the next attempt", RetryAfter: 2 * time.Second,
 	}
-	errName = problem.Problem{ //nolint:gochecknoglobals // a constant
+	errName = problem.Problem{
 		Status: http.StatusNotFound, Title: "No such stream",
 		Detail: "a stream's name has 1 to 64 letters, digits, dots, dashes and underscores, and begins with a letter or digit",
 	}

@@ -4,11 +4,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/pion/rtcp"
-	"github.com/pion/rtp"
-
 	"github.com/bluenviron/gortsplib/v5"
 	"github.com/bluenviron/gortsplib/v5/pkg/description"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
 )
 
 // Outlet sends to one viewer. Its methods may be called from any goroutine.

@@ -264,7 +264,7 @@ func ask(t *testing.T, r *running, request string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // the answer counts
+	defer c.Close()
 	if _, err := c.Write([]byte(strings.ReplaceAll(request, "\n", "\r\n"))); err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +403,7 @@ func TestPorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // the test's end
+	defer l.Close()
 	d := newDesk()
 	_, err = rtsp.New(t.Context(), rtsp.Config{Address: "127.0.0.1:0", TLSAddress: l.Addr().String(), TLS: &tls.Config{MinVersion: tls.VersionTLS12}}, d, d)
 	if e, ok := errors.AsType[*rtsp.AddressError](err); !ok || e.Address != l.Addr().String() || errors.Unwrap(err) == nil {
