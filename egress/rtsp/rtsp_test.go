@@ -346,9 +346,12 @@ func TestRefusals(t *testing.T) {
 // TestDescriptions: every codec that a Stream has can be described.
 func TestDescriptions(t *testing.T) {
 	for _, c := range []stream.Codec{
-		{Name: "H264", ClockRate: 90000}, {Name: "H264", ClockRate: 90000, Fmtp: "packetization-mode=1;profile-level-id=42e01f;level-asymmetry-allowed=1"},
+		{Name: "H264", ClockRate: 90000},
+		{Name: "H264", ClockRate: 90000, Fmtp: "packetization-mode=1;profile-level-id=42e01f;level-asymmetry-allowed=1"},
 		{Name: "H264", ClockRate: 90000, Fmtp: "packetization-mode=1;sprop-parameter-sets=Z0LAHtkDxWhAAAADAEAAAAwDxYuS,aMuMsg=="},
-		{Name: "H265", ClockRate: 90000, Fmtp: "profile-id=1"}, {Name: "AV1", ClockRate: 90000, Fmtp: "profile=0"}, {Name: "VP9", ClockRate: 90000, Fmtp: "profile-id=0"},
+		{Name: "H265", ClockRate: 90000, Fmtp: "profile-id=1"},
+		{Name: "AV1", ClockRate: 90000, Fmtp: "profile=0"},
+		{Name: "VP9", ClockRate: 90000, Fmtp: "profile-id=0"},
 		{Name: "Opus", ClockRate: 48000, Channels: 2, Fmtp: "minptime=10;useinbandfec=1;stereo=1"},
 		{Name: "AAC", ClockRate: 44100, Channels: 2, Fmtp: "config=1210;indexdeltalength=3;indexlength=3;mode=AAC-hbr;sizelength=13"},
 	} {

@@ -17,7 +17,9 @@ import (
 )
 
 // rtspURL returns the URL of a stream with the token as password.
-func rtspURL(address, stream string) string { return "rtsp://any:" + token + "@" + address + "/" + stream }
+func rtspURL(address, stream string) string {
+	return "rtsp://any:" + token + "@" + address + "/" + stream
+}
 
 // rtspPort returns a loopback address whose TCP port is free, and the pair of UDP
 // ports that goes with it.
