@@ -6,7 +6,7 @@ import (
 )
 
 func TestPullEntries(t *testing.T) {
-	print := strings.Repeat("ab:", 31) + "ab"
+	sum := strings.Repeat("ab:", 31) + "ab"
 	text := `
 rtsp:
   address: ":8554"
@@ -15,7 +15,7 @@ rtsp:
       url: rtsp://user:p@ss@192.0.2.7:554/stream1?a=1&b=2
       transport: tcp
       on_demand: true
-    - {stream: yard, url: 'rtsps://camera.example.org/1', fingerprint: '` + print + `'}
+    - {stream: yard, url: 'rtsps://camera.example.org/1', fingerprint: '` + sum + `'}
 `
 	got, err := Load(write(t, text), nil)
 	if err != nil {
@@ -24,7 +24,7 @@ rtsp:
 	want := Default()
 	want.RTSP = RTSP{Address: ":8554", Pull: []Pull{
 		{Stream: "door", URL: "rtsp://user:p@ss@192.0.2.7:554/stream1?a=1&b=2", Transport: "tcp", OnDemand: true},
-		{Stream: "yard", URL: "rtsps://camera.example.org/1", Transport: "auto", Fingerprint: print},
+		{Stream: "yard", URL: "rtsps://camera.example.org/1", Transport: "auto", Fingerprint: sum},
 	}}
 	compare(t, got, want)
 	if err := got.Validate(); err != nil { // it reads what it has written

@@ -38,7 +38,13 @@ func Silence(channels int) []byte {
 		channel()
 	}
 	layouts := [...][]uint32{
-		{single}, {pair}, {single, pair}, {single, pair, single}, {single, pair, pair}, {single, pair, pair, low}, nil,
+		{single},
+		{pair},
+		{single, pair},
+		{single, pair, single},
+		{single, pair, pair},
+		{single, pair, pair, low},
+		nil,
 		{single, pair, pair, pair, low},
 	}
 	if channels < 1 || channels > len(layouts) {
