@@ -10,7 +10,7 @@
 // The package knows nothing of streams. The protocol is gortsplib's; all its
 // callbacks end here.
 //
-// Invariant: no token and no query of a URL is ever logged or sent back.
+// Invariant: no token and no query of a URL is ever logged.
 package rtsp
 
 import (
