@@ -106,18 +106,22 @@ func fetch(t *testing.T, s Source, d Demand) (*Puller, *stream.Hub) {
 	return p, hub
 }
 
-// until waits for a state of the source, and for its stream to be live or not.
-func until(t *testing.T, p *Puller, hub *stream.Hub, state State, live bool) Status {
+// until waits for a state of the source, and for so many publishers of its stream.
+func until(t *testing.T, p *Puller, hub *stream.Hub, state State, publishers int) Status {
 	t.Helper()
 	var now Status
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		now = p.Status()[0]
 		s, ok := hub.Lookup("copy")
-		if now.State == state && live == (ok && s.State().Live) {
+		live := 0
+		if ok && s.State().Live {
+			live = 1
+		}
+		if now.State == state && live == publishers {
 			return now
 		}
 	}
-	t.Fatalf("not within 30 s: %s, live %v; it is %+v", state, live, now)
+	t.Fatalf("not within 30 s: %s, %d publishers; it is %+v", state, publishers, now)
 	return now
 }
 
@@ -128,7 +132,7 @@ func TestPull(t *testing.T) {
 		t.Run(transport, func(t *testing.T) {
 			first := serve(t, 0)
 			p, hub := fetch(t, Source{URL: fmt.Sprintf("rtsp://any:s3cret@127.0.0.1:%d/door", first.port), Transport: transport}, nil)
-			until(t, p, hub, Fetching, true)
+			until(t, p, hub, Fetching, 1)
 			s, _ := hub.Lookup("copy")
 			sub, err := s.Subscribe(stream.LayerID{Kind: stream.Audio})
 			if err != nil {
@@ -145,11 +149,11 @@ func TestPull(t *testing.T) {
 				return // a server of UDP that is gone is noticed after 10 s
 			}
 			first.stop()
-			if now := until(t, p, hub, Failing, false); now.Failed == 0 || now.Error == "" || strings.Contains(now.Error, "s3cret") {
+			if now := until(t, p, hub, Failing, 0); now.Failed == 0 || now.Error == "" || strings.Contains(now.Error, "s3cret") {
 				t.Errorf("a server that is gone: %+v", now)
 			}
 			again := serve(t, first.port)
-			if now := until(t, p, hub, Fetching, true); now.Error != "" {
+			if now := until(t, p, hub, Fetching, 1); now.Error != "" {
 				t.Errorf("a server that is back: %+v", now)
 			}
 			if s.State().Epoch < 2 {
@@ -166,12 +170,12 @@ func TestPullOnDemand(t *testing.T) {
 	var w wish
 	p, hub := fetch(t, Source{URL: fmt.Sprintf("rtsp://127.0.0.1:%d/door?token=s3cret", s.port), Transport: "tcp", OnDemand: true}, &w)
 	for range 2 {
-		until(t, p, hub, Waiting, false)
+		until(t, p, hub, Waiting, 0)
 		w.is.Set(true)
-		until(t, p, hub, Fetching, true)
+		until(t, p, hub, Fetching, 1)
 		w.is.Set(false)
 	}
-	until(t, p, hub, Waiting, false)
+	until(t, p, hub, Waiting, 0)
 }
 
 // TestPullFails: why a source cannot be fetched is told, and it does not take a
@@ -180,7 +184,7 @@ func TestPullFails(t *testing.T) {
 	s := serve(t, 0)
 	for path, want := range map[string]string{"nowhere?token=s3cret": "404", "door?token=wr0ng": "401"} {
 		p, hub := fetch(t, Source{URL: fmt.Sprintf("rtsp://127.0.0.1:%d/%s", s.port, path), Transport: "tcp"}, nil)
-		if now := until(t, p, hub, Failing, false); !strings.Contains(now.Error, want) || strings.Contains(now.Error, "wr0ng") {
+		if now := until(t, p, hub, Failing, 0); !strings.Contains(now.Error, want) || strings.Contains(now.Error, "wr0ng") {
 			t.Errorf("%s: %+v", path, now)
 		}
 	}
@@ -195,7 +199,7 @@ func TestPullFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.is.Set(true)
-	if now := until(t, p, hub, Failing, true); !strings.Contains(now.Error, "another publisher") || x.Err() != nil {
+	if now := until(t, p, hub, Failing, 1); !strings.Contains(now.Error, "another publisher") || x.Err() != nil {
 		t.Errorf("a stream that is published: %+v, %v", now, x.Err())
 	}
 }
