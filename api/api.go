@@ -1,5 +1,5 @@
-// Package api is the control API: what is live, health, metrics, and who may do
-// what. It also holds the two routing tables of the gateway.
+// Package api is the control API: what is live, health and metrics. It also holds
+// the two routing tables of the gateway. Who may do what says api/auth.
 //
 // The other handlers are given as http.Handler: the package knows neither WebRTC
 // nor files. The routing is a switch on the path's beginning, so that nothing
@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/whipcast/whipcast/api/auth"
 	"github.com/whipcast/whipcast/internal/problem"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -54,13 +55,13 @@ type Config struct {
 type Server struct {
 	cfg   Config
 	hub   *stream.Hub
-	auth  *Auth
+	auth  *auth.Authority
 	ready atomic.Bool
 }
 
 // New returns a Server that is not ready yet.
-func New(cfg Config, hub *stream.Hub, auth *Auth) *Server {
-	return &Server{cfg: cfg, hub: hub, auth: auth}
+func New(cfg Config, hub *stream.Hub, authority *auth.Authority) *Server {
+	return &Server{cfg: cfg, hub: hub, auth: authority}
 }
 
 // Ready sets what /readyz says from now on.

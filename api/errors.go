@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/whipcast/whipcast/api/auth"
 	"github.com/whipcast/whipcast/internal/problem"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -36,7 +37,7 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	p := problemOf(err)
 	if p.Status == http.StatusUnauthorized { // RFC 6750 §3
 		challenge := "Bearer"
-		if r.Header.Get("Authorization") != "" {
+		if auth.Token(r) != "" {
 			challenge = `Bearer error="invalid_token"`
 		}
 		w.Header().Set("WWW-Authenticate", challenge)

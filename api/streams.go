@@ -2,10 +2,12 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
 
+	"github.com/whipcast/whipcast/api/auth"
 	"github.com/whipcast/whipcast/internal/problem"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -59,7 +61,8 @@ type Source struct {
 	Failed int       `json:"failed"`          // attempts in a row
 }
 
-// control answers everything below /v1/. All of it needs the publish token.
+// control answers everything below /v1/, to who may do that: an admin sees the
+// streams of its grant, a publisher its own one.
 func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 	// Pages of other origins may use the API: what protects it is the token,
 	// which no browser sends by itself (specs X9, X10).
@@ -74,26 +77,36 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 	}
 	h.Set("Access-Control-Expose-Headers", "WWW-Authenticate")
 	h.Set("Cache-Control", "no-store")
-	if _, err := s.auth.owner(r); err != nil {
+	rest := strings.TrimPrefix(r.URL.Path, "/v1/")
+	name, one := strings.CutPrefix(rest, "streams/")
+	if !one {
+		name = ""
+	}
+	grant, err := s.admit(r, name)
+	if err != nil {
 		refuse(w, r, err)
 		return
 	}
 	if !readOnly(w, r) {
 		return
 	}
-	rest := strings.TrimPrefix(r.URL.Path, "/v1/")
-	name, one := strings.CutPrefix(rest, "streams/")
 	switch {
 	case rest == "streams":
 		all := []streamJSON{}
 		for _, each := range s.hub.Streams() {
-			all = append(all, describe(each.Name(), each.State()))
+			if grant.Permits(auth.Admin, each.Name(), time.Now()) == nil {
+				all = append(all, describe(each.Name(), each.State()))
+			}
 		}
 		reply(w, r, map[string]any{"streams": all})
 	case rest == "sources":
 		all := []Source{}
 		if s.cfg.Sources != nil {
-			all = append(all, s.cfg.Sources()...)
+			for _, each := range s.cfg.Sources() {
+				if grant.Permits(auth.Admin, each.Stream, time.Now()) == nil {
+					all = append(all, each)
+				}
+			}
 		}
 		reply(w, r, map[string]any{"sources": all})
 	case one:
@@ -106,6 +119,19 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 	default:
 		refuse(w, r, problem.Problem{Status: http.StatusNotFound, Title: "no such resource", Detail: "the API has /v1/streams, /v1/streams/{stream} and /v1/sources"})
 	}
+}
+
+// admit says what the request may see: of the stream of that name, or, for "", of
+// the API as a whole. Who publishes a stream may see what is wrong with it.
+func (s *Server) admit(r *http.Request, name string) (auth.Grant, error) {
+	if !stream.ValidName(name) {
+		name = "" // whatever it is, nothing is found
+	}
+	grant, err := s.auth.Decide(r.Context(), auth.Ask(r, auth.Admin, "api", name))
+	if p, ok := errors.AsType[problem.Problem](err); ok && p.Status == http.StatusForbidden && name != "" {
+		return s.auth.Decide(r.Context(), auth.Ask(r, auth.Publish, "api", name))
+	}
+	return grant, err
 }
 
 func (s *Server) find(name string) (*stream.Stream, error) {

@@ -72,8 +72,11 @@ type RTSP struct {
 
 // Auth says who may do what.
 type Auth struct {
-	PublishToken string // generated at the first start when empty
-	Watch        string // "open" or "token"
+	PublishToken string  // generated at the first start when empty
+	Watch        string  // "open" or "token"
+	Keys         []Key   // static keys
+	JWKS         JWKS    // no Issuer: none
+	Webhook      Webhook // no URL: none
 }
 
 // HLS is how a stream is cut, and how long it is kept.

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,7 +62,7 @@ func TestReference(t *testing.T) {
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			field, value := n.Content[i], n.Content[i+1]
 			name := prefix + field.Value
-			if value.Kind == yaml.MappingNode {
+			if value.Kind == yaml.MappingNode && !slices.Contains(Keys(), name) {
 				walk(name+".", value)
 				continue
 			}
@@ -167,6 +168,23 @@ func TestErrors(t *testing.T) {
 		{"token with a space, not shown (X4)", "", []string{"WHIPCAST_AUTH_PUBLISH_TOKEN=correct horse"}, `WHIPCAST_AUTH_PUBLISH_TOKEN: auth.publish_token = "(not shown)": has a character that no bearer token may have; use letters, digits and - . _ ~ + /`},
 		{"list of tokens, not shown (X4)", "auth: {publish_token: [secretsecret]}\n", nil, `FILE:1: auth.publish_token = "(not shown)": not a single value; write one value after the colon`},
 		{"watch", "auth: {watch: yes}\n", nil, `FILE:1: auth.watch = "yes": unknown word; use open or token`},
+		{"key without hash", "auth: {keys: [{name: a, actions: [play], streams: ['*']}]}\n", nil, `FILE:1: auth.keys = "(not shown)": entry 1: hash: not sha256: and 64 hexadecimal digits; whipcast token --key makes a key and its hash; the key itself does not belong here`},
+		{"key itself in place of its hash, not shown (X4)", "auth: {keys: [{name: a, hash: correcthorse, actions: [play], streams: ['*']}]}\n", nil, `FILE:1: auth.keys = "(not shown)": entry 1: hash: not sha256: and 64 hexadecimal digits; whipcast token --key makes a key and its hash; the key itself does not belong here`},
+		{"key of no action", "auth: {keys: [{name: a, hash: '" + someHash + "', streams: ['*']}]}\n", nil, `FILE:1: auth.keys = "(not shown)": entry 1: actions: none; list what it is for: publish, play or admin`},
+		{"key of an unknown action", "auth: {keys: [{name: a, hash: '" + someHash + "', actions: [watch], streams: ['*']}]}\n", nil, `FILE:1: auth.keys = "(not shown)": entry 1: actions: unknown word; use publish, play or admin`},
+		{"key of no stream", "auth: {keys: [{name: a, hash: '" + someHash + "', actions: [play]}]}\n", nil, `FILE:1: auth.keys = "(not shown)": entry 1: streams: 0; list 1 to 100 names or beginnings of names, such as ["*"] for all`},
+		{"key of an odd stream", "auth: {keys: [{name: a, hash: '" + someHash + "', actions: [play], streams: ['a*b']}]}\n", nil, `FILE:1: auth.keys = "(not shown)": entry 1: streams: "a*b" is no name of a stream; use a name, or the beginning of names and *`},
+		{"two keys of one name", "auth: {keys: [" + someKey + "," + someKey + "]}\n", nil, `FILE:1: auth.keys = "(not shown)": entry 2: its name or its hash is another key's; give each its own`},
+		{"unknown key of a key", "auth: {keys: [{nam: a}]}\n", nil, `FILE:1: auth.keys = "(not shown)": entry 1: unknown key "nam"; it has name, hash, actions, streams`},
+		{"keys that are no list", "auth: {keys: {a: b}}\n", nil, `FILE:1: auth.keys = "(not shown)": not a list; write [{name: studio, hash: "sha256:…", actions: [publish], streams: [studio-*]}]`},
+		{"issuer alone", "auth: {jwks: {issuer: 'https://login.example.org'}}\n", nil, `FILE:1: auth.jwks = "{\"issuer\":\"https://login.example.org\"}": audience: not given; write what the tokens have as aud: without it tokens for other services would be good here`},
+		{"keys without TLS (X30)", "auth: {jwks: {issuer: x, audience: y, url: 'http://10.0.0.1/keys'}}\n", nil, `FILE:1: auth.jwks = "{\"audience\":\"y\",\"issuer\":\"x\",\"url\":\"http://10.0.0.1/keys\"}": url: not behind https; write one such as https://login.example.org/keys; only this machine may do without TLS`},
+		{"issuer that is no URL", "auth: {jwks: {issuer: x, audience: y}}\n", nil, `FILE:1: auth.jwks = "{\"audience\":\"y\",\"issuer\":\"x\"}": issuer: no https URL; give the url of the key set as well`},
+		{"issuer that is the gateway", "auth: {jwks: {issuer: whipcast, audience: y}}\n", nil, `FILE:1: auth.jwks = "{\"audience\":\"y\",\"issuer\":\"whipcast\"}": issuer: that is the gateway itself; whipcast token makes its tokens; auth.jwks is for others`},
+		{"word of no action", "auth: {jwks: {issuer: 'https://x', audience: y, words: {a: b}}}\n", nil, `FILE:1: auth.jwks = "{\"audience\":\"y\",\"issuer\":\"https://x\",\"words\":{\"a\":\"b\"}}": words: unknown word; use publish, play or admin`},
+		{"webhook without URL", "auth: {webhook: {secret: 0123456789abcdef}}\n", nil, `FILE:1: auth.webhook = "(not shown)": url: not a URL; write one such as https://example.org/whipcast`},
+		{"webhook with a short secret", "auth: {webhook: {url: 'https://x', secret: short}}\n", nil, `FILE:1: auth.webhook = "(not shown)": secret: shorter than 16 characters; make one, as by openssl rand -hex 32, and tell the server: it checks by it who asks`},
+		{"webhook that is kept too long (X6)", "", []string{"WHIPCAST_AUTH_WEBHOOK={url: 'https://x', secret: 0123456789abcdef, keep: 31s}"}, `WHIPCAST_AUTH_WEBHOOK: auth.webhook = "(not shown)": keep: too long; use 0s to 30s`},
 		{"size without a number", "hls: {memory: lots}\n", nil, `FILE:1: hls.memory = "lots": not a size; write a whole number and a unit, such as 256MiB or 2GiB; use 16MiB to 1TiB`},
 		{"size of another thousand", "hls: {memory: 1GB}\n", nil, `FILE:1: hls.memory = "1GB": not a size; write a whole number and a unit, such as 256MiB or 2GiB; use 16MiB to 1TiB`},
 		{"size too small", "hls: {memory: 256}\n", nil, `FILE:1: hls.memory = "256": too small; use 16MiB to 1TiB`},
@@ -191,6 +209,49 @@ func TestErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+const (
+	someHash = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+	someKey  = "{name: a, hash: '" + someHash + "', actions: [play], streams: ['*']}"
+)
+
+// TestAuth: the groups of auth come from the file and from variables alike, and are
+// written as they can be read again.
+func TestAuth(t *testing.T) {
+	const file = `
+auth:
+  keys:
+    - {name: studio, hash: "` + someHash + `", actions: [publish, play], streams: [studio, tour-*]}
+  jwks:
+    issuer: https://login.example.org
+    audience: whipcast
+    words: {broadcaster: publish}
+    default_actions: [play]
+    default_streams: ["*"]
+  webhook: {url: "http://shop:3000/may", secret: 0123456789abcdef}
+`
+	want := Default()
+	want.Auth.Keys = []Key{{Name: "studio", Hash: someHash, Actions: []string{"publish", "play"}, Streams: []string{"studio", "tour-*"}}}
+	want.Auth.JWKS = JWKS{
+		Issuer: "https://login.example.org", Audience: "whipcast", Words: map[string]string{"broadcaster": "publish"},
+		DefaultActions: []string{"play"}, DefaultStreams: []string{"*"},
+	}
+	want.Auth.Webhook = Webhook{URL: "http://shop:3000/may", Secret: "0123456789abcdef", Keep: 30 * time.Second}
+	got, err := Load(write(t, file), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, got, want)
+	var environ []string
+	for _, k := range got.keys() {
+		environ = append(environ, k.variable()+"="+k.text())
+	}
+	again, err := Load("", environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, again, want)
 }
 
 func TestUnreadableFile(t *testing.T) {
@@ -227,6 +288,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	for _, seed := range []string{
 		string(reference), "", "hls: {part: 3s}", "a: &a [*a]", "? [a]\n: b", "log: !!binary x", "\xff\xfe", "<<: {data_dir: a}",
+		"auth: {keys: [" + someKey + "], jwks: {issuer: 'https://x', audience: y}, webhook: {url: 'https://x', secret: 0123456789abcdef}}",
 		"media: {public_ips: [1.2.3.4, ::1]}", "auth: {publish_token: 'a b'}", "--- |\n x\n...\n%YAML 1.2\n---\n",
 	} {
 		f.Add(seed, ":8080")
@@ -272,6 +334,8 @@ storage:
     serve: parts
     public_url: https://cdn.example.org/live/
     fence: false
+    keep: 24h
+    replay: true
   - {type: directory, path: /srv/hls, sync: all}
   - type: httpput
     url: https://me:hunter2@ingest.example.org/live
@@ -279,6 +343,7 @@ storage:
     no_delete: true
     gzip: true
     spool: 0
+    replay: true
 `
 	want := Default()
 	want.Storage = []Storage{
@@ -286,11 +351,12 @@ storage:
 			Type: "s3", Bucket: "media", Endpoint: "https://s3.example.org", Region: "eu-central-1", Prefix: "live", PathStyle: true,
 			AccessKey: "AK", SecretKey: "hunter2", ACL: "public-read", PlaylistEvery: time.Second, Memory: 64 << 20, Spool: 2 << 30,
 			Serve: "parts", PublicURL: "https://cdn.example.org/live",
+			Keep: 24 * time.Hour, Replay: true,
 		},
 		{Type: "directory", Path: "/srv/hls", Sync: "all", Fence: true, Memory: 256 << 20},
 		{
 			Type: "httpput", URL: "https://me:hunter2@ingest.example.org/live", Headers: map[string]string{"Authorization": "Bearer x", "X-Origin": "a"},
-			NoDelete: true, Gzip: true, Memory: 256 << 20,
+			NoDelete: true, Gzip: true, Memory: 256 << 20, Keep: KeepForever, Replay: true,
 		},
 	}
 	got, err := Load(write(t, file), nil)
@@ -315,18 +381,22 @@ func TestStorageErrors(t *testing.T) {
 		"storage: [{type: ftp}]":                    `entry 1: type: unknown word; use s3, directory or httpput`,
 		"storage: [{type: s3}]":                     `entry 1: bucket: not given; name the bucket`,
 		"storage: [{type: s3, bucket: a, path: x}]": `entry 1: path: unknown key of s3; s3 has type, endpoint, region, bucket`,
-		"storage: [{type: s3, bucket: a, access_key: x, secret_key: ''}]": `access_key, secret_key: not given; give both`,
-		"storage: [{type: s3, bucket: a, endpoint: x}]":                   `not a URL; write one such as`,
-		"storage: [{type: s3, bucket: [a]}]":                              `entry 1: bucket: not a single value`,
-		"storage: [{type: s3, bucket: a, bucket: b}]":                     `key "bucket" appears twice; keep one`,
-		"storage: [{type: directory, path: a}, {type: directory}]":        `entry 2: path: not given; name a folder`,
-		"storage: [{type: directory, path: a, sync: x}]":                  `entry 1: sync: unknown word; use playlists, none or all`,
-		"storage: [{type: directory, path: a, memory: 1}]":                `entry 1: memory: too small; use 1MiB to 1TiB`,
-		"storage: [{type: httpput, url: 'https://x', spool: -1}]":         `entry 1: spool: not a size`,
-		"storage: [{type: httpput}]":                                      `entry 1: url: not given`,
-		"storage: [{type: httpput, url: 'https://x', headers: 1}]":        `entry 1: headers: no fields`,
-		"storage: [{type: httpput, url: 'https://x', key: k}]":            `certificate, key: not given; give both or none`,
-		"storage: [{type: httpput, url: 'https://x', no_delete: maybe}]":  `entry 1: no_delete: unknown word; use true or false`,
+		"storage: [{type: s3, bucket: a, access_key: x, secret_key: ''}]":          `access_key, secret_key: not given; give both`,
+		"storage: [{type: s3, bucket: a, endpoint: x}]":                            `not a URL; write one such as`,
+		"storage: [{type: s3, bucket: [a]}]":                                       `entry 1: bucket: not a single value`,
+		"storage: [{type: s3, bucket: a, bucket: b}]":                              `key "bucket" appears twice; keep one`,
+		"storage: [{type: directory, path: a}, {type: directory}]":                 `entry 2: path: not given; name a folder`,
+		"storage: [{type: directory, path: a, sync: x}]":                           `entry 1: sync: unknown word; use playlists, none or all`,
+		"storage: [{type: directory, path: a, replay: true, keep: live}]":          `entry 1: replay: its media would be deleted: keep is live; set keep to forever, or to a time such as 24h`,
+		"storage: [{type: directory, path: a, keep: always}]":                      `entry 1: keep: not a duration; write live, forever or a time such as 24h`,
+		"storage: [{type: directory, path: a, keep: 1m}]":                          `entry 1: keep: too short; use 2h to 87600h`,
+		"storage: [{type: httpput, url: 'https://x', keep: 24h, no_delete: true}]": `entry 1: keep: nothing is deleted with no_delete`,
+		"storage: [{type: directory, path: a, memory: 1}]":                         `entry 1: memory: too small; use 1MiB to 1TiB`,
+		"storage: [{type: httpput}]":                                               `entry 1: url: not given`,
+		"storage: [{type: httpput, url: 'https://x', headers: 1}]":                 `entry 1: headers: no fields`,
+		"storage: [{type: httpput, url: 'https://x', key: k}]":                     `certificate, key: not given; give both or none`,
+		"storage: [{type: httpput, url: 'https://x', no_delete: maybe}]":           `entry 1: no_delete: unknown word; use true or false`,
+		"storage: [{type: httpput, url: 'https://x', spool: -1}]":                  `entry 1: spool: not a size`,
 	} {
 		path := write(t, text)
 		_, err := Load(path, nil)

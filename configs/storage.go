@@ -3,6 +3,7 @@ package configs
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"strings"
@@ -43,6 +44,11 @@ type Storage struct {
 
 	Gzip bool // of s3 and httpput: playlists are stored compressed
 
+	// Keep is how long media stays after it left the live window, and after the end
+	// of its stream: 0 for not at all, or KeepForever.
+	Keep   time.Duration
+	Replay bool // a stream that has ended leaves playlists
+
 	// Of all.
 	Fence         bool          // two gateways do not write one stream
 	PlaylistEvery time.Duration // least time between two writes of one playlist
@@ -51,6 +57,9 @@ type Storage struct {
 	Serve         string        // "parts" or "segments" are read from here, though the gateway has the playlists; or ""
 	PublicURL     string        // where viewers read them, without a slash at its end
 }
+
+// KeepForever is a Keep that never ends.
+const KeepForever = time.Duration(math.MaxInt64)
 
 // maxStorages is the most places at once.
 const maxStorages = 8
@@ -102,6 +111,8 @@ func (s *Storage) keys() []key {
 	return append(all,
 		key{name: "fence", parse: truth(&s.Fence), text: word(&s.Fence)},
 		key{name: "playlist_every", parse: duration(&s.PlaylistEvery, 0, time.Minute), text: span(&s.PlaylistEvery)},
+		key{name: "keep", parse: s.parseKeep, text: s.keepText},
+		key{name: "replay", parse: truth(&s.Replay), text: word(&s.Replay)},
 		key{name: "memory", parse: size(&s.Memory, 1<<20, 1<<40), text: amount(&s.Memory)},
 		key{name: "spool", parse: size(&s.Spool, 0, 1<<50), text: amount(&s.Spool)},
 		key{name: "serve", parse: orNothing(oneOf(&s.Serve, "parts", "segments")), text: text(&s.Serve)},
@@ -133,6 +144,17 @@ func (s *Storage) check() *Error {
 		if at != "" && !isWeb(at) {
 			return &Error{Key: "endpoint, url", Cause: "not a URL", Remedy: "write one such as https://s3.example.org"}
 		}
+	}
+	return s.checkKeep()
+}
+
+// checkKeep finds what contradicts Keep.
+func (s *Storage) checkKeep() *Error {
+	switch {
+	case s.Replay && s.Keep == 0:
+		return &Error{Key: "replay", Cause: "its media would be deleted: keep is live", Remedy: "set keep to forever, or to a time such as 24h"}
+	case s.NoDelete && s.Keep != 0 && s.Keep != KeepForever:
+		return &Error{Key: "keep", Cause: "nothing is deleted with no_delete", Remedy: "set keep to forever, or leave no_delete out"}
 	}
 	return nil
 }
@@ -284,7 +306,36 @@ func readStorage(n *yaml.Node) (Storage, *Error) {
 			return s, err
 		}
 	}
+	if s.Replay && fields["keep"] == nil {
+		s.Keep = KeepForever
+	}
 	return s, s.check()
+}
+
+// parseKeep reads live, forever or a duration.
+func (s *Storage) parseKeep(text string) *Error {
+	switch text {
+	case "live":
+		s.Keep = 0
+	case "forever":
+		s.Keep = KeepForever
+	default:
+		if _, err := time.ParseDuration(text); err != nil {
+			return &Error{Cause: "not a duration", Remedy: "write live, forever or a time such as 24h"}
+		}
+		return duration(&s.Keep, 2*time.Hour, 10*365*24*time.Hour)(text)
+	}
+	return nil
+}
+
+func (s *Storage) keepText() string {
+	switch s.Keep {
+	case 0:
+		return "live"
+	case KeepForever:
+		return "forever"
+	}
+	return span(&s.Keep)()
 }
 
 // read sets one key.

@@ -112,14 +112,18 @@ func (d *demand) wake(ctx context.Context, name string) {
 
 // before lets requests for streams pass to next once the stream is there. Who may
 // not watch it wakes nobody.
-func (d *demand) before(next http.Handler, prefix string, may func(r *http.Request, name string) (string, error)) http.Handler {
+func (d *demand) before(next http.Handler, prefix string, may func(r *http.Request, name string) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, prefix), "/")
+		path := strings.TrimPrefix(r.URL.Path, prefix)
+		if strings.HasPrefix(path, "~") { // a token
+			_, path, _ = strings.Cut(path, "/")
+		}
+		name, rest, _ := strings.Cut(path, "/")
 		if !d.only[name] || r.Method == http.MethodOptions {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if _, err := may(r, name); err == nil {
+		if may(r, name) == nil {
 			ctx, cancel := context.WithTimeout(r.Context(), wakeWithin)
 			switch {
 			case rest == "" && r.Method == http.MethodPost:

@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"github.com/whipcast/whipcast/api"
+	"github.com/whipcast/whipcast/api/auth"
 	"github.com/whipcast/whipcast/configs"
 	"github.com/whipcast/whipcast/egress/hls"
 	"github.com/whipcast/whipcast/egress/whep"
 	"github.com/whipcast/whipcast/ingest/whip"
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/packager"
+	"github.com/whipcast/whipcast/replay"
 	"github.com/whipcast/whipcast/storage"
 	"github.com/whipcast/whipcast/stream"
 	"github.com/whipcast/whipcast/web"
@@ -45,6 +47,7 @@ type gateway struct {
 	secret secret
 	tls    *tls.Config // nil without http.tls
 
+	auth      *auth.Authority
 	hub       *stream.Hub
 	engine    *rtc.Engine
 	sessions  *rtc.Registry
@@ -54,6 +57,7 @@ type gateway struct {
 	recalled  []string // streams of an earlier start
 	window    window
 	places    places
+	archive   *replay.Archive // nil: no place keeps media
 	origin    *hls.Handler
 	api       *api.Server
 	public    *server
@@ -73,6 +77,9 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 	if g.tls, err = loadTLS(config.HTTP.TLS); err != nil {
 		return nil, err
 	}
+	if g.auth, err = openAuth(config, g.secret.token, g.log); err != nil {
+		return nil, err
+	}
 	if err := g.listen(ctx); err != nil {
 		g.close()
 		return nil, err
@@ -81,7 +88,11 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		g.close()
 		return nil, err
 	}
-	if g.places, err = openPlaces(ctx, config, g.window.store, g.log); err != nil {
+	if g.archive, err = openArchive(config, g.log); err != nil {
+		g.close()
+		return nil, err
+	}
+	if g.places, err = openPlaces(ctx, config, g.window.store, g.archive, g.log); err != nil {
 		g.close()
 		return nil, err
 	}
@@ -152,7 +163,6 @@ func (g *gateway) recall(ctx context.Context) {
 // wire makes all parts and joins them.
 func (g *gateway) wire(ctx context.Context) error {
 	var (
-		auth    = api.NewAuth(g.secret.token, g.config.Auth.Watch)
 		store   = g.window.store
 		limits  = g.config.Limits
 		cut     = g.config.HLS
@@ -161,33 +171,29 @@ func (g *gateway) wire(ctx context.Context) error {
 	g.hub = stream.NewHub(stream.Config{MaxStreams: limits.Streams})
 	g.packaging = packaging{hub: g.hub, log: g.log, packager: packager.New(packager.Config{
 		Segment: cut.Segment, Part: cut.Part, Window: cut.Window, Grace: cut.Grace, Ledger: g.remember(),
-		Audio: packager.Sound(cut.Audio),
+		Record: g.record(), Audio: packager.Sound(cut.Audio),
 	}, g.places.with(store), g.log)}
 	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{
-		Publish: auth.Publish, Watch: auth.Watch, MaxSessions: limits.Sessions, Logger: g.log,
+		Publish: allow(g.auth, auth.Publish, "whip"), Watch: allow(g.auth, auth.Play, "whep"), MaxSessions: limits.Sessions, Logger: g.log,
 	})
 	g.viewers = whep.New(whep.Config{Grace: cut.Grace, MaxViewers: limits.Viewers, Metrics: &counted}, g.hub, g.sessions)
-	if err := g.openRTSP(ctx, auth); err != nil {
+	if err := g.openRTSP(ctx); err != nil {
 		return err
 	}
-	origin := hls.Config{}
-	if g.config.Auth.Watch != "open" {
-		origin.Authorize = auth.Watch // without it answers may be shared by caches
-	}
-	g.origin = hls.New(origin, store)
+	g.origin = hls.New(hls.Config{Authorize: allowWatch(g.auth, g.config.Auth.Watch)}, store)
 	pages, err := web.Handler(web.Config{ValidName: stream.ValidName, MediaOrigins: mediaOrigins(g.config.Storage)})
 	if err != nil {
 		return err
 	}
-	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail, Sources: g.rtsp.sources}, g.hub, auth)
-	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.rtsp.metrics()))
+	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail, Sources: g.rtsp.sources}, g.hub, g.auth)
+	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(), authMetrics(g.auth), g.rtsp.metrics()))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	routes := api.Routes{
 		WHIP: whip.New(whip.Config{}, g.hub, g.sessions), WHEP: g.viewers, Session: g.sessions, HLS: g.origin, Pages: pages,
 	}
-	g.rtsp.before(&routes, auth)
+	g.rtsp.before(&routes, g.auth)
 	g.public.http = g.public.configure(g.api.Public(routes), g.tls, g.log)
 	// A viewer that reads slower than this is no viewer. Held requests set a
 	// deadline of their own.
@@ -239,11 +245,11 @@ func (g *gateway) run(ctx context.Context) error {
 	defer fail(nil)
 	life := context.WithoutCancel(ctx) // each part ends when its turn has come
 
-	queues := startTasks(life, fail, g.places.tasks()...)
+	queues := startTasks(life, fail, append(g.places.tasks(), g.archiveTasks()...)...)
 	packaging := startTasks(life, fail, task{"packaging", g.packaging.run})
 	g.recall(ctx)
 	servers := startTasks(life, fail, task{"public server", g.public.serve}, task{"admin server", g.admin.serve}, task{"window", g.window.store.Run})
-	sessions := startTasks(life, fail, append(g.rtsp.tasks(), task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run})...)
+	sessions := startTasks(life, fail, append(g.rtsp.tasks(), task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run}, looksAfter(g.auth, g.sessions.Sweep, g.rtsp.sweep))...)
 	extra := startTasks(life, fail, g.extra...)
 	g.api.Ready(true)
 	g.log.InfoContext(ctx, "ready", "version", buildVersion(), "http", g.public.listener.Addr().String(),

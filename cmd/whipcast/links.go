@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/whipcast/whipcast/configs"
 )
 
 // links are the addresses that people are told.
@@ -23,22 +25,34 @@ type links struct {
 }
 
 func (g *gateway) links() links {
-	scheme := "http://"
-	if g.tls != nil {
-		scheme = "https://"
-	}
-	host, _, _ := net.SplitHostPort(g.config.HTTP.Address)
-	port := strconv.Itoa(g.public.port())
-	l := links{
-		version: buildVersion(), secret: g.secret,
-		closed: g.config.Auth.Watch == "token",
-		base:   scheme + net.JoinHostPort(host, port),
-		admin:  "http://" + g.admin.listener.Addr().String(),
-		media:  "UDP and TCP port " + strconv.Itoa(g.engine.Port()),
-	}
+	l := reach(g.config, strconv.Itoa(g.public.port()))
+	l.version, l.secret = buildVersion(), g.secret
+	l.closed = g.config.Auth.Watch == "token"
+	l.admin = "http://" + g.admin.listener.Addr().String()
+	l.media = "UDP and TCP port " + strconv.Itoa(g.engine.Port())
 	if scheme, port := g.rtsp.port(g.config.RTSP); port != 0 {
 		l.rtsp = scheme + net.JoinHostPort("localhost", strconv.Itoa(port)) + "/NAME"
 	}
+	return l
+}
+
+// configuredPort returns the port of HTTP, PORT if it is any free one.
+func configuredPort(config configs.Config) string {
+	_, port, _ := net.SplitHostPort(config.HTTP.Address)
+	if port == "0" {
+		return "PORT"
+	}
+	return port
+}
+
+// reach returns links with the addresses by which the gateway's HTTP is reached.
+func reach(config configs.Config, port string) links {
+	scheme := "http://"
+	if config.HTTP.TLS.Certificate != "" {
+		scheme = "https://"
+	}
+	host, _, _ := net.SplitHostPort(config.HTTP.Address)
+	l := links{base: scheme + net.JoinHostPort(host, port)}
 	l.loopback = l.base
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
 		l.base = scheme + net.JoinHostPort("localhost", port)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/whipcast/whipcast/api"
+	"github.com/whipcast/whipcast/api/auth"
 	"github.com/whipcast/whipcast/configs"
 	egress "github.com/whipcast/whipcast/egress/rtsp"
 	"github.com/whipcast/whipcast/egress/whep"
@@ -67,12 +69,35 @@ func (d *rtspDoor) wake() func(ctx context.Context, name string) {
 }
 
 // before puts the demand before the handlers of viewers.
-func (d *rtspDoor) before(to *api.Routes, auth *api.Auth) {
+func (d *rtspDoor) before(to *api.Routes, authority *auth.Authority) {
 	if d.demand == nil {
 		return
 	}
-	to.HLS = d.demand.before(to.HLS, "/hls/", auth.Watch)
-	to.WHEP = d.demand.before(to.WHEP, whep.Prefix, auth.Watch)
+	may := func(protocol string) func(r *http.Request, name string) error {
+		return func(r *http.Request, name string) error {
+			_, err := authority.Decide(r.Context(), auth.Ask(r, auth.Play, protocol, name))
+			return err
+		}
+	}
+	to.HLS = d.demand.before(to.HLS, "/hls/", may("hls"))
+	to.WHEP = d.demand.before(to.WHEP, whep.Prefix, may("whep"))
+}
+
+// admit returns the rule of a door for RTSP sessions, which end when what let them
+// in is revoked.
+func admit(authority *auth.Authority, action auth.Action) func(r *http.Request, stream string) (rtsp.Caller, error) {
+	rule := allow(authority, action, "rtsp")
+	return func(r *http.Request, stream string) (rtsp.Caller, error) {
+		caller, err := rule(r, stream)
+		return rtsp.Caller{Principal: caller.Principal, Revoked: caller.Revoked}, err
+	}
+}
+
+// sweep ends the sessions whose permission was taken back.
+func (d *rtspDoor) sweep() {
+	if d.server != nil {
+		d.server.Sweep()
+	}
 }
 
 // sources says how all do that are fetched.
@@ -88,7 +113,7 @@ func (d *rtspDoor) sources() []api.Source {
 }
 
 // openRTSP takes the ports of RTSP, if there are any.
-func (g *gateway) openRTSP(ctx context.Context, auth *api.Auth) error {
+func (g *gateway) openRTSP(ctx context.Context) error {
 	if err := g.pull(); err != nil {
 		return err
 	}
@@ -105,7 +130,7 @@ func (g *gateway) openRTSP(ctx context.Context, auth *api.Auth) error {
 	}
 	var err error
 	g.rtsp.server, err = rtsp.New(ctx, rtsp.Config{
-		Address: c.Address, TLSAddress: c.TLSAddress, TLS: g.tls, Publish: auth.Publish, Watch: auth.Watch,
+		Address: c.Address, TLSAddress: c.TLSAddress, TLS: g.tls, Publish: admit(g.auth, auth.Publish), Watch: admit(g.auth, auth.Play),
 		Passwords: []string{g.secret.token}, ValidName: stream.ValidName, MaxSessions: limits.Sessions, Logger: g.log,
 		Wake: g.rtsp.wake(),
 	}, ingest.New(g.hub), g.rtsp.egress)

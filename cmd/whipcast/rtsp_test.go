@@ -144,11 +144,11 @@ func TestDemandNeedsLeave(t *testing.T) {
 	d := newDemand(stream.NewHub(stream.Config{}), memory.New(memory.Config{}), []string{"door"})
 	passed := 0
 	handler := d.before(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { passed++ }), "/hls/",
-		func(*http.Request, string) (string, error) { return "", errors.New("no") })
-	for _, path := range []string{"/hls/door/index.m3u8", "/hls/door/x/video/index.m3u8", "/hls/yard/index.m3u8"} {
+		func(*http.Request, string) error { return errors.New("no") })
+	for _, path := range []string{"/hls/door/index.m3u8", "/hls/door/x/video/index.m3u8", "/hls/yard/index.m3u8", "/hls/~token/door/index.m3u8"} {
 		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody))
 	}
-	if passed != 3 || d.Wanted("door") {
+	if passed != 4 || d.Wanted("door") {
 		t.Errorf("%d requests passed, wanted: %v", passed, d.Wanted("door"))
 	}
 }

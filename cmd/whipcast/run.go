@@ -31,6 +31,8 @@ func commands() []command {
 		{"serve", "run the gateway", runServe},
 		{"check", "look for what keeps the gateway from working, and say what to do", runCheck},
 		{"publish", "publish the test source to any WHIP server", runPublish},
+		{"token", "make a token or a key that may publish or watch, or take one back", runToken},
+		{"clip", "write a playlist over a part of a stream that is in storage", runClip},
 		{"health", "ask the gateway on this machine whether it is ready", runHealth},
 		{"completion", "print a script that completes commands in a shell", runCompletion},
 		{"version", "print the version", runVersion},

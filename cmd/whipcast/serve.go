@@ -51,16 +51,21 @@ type configLine struct {
 	settings []configs.Setting
 }
 
-func parseConfigLine(name string, args []string, std stdio, options ...option) (configLine, error) {
-	var line configLine
-	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	flags.StringVar(&line.path, "config", "", "")
+// register adds --config and a flag for each key of the configuration.
+func (l *configLine) register(flags *flag.FlagSet) {
+	flags.StringVar(&l.path, "config", "", "")
 	for _, key := range configs.Keys() {
 		flags.Func(key, "", func(value string) error {
-			line.settings = append(line.settings, configs.Setting{Flag: "--" + key, Key: key, Value: value})
+			l.settings = append(l.settings, configs.Setting{Flag: "--" + key, Key: key, Value: value})
 			return nil
 		})
 	}
+}
+
+func parseConfigLine(name string, args []string, std stdio, options ...option) (configLine, error) {
+	var line configLine
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	line.register(flags)
 	for _, o := range options {
 		if o.take != nil {
 			flags.Func(o.name, "", o.take)

@@ -13,6 +13,7 @@ import (
 	"github.com/whipcast/whipcast/configs"
 	"github.com/whipcast/whipcast/internal/check"
 	"github.com/whipcast/whipcast/packager/hls"
+	"github.com/whipcast/whipcast/replay"
 	"github.com/whipcast/whipcast/storage"
 	"github.com/whipcast/whipcast/storage/directory"
 	"github.com/whipcast/whipcast/storage/httpput"
@@ -50,7 +51,7 @@ func newPlace(i int, entry configs.Storage) place {
 
 // openPlaces opens all places; origin keeps what the gateway itself serves. The
 // error names the entry.
-func openPlaces(ctx context.Context, config configs.Config, origin storage.Sink, log *slog.Logger) (places, error) {
+func openPlaces(ctx context.Context, config configs.Config, origin storage.Sink, archive *replay.Archive, log *slog.Logger) (places, error) {
 	var all places
 	disk := spools{data: config.DataDir, log: log}
 	self := identity(config, log)
@@ -68,6 +69,7 @@ func openPlaces(ctx context.Context, config configs.Config, origin storage.Sink,
 				Key: "storage", Value: p.name, Cause: err.Error(), Remedy: fmt.Sprintf("correct entry %d", i+1),
 			}
 		}
+		raw := sink
 		queue := storage.QueueConfig{
 			MaxBytes: entry.Memory, MaxSpool: entry.Spool, PlaylistEvery: entry.PlaylistEvery,
 			Names: hls.Names, Gap: hls.Gap, Fence: self.fence(entry, sink), Logger: log.With("storage", p.name),
@@ -95,7 +97,7 @@ func openPlaces(ctx context.Context, config configs.Config, origin storage.Sink,
 			closeSink := p.close
 			p.close = func() { closeSink(); _ = folder.Close() }
 		}
-		p.queue = storage.NewQueue(sink, queue)
+		p.begin(entry, archive, raw, sink, queue)
 		all = append(all, p)
 	}
 	return all, nil
@@ -120,7 +122,7 @@ func (p *place) list(entry configs.Storage, cut configs.HLS, origin, sink storag
 		queue.PartLife = 2 * cut.Part
 		queue.PerStream = 32 // all renditions close a part and a segment at once
 	}
-	lister.Edit = func(text []byte, prefix func(uri []byte) string, report func(uri []byte) (uint64, int, bool)) []byte {
+	lister.Edit = func(text []byte, prefix func(uri []byte) (string, bool), report func(uri []byte) (uint64, int, bool)) []byte {
 		edit := relocation
 		edit.Prefix, edit.Report = prefix, report
 		return edit.Apply(text)
@@ -134,6 +136,13 @@ func openSink(ctx context.Context, entry configs.Storage, cut configs.HLS, p *pl
 	// What leaves the window is deleted a little later; until then caches may
 	// have it.
 	kept := cut.Window
+	switch entry.Keep {
+	case 0:
+	case configs.KeepForever:
+		kept = 0
+	default:
+		kept = entry.Keep
+	}
 	switch entry.Type {
 	case "s3":
 		return s3.Open(ctx, s3.Config{

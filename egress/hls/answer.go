@@ -20,9 +20,9 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, o *storage.Object
 
 	to := w.Header()
 	to["Content-Type"] = p.contentType
-	to["Cache-Control"] = p.cacheRequest
+	to["Cache-Control"] = p.cacheRequest[wanted.visibility]
 	if wanted.hasMSN {
-		to["Cache-Control"] = p.cacheAnswer
+		to["Cache-Control"] = p.cacheAnswer[wanted.visibility]
 	}
 	if p.modified != nil {
 		to["Last-Modified"] = p.modified
@@ -72,7 +72,7 @@ func (h *Handler) media(w http.ResponseWriter, r *http.Request, t target) error 
 	values := [...]string{o.Type, strconv.Itoa(size)} // one allocation for both
 	to["Content-Type"] = values[0:1:1]
 	to["Content-Length"] = values[1:2:2]
-	to["Cache-Control"] = h.header.cacheMedia
+	to["Cache-Control"] = h.header.cacheMedia[h.visible(t)]
 	to["Accept-Ranges"] = h.header.bytes
 	to["Priority"] = h.header.media
 	w.WriteHeader(status)

@@ -385,6 +385,54 @@ func TestX11Authorize(t *testing.T) {
 	w.want(w.get(live, "Authorization: Bearer good"), http.StatusOK, text(p))
 }
 
+// TestX11PathToken: relative URLs keep a token of the path, so the query form of the
+// first playlist leads there; shared caches may keep what is found only with the token.
+func TestX11PathToken(t *testing.T) {
+	w := newWorld(t, hls.Config{Authorize: func(r *http.Request, stream string) (string, error) {
+		if strings.Contains(r.RequestURI, "good") || r.Header.Get("Authorization") == "Bearer good" {
+			return stream, nil
+		}
+		return "", problem.Problem{Status: http.StatusUnauthorized, Title: "Not allowed", Detail: "Bring a token."}
+	}})
+	p := position(10, 2, 5)
+	w.put(playlist(p), multivariant(), media("s00000009.m4s", storage.Segment, "segment"))
+	segment := "/hls/" + directory + "s00000009.m4s"
+	under := func(path string) string { return "/hls/~good/" + strings.TrimPrefix(path, "/hls/") }
+	for _, row := range []struct {
+		path, header, cache, location string
+		status                        int
+	}{
+		{"/hls/show/index.m3u8", "Bearer good", "private, max-age=2", "", 200},
+		{"/hls/show/index.m3u8?token=good", "", "no-store", "/hls/~good/show/index.m3u8", 302},
+		{under("/hls/show/index.m3u8"), "", "public, max-age=2", "", 200},
+		{under("/hls/show/index.m3u8") + "?token=bad", "", "public, max-age=2", "", 200},
+		{live + "?token=good", "", "private, max-age=1", "", 200},
+		{under(live), "", "public, max-age=1", "", 200},
+		{under(live) + "?_HLS_msn=9", "", "public, max-age=6", "", 200},
+		{under(segment), "", "public, max-age=31536000, immutable", "", 200},
+		{segment + "?token=good", "", "private, max-age=31536000, immutable", "", 200},
+		{"/hls/~bad/show/index.m3u8", "", "no-store", "", 401},
+		{"/hls/show/index.m3u8?token=bad", "", "no-store", "", 401},
+		{under("/hls/nobody/index.m3u8"), "", "private, max-age=1", "", 404},
+	} {
+		a := w.get(row.path, "Authorization: "+row.header)
+		if a.status != row.status || a.header.Get("Cache-Control") != row.cache || a.header.Get("Location") != row.location {
+			t.Errorf("%s: %d, Cache-Control %q, Location %q; want %d, %q, %q",
+				row.path, a.status, a.header.Get("Cache-Control"), a.header.Get("Location"), row.status, row.cache, row.location)
+		}
+		if a.header.Get("Referrer-Policy") != "no-referrer" {
+			t.Errorf("X4: %s: Referrer-Policy %q", row.path, a.header.Get("Referrer-Policy"))
+		}
+	}
+	open := newWorld(t, hls.Config{}) // there, a token means nothing and does no harm
+	open.put(playlist(p), multivariant())
+	for _, path := range []string{"/hls/~any/show/index.m3u8", "/hls/show/index.m3u8?token=any"} {
+		if a := open.get(path); a.status != http.StatusOK || a.header.Get("Cache-Control") != "public, max-age=2" {
+			t.Errorf("%s: %d, %q", path, a.status, a.header.Get("Cache-Control"))
+		}
+	}
+}
+
 func TestX7BadNamesNeverReachTheStore(t *testing.T) {
 	gets := 0
 	server := httptest.NewServer(hls.New(hls.Config{}, counted{memory.New(memory.Config{}), &gets}))

@@ -30,6 +30,8 @@ type directives struct {
 	skip    skip
 	msn     uint64
 	part    uint64
+
+	visibility visibility // of the answer: not from the query
 }
 
 // parseDirectives reads a raw query. All parameters but the three directives

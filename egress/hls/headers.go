@@ -10,8 +10,7 @@ import (
 // slices made once, because http.Header holds slices: setting one allocates
 // nothing. Nobody may change them.
 type headers struct {
-	visibility string // "public", or "private" if not everyone may watch
-	origins    []string
+	origins []string
 
 	anyOrigin  []string
 	vary       []string // of everything; nil: nothing varies by origin
@@ -25,15 +24,37 @@ type headers struct {
 	bytes      []string
 	playlist   []string // RFC 9218 priorities (specs L96)
 	media      []string
-	cacheMedia []string
+	cacheMedia [2][]string // by visibility
 	cacheBrief []string
 	cacheNever []string
+	referrer   []string
 	challenge  []string
+}
+
+// visibility says which caches may keep an answer.
+type visibility uint8
+
+const (
+	public  visibility = iota // shared ones, too
+	private                   // the viewer's own
+)
+
+func (v visibility) String() string { return [...]string{"public", "private"}[v] }
+
+// visible returns the visibility of an answer. When not everyone may watch it is
+// private, unless the token is in the path: such an answer is found in a cache only
+// by who has the token, and was put there while the token was good. What is made
+// after the token's end never gets into a cache under its path. So one token for an
+// audience still lets a CDN do its work (docs/adr/0011-auth.md).
+func (h *Handler) visible(t target) visibility {
+	if h.cfg.Authorize != nil && !t.token {
+		return private
+	}
+	return public
 }
 
 func newHeaders(cfg Config) headers {
 	h := headers{
-		visibility: "public",
 		origins:    slices.Clone(cfg.Origins),
 		varyText:   []string{"Accept-Encoding"},
 		expose:     []string{"Age, Date, Content-Length, Content-Range"}, // specs L103, X10
@@ -46,10 +67,8 @@ func newHeaders(cfg Config) headers {
 		playlist:   []string{"u=1"},
 		media:      []string{"u=3"},
 		cacheNever: []string{"no-store"},
+		referrer:   []string{"no-referrer"},
 		challenge:  []string{"Bearer"},
-	}
-	if cfg.Authorize != nil {
-		h.visibility = "private"
 	}
 	if len(h.origins) == 0 || slices.Contains(h.origins, "*") {
 		h.anyOrigin = []string{"*"}
@@ -57,14 +76,20 @@ func newHeaders(cfg Config) headers {
 		h.vary = []string{"Origin"}
 		h.varyText = []string{"Accept-Encoding, Origin"}
 	}
-	h.cacheMedia = []string{h.visibility + ", max-age=31536000, immutable"}
-	h.cacheBrief = []string{h.visibility + ", max-age=1"}
+	for _, v := range []visibility{public, private} {
+		h.cacheMedia[v] = []string{v.String() + ", max-age=31536000, immutable"}
+	}
+	h.cacheBrief = []string{"public, max-age=1"}
+	if cfg.Authorize != nil {
+		h.cacheBrief = []string{"private, max-age=1"}
+	}
 	return h
 }
 
 // common sets what every answer has.
 func (h *headers) common(to http.Header, r *http.Request) {
 	to["X-Content-Type-Options"] = h.nosniff // specs X12
+	to["Referrer-Policy"] = h.referrer       // specs X4: the URL may hold a token
 	if h.anyOrigin != nil {
 		to["Access-Control-Allow-Origin"] = h.anyOrigin
 		to["Access-Control-Expose-Headers"] = h.expose

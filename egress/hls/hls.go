@@ -9,6 +9,8 @@
 //	GET /hls/{stream}/{presentation}/{rendition}/p….m4s       part, can be held if it is the hinted one
 //	GET /hls/{stream}/{presentation}/{rendition}/s….m4s       segment
 //	GET /hls/{stream}/{presentation}/{rendition}/init-….mp4   initialization segment
+//	GET /hls/~{token}/{stream}/…                              the same, for who has the token
+//	GET /hls/{stream}/index.m3u8?token={token}                moved to there: what it names keeps the token
 //
 // A playlist version is compressed and given its headers once, whoever many
 // viewers wait for it. The Handler starts no goroutine; a held request ends
@@ -35,13 +37,14 @@ type Store interface {
 }
 
 // Authorize says who may watch a stream. An error is a problem.Problem with
-// status 401, 403 or 404.
+// status 401, 403 or 404, or 503 while it cannot be known. A token can be in the
+// request's header, in its path after Prefix and a ~, or in its query.
 type Authorize func(r *http.Request, stream string) (principal string, err error)
 
 // Config configures a Handler. The zero Config serves everything to everyone.
 type Config struct {
 	// Authorize decides every request but preflights. nil: everyone may watch.
-	// With it, all answers are private to the viewer: no shared cache keeps them.
+	// With it, no shared cache keeps an answer but under a path with a token.
 	Authorize Authorize
 	// Origins are the web origins whose pages may read answers, each like
 	// "https://example.org". Empty: all (specs X9, L103).
@@ -93,7 +96,7 @@ func New(cfg Config, store Store) *Handler {
 		cfg.Client = func(r *http.Request) netip.Addr { return clientAddress(r.RemoteAddr) }
 	}
 	h := newHeaders(cfg)
-	return &Handler{cfg: cfg, store: store, gate: newGate(cfg), pages: newPages(store, h.visibility), header: h}
+	return &Handler{cfg: cfg, store: store, gate: newGate(cfg), pages: newPages(store), header: h}
 }
 
 // Close releases all held requests with status 503 and holds no more; whatever
@@ -144,6 +147,14 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 		if _, err := h.cfg.Authorize(r, t.stream); err != nil {
 			return err
 		}
+		if token := queryToken(r.URL.RawQuery); token != "" && t.directory == "" && !t.token {
+			// URLs in playlists are relative: they keep a path, and lose a query.
+			to := w.Header()
+			to["Location"] = []string{Prefix + "~" + token + "/" + t.key}
+			to["Cache-Control"] = h.header.cacheNever
+			w.WriteHeader(http.StatusFound)
+			return nil
+		}
 	}
 	err := h.answer(w, r, t)
 	if !errors.Is(err, storage.ErrNotFound) {
@@ -170,7 +181,7 @@ func (h *Handler) multivariant(w http.ResponseWriter, r *http.Request, t target)
 	if err != nil {
 		return err
 	}
-	return h.send(w, r, &o, directives{})
+	return h.send(w, r, &o, directives{visibility: h.visible(t)})
 }
 
 // playlist answers a media playlist request, held if need be.
@@ -181,7 +192,7 @@ func (h *Handler) playlist(w http.ResponseWriter, r *http.Request, t target) err
 	case err != nil:
 		return err
 	case o.Position.Ended: // directives mean nothing any more (specs L63)
-		return h.send(w, r, &o, directives{})
+		return h.send(w, r, &o, directives{visibility: h.visible(t)})
 	case malformed != nil:
 		return problem.Problem{
 			Status: http.StatusBadRequest, Title: "Malformed delivery directive", Detail: malformed.Error() + ".",
@@ -201,6 +212,7 @@ func (h *Handler) playlist(w http.ResponseWriter, r *http.Request, t target) err
 			wanted = directives{}
 		}
 	}
+	wanted.visibility = h.visible(t)
 	return h.send(w, r, &o, wanted)
 }
 

@@ -27,8 +27,8 @@ type page struct {
 
 	contentType  []string
 	modified     []string
-	cacheAnswer  []string // Cache-Control of an answer to _HLS_msn
-	cacheRequest []string // … and of one to a request without
+	cacheAnswer  [2][]string // Cache-Control of an answer to _HLS_msn, by visibility
+	cacheRequest [2][]string // … and of one to a request without
 }
 
 // sheet is one text of a page, plain and compressed.
@@ -55,10 +55,9 @@ func (p *page) choose(asked skip) (*sheet, storage.Body) {
 // pages keeps the newest page of every playlist. It holds no more than the
 // store does, give or take what was deleted of late.
 type pages struct {
-	store      Store
-	visibility string // "public" or "private"
-	made       atomic.Int64
-	zippers    sync.Pool
+	store   Store
+	made    atomic.Int64
+	zippers sync.Pool
 
 	mu      sync.RWMutex
 	entries map[string]*entry
@@ -74,8 +73,8 @@ type entry struct {
 // fewest is the number of entries below which nothing is swept.
 const fewest = 32
 
-func newPages(store Store, visibility string) *pages {
-	return &pages{store: store, visibility: visibility, entries: make(map[string]*entry), sweepAt: fewest}
+func newPages(store Store) *pages {
+	return &pages{store: store, entries: make(map[string]*entry), sweepAt: fewest}
 }
 
 // page returns the page of o, or of a newer version of it: a playlist request
@@ -161,11 +160,10 @@ func (c *pages) suspects() []string {
 
 func (c *pages) prepare(o storage.Object) *page {
 	plain, answered := lifetimes(o)
-	p := &page{
-		object:       o,
-		contentType:  []string{o.Type},
-		cacheRequest: []string{c.visibility + ", max-age=" + strconv.Itoa(plain)},
-		cacheAnswer:  []string{c.visibility + ", max-age=" + strconv.Itoa(answered)},
+	p := &page{object: o, contentType: []string{o.Type}}
+	for _, v := range []visibility{public, private} {
+		p.cacheRequest[v] = []string{v.String() + ", max-age=" + strconv.Itoa(plain)}
+		p.cacheAnswer[v] = []string{v.String() + ", max-age=" + strconv.Itoa(answered)}
 	}
 	if !o.Modified.IsZero() {
 		p.modified = []string{o.Modified.UTC().Format(http.TimeFormat)}

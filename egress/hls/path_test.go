@@ -14,9 +14,13 @@ func TestPath(t *testing.T) {
 	}{
 		{"/hls/show/index.m3u8", target{key: "show/index.m3u8", stream: "show", playlist: true}},
 		{"/hls/a.b-c_D9/index.m3u8", target{key: "a.b-c_D9/index.m3u8", stream: "a.b-c_D9", playlist: true}},
-		{"/hls/show/" + v + "index.m3u8", target{"show/" + v + "index.m3u8", "show", "show/" + v, true}},
-		{"/hls/show/" + v + "init-0123abcd.mp4", target{"show/" + v + "init-0123abcd.mp4", "show", "show/" + v, false}},
-		{"/hls/show/" + v + "s00000001.m4s", target{"show/" + v + "s00000001.m4s", "show", "show/" + v, false}},
+		{"/hls/show/" + v + "index.m3u8", target{"show/" + v + "index.m3u8", "show", "show/" + v, true, false}},
+		{"/hls/show/" + v + "init-0123abcd.mp4", target{"show/" + v + "init-0123abcd.mp4", "show", "show/" + v, false, false}},
+		{"/hls/show/" + v + "s00000001.m4s", target{"show/" + v + "s00000001.m4s", "show", "show/" + v, false, false}},
+		// X11: with a token.
+		{"/hls/~a.b-c/show/index.m3u8", target{key: "show/index.m3u8", stream: "show", playlist: true, token: true}},
+		{"/hls/~/show/index.m3u8", target{key: "show/index.m3u8", stream: "show", playlist: true, token: true}},
+		{"/hls/~a\nb/show/" + v + "s1.m4s", target{"show/" + v + "s1.m4s", "show", "show/" + v, false, true}},
 		{"/hls/" + long + "/index.m3u8", target{key: long + "/index.m3u8", stream: long, playlist: true}},
 	} {
 		got, ok := parsePath(test.path)
@@ -42,6 +46,7 @@ func badPaths() []string {
 		"/hls/show/m1/index.m3u8", "/hls/show/m1/video/x/index.m3u8", "/hls/show/m1/video/", "/hls/show/m1//index.m3u8",
 		"/hls/show/m1/video/s1.ts", "/hls/show/m1/video/s1", "/hls/show/m1/video/s1.m4s.tmp", "/hls/show/m1/video/s1.M4S",
 		"/hls/" + strings.Repeat("a", 65) + "/index.m3u8", "/hls/_show/index.m3u8", "/hls/-show/index.m3u8",
+		"/hls/~show", "/hls/~", "/hls/~a/~b/show/index.m3u8", "/hls/~a/", "/hls/~a/index.m3u8", "/hls/~a//index.m3u8", "/hls/show/~a/index.m3u8",
 	}
 }
 
@@ -50,6 +55,7 @@ func FuzzPath(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Add("/hls/show/index.m3u8")
+	f.Add("/hls/~to.k-en/show/index.m3u8")
 	f.Add("/hls/show/m1abc/video/p0000000001.m4s")
 	f.Fuzz(func(t *testing.T, path string) {
 		got, ok := parsePath(path)
@@ -59,8 +65,8 @@ func FuzzPath(f *testing.F) {
 			}
 			return
 		}
-		if "/hls/"+got.key != path {
-			t.Fatalf("%q: key %q", path, got.key)
+		if !strings.HasSuffix(path, "/"+got.key) || got.token != strings.HasPrefix(path, "/hls/~") || !got.token && "/hls/"+got.key != path {
+			t.Fatalf("%q: %+v", path, got)
 		}
 		if strings.Trim(got.key, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/") != "" ||
 			strings.Contains(got.key, "..") && strings.Contains("/"+got.key, "/..") || strings.Contains(got.key, "//") {
@@ -158,4 +164,24 @@ func FuzzRange(f *testing.F) {
 			t.Fatalf("%q of %d: %d, %d, %d", field, size, from, end, v)
 		}
 	})
+}
+
+func TestQueryToken(t *testing.T) {
+	for query, want := range map[string]string{
+		"":                                    "",
+		"token=abc":                           "abc",
+		"a=b&token=a.B-9_~&c=d":               "a.B-9_~",
+		"token=":                              "",
+		"xtoken=abc":                          "",
+		"token=a%2Fb":                         "", // what a path would not keep stays where it is
+		"token=a/../../b":                     "",
+		"token=a%0d%0aSet-Cookie":             "",
+		"token=\u00e4":                        "",
+		"token=a+b":                           "",
+		"_HLS_msn=1&token=first&token=second": "first",
+	} {
+		if got := queryToken(query); got != want {
+			t.Errorf("%q: %q, want %q", query, got, want)
+		}
+	}
 }

@@ -59,8 +59,8 @@ func TestOneKindOfBoth(t *testing.T) {
 // TestNoOracle: E13, X1 who may not watch learns nothing of which streams exist
 // or are live.
 func TestNoOracle(t *testing.T) {
-	g := newGatewayWith(t, whep.Config{}, rtc.RegistryConfig{Watch: func(*http.Request, string) (string, error) {
-		return "", problem.Problem{Status: http.StatusUnauthorized, Title: "No access", Detail: "send a token"}
+	g := newGatewayWith(t, whep.Config{}, rtc.RegistryConfig{Watch: func(*http.Request, string) (rtc.Caller, error) {
+		return rtc.Caller{}, problem.Problem{Status: http.StatusUnauthorized, Title: "No access", Detail: "send a token"}
 	}})
 	g.publish("live", video, audio)
 	g.publish("offline", video).Close(nil)

@@ -167,7 +167,7 @@ func (s *Server) accept(ctx context.Context, q rtc.Request) (*rtc.Session, error
 		return nil, err
 	}
 	v := &viewer{server: s, stream: st, tracks: tracks(offer, state.Sources, q.Stream, s.cfg.Metrics)}
-	opening := rtc.Opening{Direction: rtc.Send, Stream: q.Stream, Principal: q.Principal, Offer: offer}
+	opening := rtc.Opening{Caller: q.Caller, Direction: rtc.Send, Stream: q.Stream, Offer: offer}
 	for _, t := range v.tracks {
 		opening.Tracks = append(opening.Tracks, webrtc.TrackLocal(t))
 	}

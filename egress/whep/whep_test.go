@@ -520,12 +520,12 @@ func TestRecordedPlayers(t *testing.T) {
 
 func TestSessionResource(t *testing.T) { // E18: the rules are those of WHIP
 	rtctest.Resource(t, func(t *testing.T, strict bool) rtctest.Target {
-		g := newGatewayWith(t, whep.Config{}, rtc.RegistryConfig{Strict: strict, Watch: func(r *http.Request, _ string) (string, error) {
+		g := newGatewayWith(t, whep.Config{}, rtc.RegistryConfig{Strict: strict, Watch: func(r *http.Request, _ string) (rtc.Caller, error) {
 			switch token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); token {
 			case "alice", "bob":
-				return token, nil
+				return rtc.Caller{Principal: token}, nil
 			default:
-				return "", problem.Problem{Status: http.StatusUnauthorized, Title: "No access", Detail: "send a token"}
+				return rtc.Caller{}, problem.Problem{Status: http.StatusUnauthorized, Title: "No access", Detail: "send a token"}
 			}
 		}})
 		f := &film{}

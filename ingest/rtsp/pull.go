@@ -341,7 +341,7 @@ func (p *pull) begin(c *gortsplib.Client) (*feeder, error) {
 		return nil, err
 	}
 	// Nobody but the source itself goes on with its session.
-	f, err := publish(p.puller.hub, rtsp.Request{Stream: p.source.Stream, Principal: "source " + p.source.Stream}, d)
+	f, err := publish(p.puller.hub, rtsp.Request{Stream: p.source.Stream, Caller: rtsp.Caller{Principal: "source " + p.source.Stream}}, d)
 	if err != nil {
 		return nil, err
 	}

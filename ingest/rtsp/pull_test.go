@@ -27,11 +27,11 @@ type server struct {
 func serve(t *testing.T, port int) *server {
 	t.Helper()
 	hub := stream.NewHub(stream.Config{})
-	only := func(r *http.Request, _ string) (string, error) {
+	only := func(r *http.Request, _ string) (rtsp.Caller, error) {
 		if r.Header.Get("Authorization") == "Bearer s3cret" {
-			return "viewer", nil
+			return rtsp.Caller{Principal: "viewer"}, nil
 		}
-		return "", problem.Problem{Status: http.StatusUnauthorized, Title: "token needed", Detail: "send one"}
+		return rtsp.Caller{}, problem.Problem{Status: http.StatusUnauthorized, Title: "token needed", Detail: "send one"}
 	}
 	s, err := rtsp.New(t.Context(), rtsp.Config{Address: fmt.Sprintf("127.0.0.1:%d", port), Watch: only, Passwords: []string{"s3cret"}},
 		New(hub), egress.New(egress.Config{}, hub))

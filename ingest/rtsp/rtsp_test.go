@@ -115,7 +115,7 @@ func TestRecord(t *testing.T) {
 	sound := media("audio", aac(func(*format.MPEG4Audio) {}))
 	d := &description.Session{Medias: []*description.Media{sound, video}}
 	var r recording
-	run, err := in.Record(rtsp.Request{Stream: "door", Principal: "owner"}, d, &r)
+	run, err := in.Record(rtsp.Request{Stream: "door", Caller: rtsp.Caller{Principal: "owner"}}, d, &r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,11 +156,11 @@ func TestRecord(t *testing.T) {
 		t.Error("no sender report")
 	}
 
-	_, err = in.Record(rtsp.Request{Stream: "door", Principal: "other"}, d, &recording{})
+	_, err = in.Record(rtsp.Request{Stream: "door", Caller: rtsp.Caller{Principal: "other"}}, d, &recording{})
 	if p, _ := errors.AsType[problem.Problem](err); p.Status != http.StatusConflict {
 		t.Errorf("another publisher: %v", err)
 	}
-	again, err := in.Record(rtsp.Request{Stream: "door", Principal: "owner"}, d, &recording{})
+	again, err := in.Record(rtsp.Request{Stream: "door", Caller: rtsp.Caller{Principal: "owner"}}, d, &recording{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestRecord(t *testing.T) {
 	if _, reason := again(ctx); !errors.Is(reason, rtsp.ErrTeardown) || s.State().Live {
 		t.Errorf("ended with %v", reason)
 	}
-	if _, err := in.Record(rtsp.Request{Stream: "..", Principal: "owner"}, d, &recording{}); !errors.Is(err, stream.ErrName) {
+	if _, err := in.Record(rtsp.Request{Stream: "..", Caller: rtsp.Caller{Principal: "owner"}}, d, &recording{}); !errors.Is(err, stream.ErrName) {
 		t.Errorf("bad name: %v", err)
 	}
 	full := New(stream.NewHub(stream.Config{MaxStreams: 1}))

@@ -41,8 +41,8 @@ type recordedRequest struct {
 // TestClients replays each recorded client, request by request, and looks at
 // the answers with that client's eyes.
 func TestClients(t *testing.T) {
-	g := start(t, rtc.RegistryConfig{Publish: func(r *http.Request, _ string) (string, error) {
-		return r.Header.Get("Authorization"), nil
+	g := start(t, rtc.RegistryConfig{Publish: func(r *http.Request, _ string) (rtc.Caller, error) {
+		return rtc.Caller{Principal: r.Header.Get("Authorization")}, nil
 	}}, rtc.Config{})
 	for _, tt := range []struct {
 		name, video string

@@ -57,7 +57,7 @@ func (e *endpoint) accept(ctx context.Context, q rtc.Request) (*rtc.Session, err
 		return nil, err
 	}
 	session, err := e.registry.Open(ctx, rtc.Opening{
-		Direction: rtc.Receive, Stream: q.Stream, Principal: q.Principal, Offer: offer,
+		Caller: q.Caller, Direction: rtc.Receive, Stream: q.Stream, Offer: offer,
 	})
 	if err != nil {
 		return nil, err

@@ -55,17 +55,17 @@ func (l *lines) String() string {
 
 // authorize knows three tokens: "secret" and "other" publish everything,
 // "narrow" only the stream "narrow". Stream "hidden" is unknown.
-func authorize(r *http.Request, name string) (string, error) {
+func authorize(r *http.Request, name string) (rtc.Caller, error) {
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	switch {
 	case token != "secret" && token != "other" && token != "narrow":
-		return "", problem.Problem{Status: http.StatusUnauthorized, Title: "Unauthorized", Detail: "send a publish token"}
+		return rtc.Caller{}, problem.Problem{Status: http.StatusUnauthorized, Title: "Unauthorized", Detail: "send a publish token"}
 	case token == "narrow" && name != "narrow":
-		return "", problem.Problem{Status: http.StatusForbidden, Title: "Forbidden", Detail: "the token is for another stream"}
+		return rtc.Caller{}, problem.Problem{Status: http.StatusForbidden, Title: "Forbidden", Detail: "the token is for another stream"}
 	case name == "hidden":
-		return "", problem.Problem{Status: http.StatusNotFound, Title: "No such stream", Detail: "there is none of that name"}
+		return rtc.Caller{}, problem.Problem{Status: http.StatusNotFound, Title: "No such stream", Detail: "there is none of that name"}
 	}
-	return token, nil
+	return rtc.Caller{Principal: token}, nil
 }
 
 func start(t *testing.T, cfg rtc.RegistryConfig, media rtc.Config) *gateway {

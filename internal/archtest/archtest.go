@@ -30,6 +30,7 @@ func Rules() []Rule {
 		{"packager/aac", nil},
 		{"packager/doctor", []string{"packager/au"}},
 		{"packager", []string{"stream", "storage", "packager/*"}},
+		{"replay", []string{"storage", "packager/hls"}},
 		{"internal/watch", nil},
 		{"internal/problem", nil},
 		{"internal/fault", nil},
@@ -48,7 +49,8 @@ func Rules() []Rule {
 		{"egress/whep", []string{"stream", "internal/rtc", "internal/problem"}},
 		{"egress/hls", []string{"storage", "internal/problem"}},
 		{"web", []string{"internal/problem"}},
-		{"api", []string{"stream", "internal/problem"}},
+		{"api", []string{"stream", "api/auth", "internal/problem"}},
+		{"api/auth", []string{"internal/problem"}},
 		{"configs", nil},
 		{"cmd/*", []string{"*"}},
 		{"internal/e2e", []string{"*"}},
@@ -72,6 +74,7 @@ func Borders() []Border {
 		{"github.com/pion/opus", []string{"packager/aac"}},
 		{"github.com/aws", []string{"storage/s3", "internal/e2e"}},
 		{"github.com/prometheus", []string{"api", "cmd/*"}},
+		{"github.com/golang-jwt", []string{"api/auth"}},
 	}
 }
 

@@ -36,6 +36,8 @@ type Place struct {
 	// ByHost says that the bucket's name is part of the host's, at a store that is
 	// not AWS: few have names for that.
 	ByHost bool
+	// Public is the URL behind which viewers read the files; "": they do not.
+	Public string
 	// Folder is where the files are; "": not on this machine.
 	Folder string
 }
@@ -72,6 +74,9 @@ func (p Place) Check(ctx context.Context) []Finding {
 	found = append(found, Finding{Name: p.Name + " write", Cause: "a file can be stored"})
 	if p.Read != nil {
 		found = append(found, p.readBack(ctx, o))
+	}
+	if p.Public != "" {
+		found = append(found, p.publicRead(ctx, o)...)
 	}
 	return append(found, p.remove(ctx, o))
 }

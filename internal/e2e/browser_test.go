@@ -39,6 +39,9 @@ type seen struct {
 		Bytes   uint64 `json:"bytes"`
 	} `json:"layers"` // 5 s later, as the API lists them
 	Publisher figures `json:"publisher"`
+
+	Asks bool   `json:"asks"` // for a token
+	Bar  string `json:"bar"`  // the address bar, later
 }
 
 // figures are the pages' own.
@@ -64,8 +67,14 @@ var installBrowser = sync.OnceValue(func() error {
 	return cmd.Run()
 })
 
-// browse runs one scenario in Chromium.
+// browse runs one scenario in Chromium, with the publish token.
 func browse(t *testing.T, scenario, base, stream string) seen {
+	t.Helper()
+	return browseWith(t, token, scenario, base, stream)
+}
+
+// browseWith runs one scenario in Chromium.
+func browseWith(t *testing.T, token, scenario, base, stream string) seen {
 	t.Helper()
 	if err := installBrowser(); err != nil {
 		t.Fatalf("install what drives the browser: %v", err)

@@ -66,7 +66,7 @@ func benchHybrid(b *testing.B, server, mode string) {
 	origin := &listed{Sink: memory.New(memory.Config{}), at: map[string]time.Time{}}
 	lister := hybrid.New(origin, hybrid.Config{
 		Base: "https://cdn.example.org/live", Kinds: kinds, Texts: texts, Deadline: deadline, Names: hls.Names,
-		Edit: func(text []byte, prefix func([]byte) string, report func([]byte) (uint64, int, bool)) []byte {
+		Edit: func(text []byte, prefix func([]byte) (string, bool), report func([]byte) (uint64, int, bool)) []byte {
 			return hls.Relocation{Prefix: prefix, Report: report, Block: mode == "segments"}.Apply(text)
 		},
 	})

@@ -54,7 +54,7 @@ func TestOutages(t *testing.T) {
 		p.line = newBadProxy(t, server)
 		entries = append(entries, s3Entry(p.line.address, p.name, ", memory: 1MiB, spool: 64MiB"))
 	}
-	g := serveWith(t, plainBinary, "WHIPCAST_STORAGE=["+strings.Join(entries, ", ")+"]", "WHIPCAST_HLS_AUDIO=aac", "WHIPCAST_LIMITS_STREAMS=5")
+	g := serveWith(t, plainBinary, "WHIPCAST_STORAGE=["+strings.Join(entries, ", ")+"]", "WHIPCAST_HLS_AUDIO=aac")
 	source := publish(t, g.url("/whip/show"))
 	live := auditLive(t, g, "show")
 	for _, p := range all {
@@ -107,6 +107,9 @@ func TestOutages(t *testing.T) {
 		t.Errorf("the publisher ended: %v", source.err)
 	default:
 	}
+	if strings.Contains(g.out.String(), "session ended") {
+		t.Error("the publisher's session ended")
+	}
 	if err := source.stop(t); err != nil {
 		t.Errorf("the publisher ended with %v", err)
 	}
@@ -114,7 +117,7 @@ func TestOutages(t *testing.T) {
 		t.Errorf("stop: %v", err)
 	}
 	for _, p := range all {
-		p.sees.verdict(20)
+		p.sees.verdict(10)
 	}
 	if strings.Contains(g.out.String(), s3Secret) {
 		t.Error("the secret key is in the log (X4)")

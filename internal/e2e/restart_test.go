@@ -87,16 +87,16 @@ func restartAll(t *testing.T) []string {
 }
 
 // startAgain starts a gateway that ended, with what it had.
-func startAgain(t *testing.T, old *gateway) *gateway {
+func startAgain(t *testing.T, old *gateway, settings ...string) *gateway {
 	t.Helper()
 	g := &gateway{address: old.address, media: old.media, admin: old.admin, data: old.data}
-	g.program = launch(t, []string{
+	g.program = launch(t, append([]string{
 		"WHIPCAST_HTTP_ADDRESS=" + g.address,
 		"WHIPCAST_MEDIA_ADDRESS=" + g.media,
 		"WHIPCAST_ADMIN_ADDRESS=" + g.admin,
 		"WHIPCAST_DATA_DIR=" + g.data,
 		"WHIPCAST_AUTH_PUBLISH_TOKEN=" + token,
-	}, plainBinary, "serve")
+	}, settings...), plainBinary, "serve")
 	until(t, 20*time.Second, "the gateway is ready again", func() bool {
 		got, err := get(t.Context(), g.url("/readyz"))
 		return err == nil && got.status == http.StatusOK

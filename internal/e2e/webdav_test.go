@@ -194,7 +194,7 @@ func (a *authority) sign(t *testing.T, name string) (certificate, key []byte) {
 func TestWebDAV(t *testing.T) {
 	d := newWebDAV(t)
 	at := func(name string) string { return filepath.Join(d.folder, name) }
-	g := serveWith(t, plainBinary, "WHIPCAST_HLS_WINDOW=10s", "WHIPCAST_HLS_GRACE=5s", "WHIPCAST_HLS_AUDIO=aac", "WHIPCAST_STORAGE=["+strings.Join([]string{
+	g := serve(t, "WHIPCAST_HLS_WINDOW=10s", "WHIPCAST_HLS_GRACE=5s", "WHIPCAST_HLS_AUDIO=aac", "WHIPCAST_STORAGE=["+strings.Join([]string{
 		"{type: httpput, url: 'http://ingest:hunter2hunter2@" + d.basic + "/basic'}",
 		"{type: httpput, url: 'https://" + d.tls + "/tls', headers: {X-Ingest-Key: hunter2hunter2}, authority: " + at("authority.pem") +
 			", certificate: " + at("gateway.pem") + ", key: " + at("gateway.key") + "}",

@@ -64,7 +64,7 @@ func (e *endpoint) post(w http.ResponseWriter, r *http.Request) error {
 			Detail: "a stream's name has 1 to 64 letters, digits, dots, dashes and underscores, and begins with a letter or digit",
 		}
 	}
-	principal, err := g.authorize(e.cfg.Direction, r, name)
+	caller, err := g.authorize(e.cfg.Direction, r, name)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (e *endpoint) post(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	x, err := e.cfg.Accept(r.Context(), Request{Stream: name, Principal: principal, Body: body})
+	x, err := e.cfg.Accept(r.Context(), Request{Caller: caller, Stream: name, Body: body})
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 }
 
 // authorize applies the configured rule of a direction.
-func (g *Registry) authorize(d Direction, r *http.Request, stream string) (string, error) {
+func (g *Registry) authorize(d Direction, r *http.Request, stream string) (Caller, error) {
 	if d == Send {
 		return g.cfg.Watch(r, stream)
 	}

@@ -32,7 +32,7 @@ type Registry struct {
 
 // NewRegistry returns an empty Registry. Call Run beside the HTTP server.
 func NewRegistry(engine *Engine, cfg RegistryConfig) *Registry {
-	everybody := func(*http.Request, string) (string, error) { return "", nil }
+	everybody := func(*http.Request, string) (Caller, error) { return Caller{}, nil }
 	if cfg.Publish == nil {
 		cfg.Publish = everybody
 	}
@@ -71,16 +71,35 @@ func (g *Registry) Run(ctx context.Context) error {
 	<-ctx.Done()
 	g.mu.Lock()
 	g.closed = true
-	all := make([]*Session, 0, len(g.sessions))
-	for _, x := range g.sessions {
-		all = append(all, x)
-	}
 	g.mu.Unlock()
-	for _, x := range all {
+	for _, x := range g.all() {
 		x.End(ErrShutdown)
 	}
 	g.wg.Wait()
 	return nil
+}
+
+// Sweep ends all Sessions whose Caller's permission was taken back, with ErrRevoked.
+func (g *Registry) Sweep() {
+	for _, x := range g.all() {
+		x.endIfRevoked()
+	}
+}
+
+func (x *Session) endIfRevoked() {
+	if x.opening.Revoked != nil && x.opening.Revoked() {
+		x.End(ErrRevoked)
+	}
+}
+
+func (g *Registry) all() []*Session {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := make([]*Session, 0, len(g.sessions))
+	for _, x := range g.sessions {
+		all = append(all, x)
+	}
+	return all
 }
 
 // Counts returns how many Sessions there are, and how many of these are not
@@ -209,6 +228,7 @@ func (g *Registry) register(x *Session) {
 	if closed {
 		x.End(ErrShutdown)
 	}
+	x.endIfRevoked() // between its POST and here, where no Sweep saw it
 }
 
 // serve is the life of a started Session.

@@ -105,11 +105,11 @@ func (g *Registry) session(r *http.Request, id string) (*Session, error) {
 	if x != nil {
 		stream = x.opening.Stream
 	}
-	principal, err := g.authorize(direction, r, stream)
-	if p, ok := err.(problem.Problem); ok && p.Status == http.StatusUnauthorized { //nolint:errorlint // Authorize returns the value itself
+	caller, err := g.authorize(direction, r, stream)
+	if p, ok := err.(problem.Problem); ok && (p.Status == http.StatusUnauthorized || p.Status >= 500) { //nolint:errorlint // Authorize returns the value itself
 		return nil, p
 	}
-	if err != nil || x == nil || principal != x.opening.Principal {
+	if err != nil || x == nil || caller.Principal != x.opening.Principal {
 		return nil, noSession()
 	}
 	return x, nil

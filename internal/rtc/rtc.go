@@ -41,6 +41,8 @@ var (
 	ErrLost = errors.New("connection lost")
 	// ErrNeverConnected says that ICE and DTLS did not finish in time (specs W66).
 	ErrNeverConnected = errors.New("never connected")
+	// ErrRevoked says that the permission for the Session was taken back.
+	ErrRevoked = errors.New("permission revoked")
 	// ErrShutdown says that the gateway stops.
 	ErrShutdown = errors.New("gateway stops")
 )
@@ -74,8 +76,17 @@ type Config struct {
 }
 
 // Authorize decides whether a request may publish to or watch a stream, and
-// says who asks. The error is a problem.Problem (401, 403 or 404).
-type Authorize func(r *http.Request, stream string) (principal string, err error)
+// says who asks. The error is a problem.Problem (401, 403, 404, or 503 while it
+// cannot be decided).
+type Authorize func(r *http.Request, stream string) (Caller, error)
+
+// Caller is who asks.
+type Caller struct {
+	Principal string // who may PATCH, DELETE and take over
+	// Revoked reports whether the permission has been taken back since. It must not
+	// wait, and may be called from any goroutine. nil: never.
+	Revoked func() bool
+}
 
 // ICEServer is one STUN or TURN server named to clients by a Link header
 // (RFC 9725 §4.6). No field may hold a comma or semicolon (specs W72).
@@ -141,9 +152,10 @@ type Offer struct {
 
 // Request is a POST to an endpoint that passed all checks of HTTP.
 type Request struct {
-	Stream    string // a valid name
-	Principal string // who asks, from Authorize
-	Body      []byte // of type application/sdp, not empty, at most 64 KiB
+	Caller // who asks, from Authorize
+
+	Stream string // a valid name
+	Body   []byte // of type application/sdp, not empty, at most 64 KiB
 }
 
 // Accept makes a started Session of a POST. An error that is a problem.Problem
@@ -161,9 +173,10 @@ type EndpointConfig struct {
 
 // Opening is what Registry.Open needs.
 type Opening struct {
+	Caller // of the Request
+
 	Direction Direction
 	Stream    string // for authorisation of later requests, and for logs
-	Principal string // who may PATCH and DELETE
 	Offer     *Offer
 	// Tracks to send, at most one of each kind that the Offer has. A section
 	// without a track stays silent. Their StreamID must be the same (specs E19).
@@ -200,6 +213,7 @@ func (t Track) ReadRTCP() ([]rtcp.Packet, error) {
 //	(*Engine) Port() int                                UDP and TCP port
 //	NewRegistry(*Engine, RegistryConfig) *Registry
 //	(*Registry) Run(ctx) error                          waits for ctx, then ends all Sessions with ErrShutdown and waits for them
+//	(*Registry) Sweep()                                 ends the Sessions whose Caller was revoked
 //	(*Registry) ServeHTTP                               mount at /session/{id}
 //	(*Registry) Endpoint(EndpointConfig) http.Handler   mount at /whip/{stream}, /whep/{stream}: all but the POST's inside
 //	(*Registry) Open(ctx, Opening) (*Session, error)    PeerConnection and answer; errors are Problems (503, 400, 422)

@@ -19,6 +19,7 @@ import (
 	"github.com/pion/ice/v4"
 	"github.com/pion/webrtc/v4"
 
+	"github.com/whipcast/whipcast/internal/problem"
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/internal/rtc/rtctest"
 )
@@ -67,7 +68,7 @@ func (h *house) accept(ctx context.Context, q rtc.Request) (*rtc.Session, error)
 	if err != nil {
 		return nil, err
 	}
-	x, err := h.registry.Open(ctx, rtc.Opening{Direction: rtc.Receive, Stream: q.Stream, Principal: q.Principal, Offer: offer})
+	x, err := h.registry.Open(ctx, rtc.Opening{Caller: q.Caller, Direction: rtc.Receive, Stream: q.Stream, Offer: offer})
 	if err != nil {
 		return nil, err
 	}
@@ -157,6 +158,42 @@ func TestEnd(t *testing.T) {
 		rtctest.Wait(t, session.Done(), "end")
 		if !errors.Is(session.Err(), rtc.ErrShutdown) {
 			t.Errorf("reason %v", session.Err())
+		}
+	})
+	t.Run("revoked", func(t *testing.T) { // issue 5: revocation ends sessions
+		var revoked sync.Map // by principal
+		caller := func(r *http.Request, _ string) (rtc.Caller, error) {
+			who := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+			if who == "outage" {
+				return rtc.Caller{}, problem.Problem{Status: http.StatusServiceUnavailable, Title: "t", Detail: "d", RetryAfter: time.Second}
+			}
+			return rtc.Caller{Principal: who, Revoked: func() bool { _, is := revoked.Load(who); return is }}, nil
+		}
+		h := open(t, rtc.Config{}, rtc.RegistryConfig{Publish: caller})
+		var made []*rtc.Session
+		var remotes []*rtctest.Remote
+		for _, who := range []string{"alice", "bob"} {
+			x := remote(t, rtctest.Options{Token: who})
+			x.Connect(t, h.server.URL+"/whip/live")
+			made, remotes = append(made, <-h.sessions), append(remotes, x)
+		}
+		if res, _ := rtctest.Token("outage").Do(t, http.MethodDelete, remotes[1].URL, ""); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") != "1" {
+			t.Errorf("DELETE while nobody can decide: %s, want 503 and not that the session is gone", res.Status)
+		}
+		h.registry.Sweep()
+		revoked.Store("alice", true)
+		h.registry.Sweep()
+		rtctest.Wait(t, made[0].Done(), "end")
+		if !errors.Is(made[0].Err(), rtc.ErrRevoked) || made[1].Err() != nil {
+			t.Errorf("reasons %v and %v, want %v and none", made[0].Err(), made[1].Err(), rtc.ErrRevoked)
+		}
+		// Who was let in just before the revocation ends as soon as the session begins.
+		late := remote(t, rtctest.Options{Token: "alice"})
+		late.Post(t, h.server.URL+"/whip/live")
+		session := <-h.sessions
+		rtctest.Wait(t, session.Done(), "end")
+		if !errors.Is(session.Err(), rtc.ErrRevoked) {
+			t.Errorf("reason %v, want %v", session.Err(), rtc.ErrRevoked)
 		}
 	})
 	t.Run("many DELETEs at once", func(t *testing.T) {

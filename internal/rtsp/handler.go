@@ -55,8 +55,8 @@ func (h *handler) ask(conn *gortsplib.ServerConn, req *base.Request, path, query
 	if kind == publishing {
 		who = s.cfg.Publish
 	}
-	principal, err := who(claim(req, query, remote, headerToken(conn, req, s.cfg.Passwords)), name)
-	return Request{Stream: name, Principal: principal}, err
+	caller, err := who(claim(req, query, remote, headerToken(conn, req, s.cfg.Passwords)), name)
+	return Request{Stream: name, Caller: caller}, err
 }
 
 // answer turns an error into a response. The connection of a request that was
@@ -224,12 +224,17 @@ func (h *handler) OnResponse(c *gortsplib.ServerConn, res *base.Response) {
 // launch starts what serves a session.
 func (h *handler) launch(ss *gortsplib.ServerSession, x *session, run Run) {
 	log := x.log.With("transport", transportOf(ss))
+	leave := h.server.enter(x)
 	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.cancel = h.start(func(ctx context.Context) { x.serve(ctx, log, run, ss.Close) })
+	x.cancel = h.start(func(ctx context.Context) {
+		defer leave()
+		x.serve(ctx, log, run, ss.Close)
+	})
 	if x.closed {
 		x.cancel(ErrGone)
 	}
+	x.mu.Unlock()
+	x.endIfRevoked() // between the request and now
 }
 
 // OnSessionClose is called when nothing more comes of a session.

@@ -32,6 +32,8 @@ var (
 	ErrGone = errors.New("connection closed")
 	// ErrSilent says that no packet came for 10 s.
 	ErrSilent = errors.New("no packets came")
+	// ErrRevoked says that the permission was taken back.
+	ErrRevoked = errors.New("permission was taken back")
 	// ErrShutdown says that the gateway stops.
 	ErrShutdown = errors.New("gateway stops")
 )
@@ -47,7 +49,7 @@ type Config struct {
 	TLS        *tls.Config
 	// Publish and Watch say who asks for a stream, as those of HTTP do: the token is
 	// in the header Authorization. Their error should be a problem.Problem.
-	Publish, Watch func(r *http.Request, stream string) (string, error)
+	Publish, Watch func(r *http.Request, stream string) (Caller, error)
 	// Passwords are the tokens that digest authentication can be checked against.
 	// Others can only be sent as a basic password or in the URL.
 	Passwords []string
@@ -61,10 +63,18 @@ type Config struct {
 	Logger      *slog.Logger
 }
 
+// Caller is who asks.
+type Caller struct {
+	Principal string // who may take over
+	// Revoked reports whether the permission has been taken back since. It must not
+	// wait, and may be called from any goroutine. nil: never.
+	Revoked func() bool
+}
+
 // Request is who asks for what.
 type Request struct {
-	Stream    string
-	Principal string
+	Stream string
+	Caller
 }
 
 // Run is the life of a session. It ends with its context, and returns why it

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -83,13 +84,16 @@ func (d *desk) Play(q rtsp.Request, o *rtsp.Outlet) (rtsp.Run, error) {
 	}, nil
 }
 
+// revoked is what all Callers ask.
+var revoked atomic.Bool
+
 // auth knows one token, as that of HTTP does.
-func auth(r *http.Request, _ string) (string, error) {
+func auth(r *http.Request, _ string) (rtsp.Caller, error) {
 	given := sha256.Sum256([]byte(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")))
 	if want := sha256.Sum256([]byte(token)); subtle.ConstantTimeCompare(given[:], want[:]) == 1 {
-		return "owner", nil
+		return rtsp.Caller{Principal: "owner", Revoked: revoked.Load}, nil
 	}
-	return "", problem.Problem{Status: http.StatusUnauthorized, Title: "token needed", Detail: "send one"}
+	return rtsp.Caller{}, problem.Problem{Status: http.StatusUnauthorized, Title: "token needed", Detail: "send one"}
 }
 
 // running is a server that runs until the test's end.
@@ -395,6 +399,27 @@ func TestTLS(t *testing.T) {
 	}
 	c.Close()
 	<-d.ended
+}
+
+// TestRevoked: a session ends when its permission is taken back, and no other does.
+func TestRevoked(t *testing.T) {
+	d := newDesk()
+	r := serve(t, rtsp.Config{}, d)
+	if _, _, err := announce(t, r.url("any:"+token+"@", "door"), gortsplib.ProtocolTCP); err != nil {
+		t.Fatal(err)
+	}
+	r.Sweep()
+	select {
+	case err := <-d.ended:
+		t.Fatalf("ended with %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	revoked.Store(true)
+	defer revoked.Store(false)
+	r.Sweep()
+	if err := <-d.ended; !errors.Is(err, rtsp.ErrRevoked) {
+		t.Errorf("ended with %v", err)
+	}
 }
 
 // TestPorts: an address that cannot be had is told, and nothing is left open.

@@ -35,11 +35,14 @@ type Server struct {
 	wg       sync.WaitGroup
 
 	publishers, viewers atomic.Int64
+
+	mu      sync.Mutex
+	running map[*session]struct{} // below mu: from RECORD or PLAY on
 }
 
 // New takes the ports. Errors name the address that failed: see AddressError.
 func New(ctx context.Context, cfg Config, ingest Ingest, egress Egress) (*Server, error) {
-	everybody := func(*http.Request, string) (string, error) { return "", nil }
+	everybody := func(*http.Request, string) (Caller, error) { return Caller{}, nil }
 	if cfg.Publish == nil {
 		cfg.Publish = everybody
 	}
@@ -57,7 +60,7 @@ func New(ctx context.Context, cfg Config, ingest Ingest, egress Egress) (*Server
 	}
 	s := &Server{
 		cfg: cfg, ingest: ingest, egress: egress, log: cfg.Logger,
-		requests: limit.NewBuckets(requestRate, requestBurst),
+		requests: limit.NewBuckets(requestRate, requestBurst), running: map[*session]struct{}{},
 	}
 	for _, d := range []struct {
 		to      **door
@@ -183,6 +186,35 @@ func (s *Server) wake(ctx context.Context, stream string) {
 	ctx, cancel := context.WithTimeout(ctx, wakeWithin)
 	defer cancel()
 	s.cfg.Wake(ctx, stream)
+}
+
+// Sweep ends all sessions whose Caller's permission was taken back, with ErrRevoked.
+func (s *Server) Sweep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for x := range s.running {
+		x.endIfRevoked()
+	}
+}
+
+func (x *session) endIfRevoked() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.request.Revoked != nil && x.request.Revoked() && x.cancel != nil {
+		x.cancel(ErrRevoked)
+	}
+}
+
+// enter notes a session that runs, and returns what forgets it.
+func (s *Server) enter(x *session) (leave func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running[x] = struct{}{}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.running, x)
+	}
 }
 
 // take reserves a place for a session, and give returns it.

@@ -29,13 +29,14 @@ type Entry struct {
 // Description is the other line of a record: what a rendition is. It comes before
 // the first segment, and again when something has changed.
 type Description struct {
-	Rendition     string        `json:"rendition"`
-	Target        time.Duration `json:"target"` // EXT-X-TARGETDURATION
-	Codecs        string        `json:"codecs"` // RFC 6381
-	Width, Height int           `json:",omitempty"`
-	FrameRate     float64       `json:"frameRate,omitempty"`
-	VideoRange    string        `json:"videoRange,omitempty"` // SDR, HLG or PQ
-	Channels      int           `json:"channels,omitempty"`   // of audio; 0: it is video
+	Rendition  string        `json:"rendition"`
+	Target     time.Duration `json:"target"` // EXT-X-TARGETDURATION
+	Codecs     string        `json:"codecs"` // RFC 6381
+	Width      int           `json:"width,omitempty"`
+	Height     int           `json:"height,omitempty"`
+	FrameRate  float64       `json:"frameRate,omitempty"`
+	VideoRange string        `json:"videoRange,omitempty"` // SDR, HLG or PQ
+	Channels   int           `json:"channels,omitempty"`   // of audio; 0: it is video
 }
 
 // AppendEntry appends the line of e, with its end:
@@ -94,6 +95,8 @@ func ParseDescription(line []byte) (Description, error) {
 	if err := json.Unmarshal(line, &d); err != nil {
 		return d, fmt.Errorf("%w: %w", ErrRecord, err)
 	}
+	colours := map[string]bool{"": true, "SDR": true, "HLG": true, "PQ": true}[d.VideoRange]
+	sizes := d.Width >= 0 && d.Height >= 0 && d.Channels >= 0 && d.FrameRate >= 0 && d.FrameRate < 1e6
 	switch {
 	case !isName(d.Rendition):
 		return d, fmt.Errorf("%w: rendition %.50q", ErrRecord, d.Rendition)
@@ -101,10 +104,8 @@ func ParseDescription(line []byte) (Description, error) {
 		return d, fmt.Errorf("%w: target duration %v", ErrRecord, d.Target)
 	case d.Codecs == "" || checkQuoted("codecs", d.Codecs) != nil:
 		return d, fmt.Errorf("%w: codecs %.50q", ErrRecord, d.Codecs)
-	case d.Width < 0 || d.Height < 0 || d.Channels < 0 || !(d.FrameRate >= 0 && d.FrameRate < 1e6):
-		return d, fmt.Errorf("%w: a number is out of range", ErrRecord)
-	case d.VideoRange != "" && d.VideoRange != "SDR" && d.VideoRange != "HLG" && d.VideoRange != "PQ":
-		return d, fmt.Errorf("%w: video range %.50q", ErrRecord, d.VideoRange)
+	case !sizes || !colours:
+		return d, fmt.Errorf("%w: %.200q", ErrRecord, line)
 	}
 	return d, nil
 }
@@ -117,14 +118,8 @@ func ParseEntry(line []byte) (Entry, error) {
 		return e, fmt.Errorf("%w: %.80q", ErrRecord, line)
 	}
 	e.Rendition, e.URI, e.Init = string(fields[1]), string(fields[5]), string(fields[6])
-	var errs [4]error
-	var duration, at int64
-	e.MSN, errs[0] = strconv.ParseUint(string(fields[2]), 10, 63)
-	duration, errs[1] = strconv.ParseInt(string(fields[3]), 10, 64)
-	e.Bytes, errs[2] = strconv.ParseInt(string(fields[4]), 10, 64)
-	if string(fields[7]) != "-" {
-		at, errs[3] = strconv.ParseInt(string(fields[7]), 10, 64)
-		e.Time = time.UnixMilli(at).UTC()
+	if err := e.numbers(fields); err != nil {
+		return e, err
 	}
 	switch string(fields[8]) {
 	case "-":
@@ -137,17 +132,31 @@ func ParseEntry(line []byte) (Entry, error) {
 	default:
 		return e, fmt.Errorf("%w: marks %.20q", ErrRecord, fields[8])
 	}
-	if err := errors.Join(errs[:]...); err != nil {
-		return e, fmt.Errorf("%w: %w", ErrRecord, err)
-	}
-	if duration <= 0 || duration > int64(maxDuration/grain) || e.Bytes < 0 || e.MSN > most {
-		return e, fmt.Errorf("%w: a number is out of range", ErrRecord)
-	}
 	if !isName(e.Rendition) || !isName(e.URI) || !isName(e.Init) || checkTime(e.Time) != nil {
 		return e, fmt.Errorf("%w: a name or a time is not valid", ErrRecord)
 	}
-	e.Duration = time.Duration(duration) * grain
 	return e, nil
+}
+
+// numbers reads the fields that are numbers.
+func (e *Entry) numbers(fields [][]byte) error {
+	var errs [4]error
+	var duration, at int64
+	e.MSN, errs[0] = strconv.ParseUint(string(fields[2]), 10, 63)
+	duration, errs[1] = strconv.ParseInt(string(fields[3]), 10, 64)
+	e.Bytes, errs[2] = strconv.ParseInt(string(fields[4]), 10, 64)
+	if string(fields[7]) != "-" {
+		at, errs[3] = strconv.ParseInt(string(fields[7]), 10, 64)
+		e.Time = time.UnixMilli(at).UTC()
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		return fmt.Errorf("%w: %w", ErrRecord, err)
+	}
+	if duration <= 0 || duration > int64(maxDuration/grain) || e.Bytes < 0 || e.MSN > most {
+		return fmt.Errorf("%w: a number is out of range", ErrRecord)
+	}
+	e.Duration = time.Duration(duration) * grain
+	return nil
 }
 
 // isName says whether s can be one name of a key: letters, digits and - . _ only,

@@ -2,6 +2,7 @@ package hls
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -10,8 +11,9 @@ import (
 // at another place (docs/adr/0009). What it does not name stays as it is, byte for byte.
 type Relocation struct {
 	// Prefix returns what stands before the URI of a file that is at the other
-	// place; "" for one that the origin serves itself.
-	Prefix func(uri []byte) string
+	// place; "" for one that the origin serves itself. A segment that is nowhere gets
+	// EXT-X-GAP (specs L27).
+	Prefix func(uri []byte) (prefix string, nowhere bool)
 	// Report returns the last part that another rendition's playlist lists as it
 	// can be read now (specs L58); part is negative if it has none. Without listed
 	// there is no report. nil: reports stay.
@@ -24,12 +26,15 @@ type Relocation struct {
 	Late time.Duration
 }
 
+// isGap is the mark of a segment that is a gap already.
+const isGap = -2
+
 // Apply returns the text changed. Preload hints are left out: a hinted URI must be
 // the one that is listed later (specs L56), and nobody at the other place holds a
 // request for what is not there yet (L57). It is safe with any text.
 func (r Relocation) Apply(text []byte) []byte {
 	out := make([]byte, 0, len(text)+len(text)/2+128)
-	control := r.Block
+	control, mark := r.Block, -1
 	for len(text) > 0 {
 		line := text
 		if end := bytes.IndexByte(text, '\n'); end >= 0 {
@@ -40,7 +45,16 @@ func (r Relocation) Apply(text []byte) []byte {
 		case len(bytes.TrimRight(line, "\r\n")) == 0:
 			out = append(out, line...)
 		case line[0] != '#':
-			out = append(append(out, r.Prefix(bytes.TrimRight(line, "\r\n"))...), line...)
+			out = r.segment(out, line, mark)
+			mark = -1
+		case bytes.HasPrefix(line, []byte("#EXTINF:")):
+			if mark != isGap {
+				mark = len(out)
+			}
+			out = append(out, line...)
+		case bytes.HasPrefix(line, []byte("#EXT-X-GAP")):
+			mark = isGap
+			out = append(out, line...)
 		case bytes.HasPrefix(line, []byte("#EXT-X-PART:")), bytes.HasPrefix(line, []byte("#EXT-X-MAP:")):
 			out = r.move(out, line)
 		case bytes.HasPrefix(line, []byte("#EXT-X-PRELOAD-HINT:")):
@@ -56,6 +70,16 @@ func (r Relocation) Apply(text []byte) []byte {
 		}
 	}
 	return out
+}
+
+// segment appends the URI of a segment. mark is where EXT-X-GAP can be put in;
+// negative if it is there, or cannot.
+func (r Relocation) segment(out, line []byte, mark int) []byte {
+	prefix, nowhere := r.Prefix(bytes.TrimRight(line, "\r\n"))
+	if nowhere && mark >= 0 {
+		out = slices.Insert(out, mark, []byte(Gap)...)
+	}
+	return append(append(out, prefix...), line...)
 }
 
 // uriOf returns where a tag's URI stands in its line, -1 if it has none.
@@ -74,7 +98,8 @@ func (r Relocation) move(out, line []byte) []byte {
 	if from < 0 {
 		return append(out, line...)
 	}
-	out = append(append(out, line[:from]...), r.Prefix(line[from:to])...)
+	prefix, _ := r.Prefix(line[from:to])
+	out = append(append(out, line[:from]...), prefix...)
 	return append(out, line[from:]...)
 }
 

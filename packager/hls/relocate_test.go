@@ -14,11 +14,11 @@ import (
 
 func relocation(there ...string) hls.Relocation {
 	return hls.Relocation{
-		Prefix: func(uri []byte) string {
+		Prefix: func(uri []byte) (string, bool) {
 			if !slices.Contains(there, string(uri)) {
-				return ""
+				return "", string(uri) == "lost.m4s"
 			}
-			return "https://cdn.example.org/live/show/1/video/"
+			return "https://cdn.example.org/live/show/1/video/", false
 		},
 		Report: func(uri []byte) (uint64, int, bool) { return 7, 1, string(uri) == "../aac/index.m3u8" },
 	}
@@ -68,6 +68,15 @@ s7.m4s
 	got := string(relocation("init-1.mp4", "p2.m4s", "s6.m4s").Apply([]byte(text)))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// specs L27: a segment that is nowhere is a gap, once.
+func TestRelocateGaps(t *testing.T) {
+	const text = "#EXTINF:1,\nlost.m4s\n#EXTINF:1,\ns.m4s\n#EXT-X-GAP\n#EXTINF:1,\nlost.m4s\n#EXTINF:1,\n#EXT-X-GAP\nlost.m4s\nlost.m4s\n"
+	const want = "#EXT-X-GAP\n#EXTINF:1,\nlost.m4s\n#EXTINF:1,\ns.m4s\n#EXT-X-GAP\n#EXTINF:1,\nlost.m4s\n#EXTINF:1,\n#EXT-X-GAP\nlost.m4s\nlost.m4s\n"
+	if got := string(relocation().Apply([]byte(text))); got != want {
+		t.Errorf("%q became %q", text, got)
 	}
 }
 
@@ -132,11 +141,11 @@ func FuzzRelocate(f *testing.F) {
 				kept.WriteString(line)
 			}
 		}
-		none := hls.Relocation{Prefix: func([]byte) string { return "" }}
+		none := hls.Relocation{Prefix: func([]byte) (string, bool) { return "", false }}
 		if got := string(none.Apply(text)); got != kept.String() {
 			t.Errorf("nothing is elsewhere: %q became %q", text, got)
 		}
-		all := hls.Relocation{Prefix: func([]byte) string { return prefix }, Block: true}
+		all := hls.Relocation{Prefix: func([]byte) (string, bool) { return prefix, false }, Block: true}
 		moved := string(all.Apply(text))
 		if strings.Contains(string(text), prefix) || strings.Contains(string(text), "SERVER-CONTROL") {
 			return

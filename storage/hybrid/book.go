@@ -22,8 +22,9 @@ const (
 // Deadline at most, so it takes many changes in a short time.
 const maxEditions = 32
 
-// patientInit is how many Deadlines an initialization segment may take.
-const patientInit = 3
+// patient is how many Deadlines an initialization segment may take, and an answer
+// whether something of an earlier run is there.
+const patient = 3
 
 // book knows where each file is read, and decides which playlists are shown. It
 // is pure: no goroutine, no clock, no I/O. The Lister's Run owns it.
@@ -39,7 +40,7 @@ type book struct {
 	gone     []string            // playlists to be deleted now
 	fallen   int                 // renditions that are not waited for
 	since    time.Time           // since when there are such
-	moved    bool                // the set of them has changed
+	moved    bool                // something of them has changed
 }
 
 // folder is a rendition: what shares all of its key but the last name.
@@ -59,6 +60,7 @@ const (
 	undecided verdict = iota
 	placed            // listed by its URL at the place, for good
 	kept              // listed as the origin's own, for good
+	nowhere           // a gap, for good
 )
 
 type file struct {
@@ -112,6 +114,10 @@ func (b *book) note(e event) {
 		b.media(e.at, e.object)
 	case isStored:
 		b.stored(e.at, e.object.Key)
+	case isAbsent:
+		if it := b.files[e.object.Key]; it != nil && it.kind == storage.Held && it.verdict == undecided {
+			b.close(it, nowhere)
+		}
 	case isText:
 		b.text(e.at, e.object)
 	case isDelete:
@@ -135,8 +141,8 @@ func (b *book) media(at time.Time, o storage.Object) {
 	}
 	f.files++
 	it := &file{key: o.Key, kind: o.Kind, folder: f, came: at, due: at.Add(b.cfg.Deadline)}
-	if o.Kind == storage.Init {
-		it.due = at.Add(patientInit * b.cfg.Deadline)
+	if o.Kind&(storage.Init|storage.Held) != 0 {
+		it.due = at.Add(patient * b.cfg.Deadline)
 	}
 	b.files[o.Key] = it
 	if f.fallen {
@@ -174,8 +180,9 @@ func (b *book) stored(at time.Time, key string) {
 	if f.timely++; !inTime {
 		f.timely = 0
 	}
+	b.moved = true
 	if f.timely >= riseAfter {
-		f.fallen, f.late, b.moved = false, 0, true
+		f.fallen, f.late = false, 0
 		b.fallen--
 	}
 }
@@ -189,10 +196,14 @@ func (b *book) close(it *file, v verdict) {
 }
 
 func (b *book) decide(it *file, v verdict) {
+	if it.kind == storage.Held && v == kept { // the origin has it no more: it may be there
+		v = placed
+	}
 	it.verdict = v
-	if v == placed {
+	switch v {
+	case placed:
 		b.met.Placed.Add(1)
-	} else {
+	case kept:
 		b.met.Kept.Add(1)
 	}
 }
@@ -202,7 +213,7 @@ func (b *book) expire(now time.Time) {
 	for len(b.open) > 0 && !now.Before(b.open[0].due) {
 		it := b.open[0]
 		b.close(it, kept)
-		if f := it.folder; !f.fallen {
+		if f := it.folder; !f.fallen && it.kind != storage.Held {
 			if f.late++; f.late >= fallAfter {
 				b.fall(now, f)
 			}
@@ -346,15 +357,16 @@ func (b *book) ready(e *edition) bool {
 func (b *book) edit(o storage.Object) storage.Object {
 	in := folderOf(o.Key)
 	key := []byte(in)
-	prefix := func(uri []byte) string {
+	prefix := func(uri []byte) (string, bool) {
 		key = append(key[:len(in)], uri...)
 		switch it := b.files[string(key)]; {
 		case it != nil && it.verdict == placed:
-			return it.folder.prefix
-		case it == nil && b.cfg.Texts == storage.Playlist: // of an earlier run: only the place can have it
-			return b.cfg.Base + "/" + in
+			return it.folder.prefix, false
+		case it == nil && b.cfg.Texts == storage.Playlist: // it is a gap, or was deleted
+			return b.cfg.Base + "/" + in, false
+		default:
+			return "", it != nil && it.verdict == nowhere
 		}
-		return ""
 	}
 	report := func(uri []byte) (uint64, int, bool) {
 		l := b.listings[path.Join(in, string(uri))]
@@ -393,12 +405,12 @@ func (b *book) health(now time.Time) Health {
 	return h
 }
 
-// fallenNow returns the renditions that are not waited for, with what was counted
-// of them before.
-func (b *book) fallenNow(before map[string]int) map[string]int {
+// hopeless returns the renditions that are not waited for, but for those of which
+// the last part was in time, with what was counted of them before.
+func (b *book) hopeless(before map[string]int) map[string]int {
 	now := make(map[string]int, b.fallen)
 	for name, f := range b.folders {
-		if f.fallen {
+		if f.fallen && f.timely == 0 {
 			now[name] = before[name]
 		}
 	}

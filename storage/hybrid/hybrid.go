@@ -48,9 +48,9 @@ type Config struct {
 	// that. So long a playlist waits at most.
 	Deadline time.Duration
 	// Edit returns a media playlist's text with the prefix before the URIs of
-	// media, and with reports of what can be read of other renditions: see
+	// media, a gap for what is nowhere, and with reports of what can be read of other renditions: see
 	// packager/hls.Relocation.
-	Edit func(text []byte, prefix func(uri []byte) string, report func(uri []byte) (msn uint64, part int, listed bool)) []byte
+	Edit func(text []byte, prefix func(uri []byte) (prefix string, nowhere bool), report func(uri []byte) (msn uint64, part int, listed bool)) []byte
 	// Names calls yield for each playlist that a multivariant playlist names.
 	Names func(text []byte, yield func(uri []byte, mark int) bool)
 	// Logger says when renditions begin and cease to be served from here; nil:
@@ -108,6 +108,7 @@ type eventKind uint8
 const (
 	isMedia eventKind = iota
 	isStored
+	isAbsent
 	isText
 	isDelete
 )
@@ -147,6 +148,8 @@ func (l *Lister) Put(ctx context.Context, o storage.Object) error {
 		if o.Kind&l.cfg.Kinds != 0 {
 			err = errors.Join(err, l.accept(event{isMedia, time.Now(), storage.Object{Key: o.Key, Kind: o.Kind}}))
 		}
+	case o.Kind == storage.Held && l.cfg.Texts == storage.Playlist: // playlists with parts name nothing of an earlier run
+		err = l.accept(event{isMedia, time.Now(), storage.Object{Key: o.Key, Kind: o.Kind}})
 	case o.Kind&(l.cfg.Texts|storage.Multivariant) != 0:
 		if err = storage.CheckKey(o.Key); err == nil {
 			err = l.accept(event{isText, time.Now(), o})
@@ -180,7 +183,7 @@ func (w watched) Put(ctx context.Context, o storage.Object) error {
 }
 
 // Spare returns a Sink that passes everything to s, but of the parts of renditions
-// that are not waited for only one in four, to see how long it takes: what is too
+// that are not waited for only one in four, until one is in time again: what is too
 // slow shall have time for segments. It goes above the place's Queue.
 func (l *Lister) Spare(s storage.Sink) storage.Sink { return spared{s, l} }
 
@@ -209,12 +212,18 @@ func (l *Lister) idle(folder string) bool {
 	return fallen && n%probe != 0
 }
 
-// Has implements storage.Holder, if the Sink does.
+// Has implements storage.Holder, if the Sink does, and tells the Lister what is
+// there of an earlier run.
 func (w watched) Has(ctx context.Context, key string) (bool, error) {
-	if h, ok := w.Sink.(storage.Holder); ok {
-		return h.Has(ctx, key)
+	has, err := storage.Has(ctx, w.Sink, key)
+	what := isAbsent
+	switch {
+	case has && err == nil:
+		what = isStored
+	case err != nil && !errors.Is(err, errors.ErrUnsupported):
+		return has, err
 	}
-	return false, fmt.Errorf("look for %s: %w", key, errors.ErrUnsupported)
+	return has, errors.Join(err, w.lister.accept(event{what, time.Now(), storage.Object{Key: key}}))
 }
 
 func (l *Lister) accept(e event) error {
@@ -319,7 +328,7 @@ func (l *Lister) publish(h Health, now time.Time, b *book) Health {
 	l.health, l.asOf = h, now
 	if b.moved {
 		b.moved = false
-		l.fallen = b.fallenNow(l.fallen)
+		l.fallen = b.hopeless(l.fallen)
 	}
 	if h.Waiting == 0 && len(l.inbox) == 0 {
 		for _, c := range l.drained {

@@ -5,7 +5,7 @@ import { streamOf, validName } from './names'
 import { Refusal, refusalOf, wordsOf } from './refusal'
 import { backoff, pause } from './retry'
 import { attribute, fragment, iceServers, restarted, withParameters } from './sdp'
-import { tokenIn } from './token'
+import { playlist, tokenIn, withoutToken } from './token'
 import { again } from './whep'
 import { encodings, preferred, startBitrate } from './whip'
 import { codec, codecs, rate, since, size, span } from './words'
@@ -140,6 +140,18 @@ test('names of streams', () => {
   assert.equal(streamOf('/watch/%22%3E'), '')
   assert.equal(streamOf('/watch/%'), '')
   assert.equal(streamOf('/'), '')
+})
+
+test('a token in the query leaves the rest there', () => {
+  assert.equal(withoutToken('?a=b&token=x'), '?a=b')
+  assert.equal(withoutToken('?token=x'), '')
+  assert.equal(withoutToken('?a=%20'), '?a=%20')
+  assert.equal(withoutToken(''), '')
+})
+
+test('the path of a playlist may hold a token', () => {
+  assert.equal(playlist('show'), '/hls/show/index.m3u8')
+  assert.equal(playlist('show', 'a.b-c_D'), '/hls/~a.b-c_D/show/index.m3u8')
 })
 
 test('a token in the fragment', () => {

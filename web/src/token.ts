@@ -1,6 +1,6 @@
 // The token lives in this tab only (sessionStorage). It may arrive in the
-// fragment of a link, which no server and no Referer ever sees; it is taken
-// out of the address bar at once.
+// fragment of a link, which no server and no Referer ever sees, or in its query,
+// where some tools can only put it; it is taken out of the address bar at once.
 
 const key = 'whipcast.token'
 
@@ -20,12 +20,29 @@ export function tokenIn(fragment: string): string {
   return new URLSearchParams(fragment.replace(/^#/, '')).get('token') ?? ''
 }
 
-/** Moves a token from the address bar into this tab. */
+/** A query such as "?a=b&token=abc" without its token. */
+export function withoutToken(query: string): string {
+  const rest = new URLSearchParams(query)
+  if (!rest.has('token')) return query
+  rest.delete('token')
+  return rest.size > 0 ? `?${rest}` : ''
+}
+
+/** Moves a token from the address bar into this tab; that of the fragment counts. */
 export function takeToken(): void {
-  const found = tokenIn(location.hash)
+  const found = tokenIn(location.hash) || (new URLSearchParams(location.search).get('token') ?? '')
   if (!found) return
   keepToken(found)
-  history.replaceState(null, '', location.pathname + location.search)
+  history.replaceState(null, '', location.pathname + withoutToken(location.search))
+}
+
+/**
+ * Where a stream's playlist is. With a token in the path the browser's own
+ * player, which sends no headers, is let in: all that the playlist names is
+ * below that path.
+ */
+export function playlist(name: string, token = ''): string {
+  return `/hls/${token && `~${encodeURIComponent(token)}/`}${encodeURIComponent(name)}/index.m3u8`
 }
 
 /** The Authorization header, or none. */

@@ -7,7 +7,7 @@ import { expose } from './figures'
 import { bindPlayer, cover, nameHere, uncover } from './player'
 import { ask, Refusal, wordsOf } from './refusal'
 import { backoff, pauseUnlessBack } from './retry'
-import { authorization, takeToken } from './token'
+import { authorization, playlist, takeToken, token } from './token'
 import { askForToken } from './tokenform'
 import { codecs, rate, size, span } from './words'
 
@@ -29,7 +29,7 @@ let hls: HlsPlayer | undefined
 
 takeToken()
 const name = nameHere('Watch')
-const address = `/hls/${encodeURIComponent(name)}/index.m3u8`
+const address = playlist(name)
 bindPlayer(video)
 bindWatch()
 expose(stats)
@@ -130,6 +130,8 @@ function settings(): Partial<HlsConfig> {
     xhrSetup: (xhr, url) => {
       // A kept Multivariant Playlist may be that of the show before.
       if (url.endsWith(address)) xhr.setRequestHeader('Cache-Control', 'no-cache')
+      // The token is for the gateway, not for a CDN that media may be on.
+      if (new URL(url, location.href).origin !== location.origin) return
       for (const [header, value] of Object.entries(authorization())) xhr.setRequestHeader(header, value)
     },
   }
@@ -348,7 +350,7 @@ async function playNatively(): Promise<void> {
   }
   for (;;) {
     await whenLive('')
-    video.src = address
+    video.src = playlist(name, token())
     await start()
     await new Promise((resolve) => {
       video.onplaying = () => {

@@ -6,6 +6,7 @@
 //   node run.mjs foreign BASE TOKEN STREAM   the npm client whip-whep, from another origin
 //   node run.mjs ladder  BASE TOKEN STREAM   our publish page sends a quality ladder
 //   node run.mjs layers  BASE TOKEN STREAM   three RIDs from a page without any hints
+//   node run.mjs closed  BASE TOKEN STREAM   watch and sit in a live stream with and without the token
 //
 // SHOTS=FOLDER keeps screenshots there.
 import { createServer } from 'node:http'
@@ -72,14 +73,14 @@ async function shot(page, name) {
 const observed = (page) => page.evaluate(() => window.observed)
 const stats = (page) => page.evaluate(() => window.whipcast?.stats())
 
-async function open(context, path) {
+async function open(context, path, credentials = `#token=${token}`) {
   const page = await context.newPage()
   page.on('pageerror', (e) => report.errors.push(`${path}: ${e}`))
   page.on('request', (r) => {
     if (!r.url().startsWith(base) && !/^(blob|data):/.test(r.url())) report.external.push(r.url())
   })
   await page.addInitScript(observe)
-  await page.goto(base + path + `#token=${token}`)
+  await page.goto(base + path + credentials)
   return page
 }
 
@@ -237,6 +238,21 @@ async function arrivals(page) {
   })
 }
 
+/** A closed gateway: nothing without the token, both players with it. */
+async function closed(context) {
+  const stranger = await open(context, `/watch/${stream}`, '')
+  await until('the watch page asks for a token', 20_000, async () => (await stats(stranger))?.state === 'refused')
+  report.asks = await stranger.evaluate(() => !document.getElementById('token-form').hidden)
+  await shot(stranger, 'closed')
+  await stranger.close() // its storage is its own, and goes with it
+  const watcher = await open(context, `/watch/${stream}`, `?a=b&token=${token}`)
+  await until('the watch page shows moving pictures', 30_000, async () => (await observed(watcher)).frames[20])
+  report.bar = watcher.url()
+  const seat = await open(context, `/seat/${stream}`)
+  await until('the seat shows moving pictures', 20_000, async () => (await observed(seat)).frames[20])
+  report.seat = await stats(seat)
+}
+
 const profile = await mkdtemp(join(tmpdir(), 'whipcast-chromium-'))
 const context = await chromium.launchPersistentContext(profile, {
   executablePath: '/usr/bin/chromium',
@@ -250,7 +266,7 @@ const context = await chromium.launchPersistentContext(profile, {
   ],
 })
 try {
-  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers }[scenario](context)
+  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, closed }[scenario](context)
 } catch (e) {
   report.failure = String(e)
   for (const [i, page] of context.pages().entries()) {
