@@ -581,6 +581,12 @@ func TestRecordsOfNobody(t *testing.T) {
 	if entries, err := os.ReadDir(folder); err != nil || len(entries) != 0 {
 		t.Errorf("written: %v, %v", entries, err)
 	}
+	// A queue asks it what an earlier run has stored (docs/adr/0008).
+	for key, want := range map[string]bool{"show/m1/video/s1.m4s": true, "show/m1/video/s2.m4s": false} {
+		if has, err := storage.Has(t.Context(), sink, key); err != nil || has != want {
+			t.Errorf("has %s: %v, %v", key, has, err)
+		}
+	}
 	for _, name := range []string{"", "a/b", "..", "show/../x"} {
 		if err := a.Begin(t.Context(), name, "m1"); !errors.Is(err, storage.ErrKey) {
 			t.Errorf("begin %q: %v", name, err)

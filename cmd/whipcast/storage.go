@@ -177,7 +177,7 @@ func openSink(ctx context.Context, entry configs.Storage, cut configs.HLS, p *pl
 
 // probeOf says how a place is checked.
 func probeOf(name string, entry configs.Storage, sink storage.Sink) check.Place {
-	p := check.Place{Name: name, Sink: sink, Keeps: entry.NoDelete}
+	p := check.Place{Name: name, Sink: sink, Keeps: entry.NoDelete, Public: entry.PublicURL}
 	switch s := sink.(type) {
 	case *s3.Sink:
 		p.Read, p.MustRead, p.URL, p.Signs = s.Get, true, s.URL(), true

@@ -139,7 +139,7 @@ func TestFence(t *testing.T) {
 				for _, key := range mediaPlaylists(t, sink, "show") {
 					if strings.Contains(key, "/video/") {
 						first, names := segments(stored(t, sink, key))
-						return int(first) + len(names) - 1
+						return first + len(names) - 1
 					}
 				}
 				return -1

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -156,6 +157,13 @@ func TestS3(t *testing.T) {
 		t.Errorf("stop: %v", err)
 	}
 	w.verdict(50)
+	w.pause()
+	layout := regexp.MustCompile(`^show/(index\.m3u8|[0-9a-z]+/(video|aac|audio)/(init-[0-9a-f]{8}\.mp4|s[0-9]{8}\.m4s))$`)
+	for key := range w.read {
+		if !layout.MatchString(key) {
+			t.Errorf("S28: %s has no place in the layout", key)
+		}
+	}
 	if strings.Contains(g.out.String(), s3Secret) {
 		t.Error("the secret key is in the log (X4)")
 	}
