@@ -18,7 +18,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 # WebDAV server (nginx's own module), and who judges the systemd unit.
 PROGRAMS := systemd-analyze chromium ffmpeg vlc gst-launch-1.0 varnishd nginx
 PACKAGES := systemd chromium ffmpeg vlc-bin vlc-plugin-base varnish nginx \
-            gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav
+            gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav gstreamer1.0-rtsp
 FUZZTIME ?= 5s
 
 # Every go command here and in the tests builds the same code. What the caller sets wins.
@@ -47,6 +47,7 @@ web/node_modules/.installed: web/package-lock.json
 .PHONY: deps
 deps: ## install the programs that the tests use (Debian, apt)
 	@for p in $(PROGRAMS); do PATH=$$PATH:/usr/sbin command -v $$p >/dev/null || missing="$${missing-} $$p"; done
+	gst-inspect-1.0 rtspclientsink >/dev/null 2>&1 || missing="$${missing-} rtspclientsink"
 	if [ -n "$${missing-}" ]; then
 		echo "installing what$$missing need"
 		$(SUDO) apt-get update -qq

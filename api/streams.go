@@ -52,6 +52,15 @@ type Measure struct {
 	Unit  string  `json:"unit"`
 }
 
+// Source is a stream that is fetched from elsewhere, as /v1/sources shows it.
+type Source struct {
+	Stream string    `json:"stream"`
+	State  string    `json:"state"` // "waiting", "connecting", "fetching" or "failing"
+	Since  time.Time `json:"since"`
+	Error  string    `json:"error,omitempty"` // of the last attempt
+	Failed int       `json:"failed"`          // attempts in a row
+}
+
 // control answers everything below /v1/, to who may do that: an admin sees the
 // streams of its grant, a publisher its own one.
 func (s *Server) control(w http.ResponseWriter, r *http.Request) {
@@ -90,6 +99,16 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		reply(w, r, map[string]any{"streams": all})
+	case rest == "sources":
+		all := []Source{}
+		if s.cfg.Sources != nil {
+			for _, each := range s.cfg.Sources() {
+				if grant.Permits(auth.Admin, each.Stream, time.Now()) == nil {
+					all = append(all, each)
+				}
+			}
+		}
+		reply(w, r, map[string]any{"sources": all})
 	case one:
 		found, err := s.find(name)
 		if err != nil {
@@ -98,7 +117,7 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 		}
 		reply(w, r, s.examine(found))
 	default:
-		refuse(w, r, problem.Problem{Status: http.StatusNotFound, Title: "no such resource", Detail: "the API has /v1/streams and /v1/streams/{stream}"})
+		refuse(w, r, problem.Problem{Status: http.StatusNotFound, Title: "no such resource", Detail: "the API has /v1/streams, /v1/streams/{stream} and /v1/sources"})
 	}
 }
 

@@ -55,6 +55,9 @@ func (c *Config) keys() []key {
 		{name: "media.address", parse: address(&c.Media.Address), text: text(&c.Media.Address)},
 		{name: "media.public_ips", list: true, parse: addresses(&c.Media.PublicIPs), text: joined(&c.Media.PublicIPs)},
 		{name: "admin.address", parse: address(&c.Admin.Address), text: text(&c.Admin.Address)},
+		{name: "rtsp.address", parse: optional(address(&c.RTSP.Address), &c.RTSP.Address), text: text(&c.RTSP.Address)},
+		{name: "rtsp.tls_address", parse: optional(address(&c.RTSP.TLSAddress), &c.RTSP.TLSAddress), text: text(&c.RTSP.TLSAddress)},
+		{name: "rtsp.pull", secret: true, nested: true, parse: pulls(&c.RTSP.Pull), text: pulled(&c.RTSP.Pull)},
 		{name: "auth.publish_token", secret: true, parse: token(&c.Auth.PublishToken), text: text(&c.Auth.PublishToken)},
 		{name: "auth.watch", parse: oneOf(&c.Auth.Watch, "open", "token"), text: text(&c.Auth.Watch)},
 		{name: "auth.keys", secret: true, nested: true, parse: authKeys(&c.Auth.Keys), text: authKeysText(&c.Auth.Keys)},
@@ -164,6 +167,17 @@ func address(at *string) func(string) *Error {
 		}
 		*at = s
 		return nil
+	}
+}
+
+// optional lets a value be empty.
+func optional(parse func(string) *Error, at *string) func(string) *Error {
+	return func(s string) *Error {
+		if s == "" {
+			*at = ""
+			return nil
+		}
+		return parse(s)
 	}
 }
 

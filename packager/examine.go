@@ -83,11 +83,14 @@ func newPatient(state stream.State, source *stream.Source, segment time.Duration
 			videos++
 		}
 	}
-	now := time.Now()
+	now, clock := time.Now(), int64(layer.Codec.ClockRate)
+	if layer.ID.Kind == stream.Audio {
+		clock = opusRate // what pumps make of it
+	}
 	return &patient{
 		source: source, seen: sight{asked: now},
 		exam: doctor.New(doctor.Config{
-			Codec: layer.Codec.Name, ClockRate: int64(layer.Codec.ClockRate), OnRequest: layer.OnRequest,
+			Codec: layer.Codec.Name, ClockRate: clock, OnRequest: layer.OnRequest,
 			Simulcast: layer.ID.Kind == stream.Video && videos > 1,
 			Stereo:    strings.Contains(layer.Codec.Fmtp, "stereo=1"), // also sprop-stereo (RFC 7587 §6.1)
 			// Segments of the configured length are what is wanted.

@@ -182,9 +182,11 @@ type Source struct {
 	Layer Layer
 
 	packets, bytes, duplicates, dropped atomic.Uint64
+	reordered                           atomic.Bool
 
 	mu    sync.Mutex
 	clock clock // below mu
+	order order // below mu
 }
 
 // Counters are the running totals of a Source.
@@ -218,8 +220,40 @@ func (s *Source) report(r Report) {
 	s.clock.accept(r)
 }
 
-func (s *Source) seen(timestamp uint32) {
+// Reordered reports whether the pictures come in another order than they are shown
+// in (B-frames), as far as timestamps tell. It may be called for each packet.
+func (s *Source) Reordered() bool { return s.reordered.Load() }
+
+func (s *Source) seen(sequence uint16, timestamp uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clock.saw(timestamp)
+	if s.Layer.ID.Kind == Video && s.order.saw(sequence, timestamp, s.Layer.Codec.ClockRate) {
+		s.reordered.Store(true)
+	}
+}
+
+// enoughReordered is how many pictures must have come late: one may be a jump of
+// the clock.
+const enoughReordered = 2
+
+// order finds pictures that are shown before one that was sent before. It is pure.
+type order struct {
+	sequence  uint16 // of the newest packet
+	timestamp uint32
+	begun     bool
+	back      int // pictures that go back in time
+}
+
+// saw takes a packet, and reports whether the pictures are reordered.
+func (o *order) saw(sequence uint16, timestamp, rate uint32) bool {
+	if o.begun && int16(sequence-o.sequence) <= 0 { //nolint:gosec // wraps on purpose
+		return false // the network's order is no matter
+	}
+	back := int32(o.timestamp - timestamp)                                     //nolint:gosec // wraps on purpose
+	if o.begun && back > 0 && back < int32(rate) && o.back < enoughReordered { //nolint:gosec // below 2^31
+		o.back++
+	}
+	o.sequence, o.timestamp, o.begun = sequence, timestamp, true
+	return o.back >= enoughReordered
 }

@@ -67,7 +67,7 @@ func (x *Session) Write(id LayerID, p Packet) {
 	case stored:
 		f.source.packets.Add(1)
 		f.source.bytes.Add(uint64(len(p.Payload)))
-		f.source.seen(p.Timestamp)
+		f.source.seen(p.Sequence, p.Timestamp)
 		if p.Keyframe {
 			f.wanted.Store(false)
 		}

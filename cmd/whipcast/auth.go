@@ -109,8 +109,14 @@ func allowWatch(authority *auth.Authority, watch string) hls.Authorize {
 }
 
 // looksAfter returns the task that keeps an Authority up to date.
-func looksAfter(authority *auth.Authority, sessions *rtc.Registry) task {
-	return task{"authorisation", func(ctx context.Context) error { return authority.Run(ctx, sessions.Sweep) }}
+func looksAfter(authority *auth.Authority, sweeps ...func()) task {
+	return task{"authorisation", func(ctx context.Context) error {
+		return authority.Run(ctx, func() {
+			for _, sweep := range sweeps {
+				sweep()
+			}
+		})
+	}}
 }
 
 // authMetrics lists what an Authority counts. No label tells of a token.

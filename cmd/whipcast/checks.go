@@ -19,6 +19,7 @@ import (
 	"github.com/whipcast/whipcast/internal/check"
 	"github.com/whipcast/whipcast/internal/fault"
 	"github.com/whipcast/whipcast/internal/rtc"
+	"github.com/whipcast/whipcast/internal/rtsp"
 )
 
 // Time limits of checks. Those of a place bound its steps one by one, too.
@@ -48,7 +49,7 @@ func (s subject) checks() []check.Check {
 			return check.Check{Name: name, Run: func(context.Context) []check.Finding { return look() }}
 		}
 	)
-	return []check.Check{
+	all := []check.Check{
 		local("configuration", s.files),
 		local("auth", s.auth),
 		port("http.address", s.config.HTTP.Address),
@@ -56,6 +57,31 @@ func (s subject) checks() []check.Check {
 		port("admin.address", s.config.Admin.Address),
 		{Name: "media.address", Timeout: mediaTime, Run: s.media},
 	}
+	if address := s.config.RTSP.Address; address != "" {
+		all = append(all, check.Check{Name: rtspAddress, Timeout: portTime, Run: func(ctx context.Context) []check.Finding {
+			return []check.Finding{s.rtsp(ctx)}
+		}})
+	}
+	if address := s.config.RTSP.TLSAddress; address != "" {
+		all = append(all, port("rtsp.tls_address", address))
+	}
+	return all
+}
+
+const rtspAddress = "rtsp.address"
+
+// rtsp looks whether all ports of RTSP can be had.
+func (s subject) rtsp(ctx context.Context) check.Finding {
+	address := s.config.RTSP.Address
+	server, err := rtsp.New(ctx, rtsp.Config{Address: address}, nil, nil)
+	if e, ok := errors.AsType[*rtsp.AddressError](err); ok {
+		err = e.Err
+	}
+	if err != nil {
+		return s.taken(ctx, rtspAddress, address, err)
+	}
+	server.Close()
+	return check.Finding{Name: rtspAddress, Cause: address + " is free, and its UDP ports, too"}
 }
 
 // files looks at what a gateway reads and writes on this machine.
@@ -80,7 +106,9 @@ func (s subject) files() []check.Finding {
 // hasSecrets says whether the configuration has something to hide. Where it comes
 // from nobody knows: it may be the environment.
 func (s subject) hasSecrets() bool {
-	return s.config.Auth.PublishToken != "" || slices.ContainsFunc(s.config.Storage, func(p configs.Storage) bool {
+	return s.config.Auth.PublishToken != "" || slices.ContainsFunc(s.config.RTSP.Pull, func(p configs.Pull) bool {
+		return strings.ContainsAny(p.URL, "@?")
+	}) || slices.ContainsFunc(s.config.Storage, func(p configs.Storage) bool {
 		return p.SecretKey != "" || len(p.Headers) > 0 || p.Type == "httpput" && strings.ContainsAny(p.URL, "@?")
 	})
 }
@@ -153,7 +181,7 @@ func (s subject) taken(ctx context.Context, key, address string, err error) chec
 		return f
 	}
 	candidates := []string{address}
-	if key == "media.address" {
+	if key != "http.address" && key != "admin.address" {
 		candidates = []string{s.config.HTTP.Address, s.config.Admin.Address}
 	}
 	for _, at := range candidates {

@@ -52,6 +52,7 @@ type gateway struct {
 	engine    *rtc.Engine
 	sessions  *rtc.Registry
 	viewers   *whep.Server
+	rtsp      rtspDoor
 	packaging packaging
 	recalled  []string // streams of an earlier start
 	window    window
@@ -95,7 +96,7 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		g.close()
 		return nil, err
 	}
-	if err := g.wire(); err != nil {
+	if err := g.wire(ctx); err != nil {
 		g.close()
 		return nil, err
 	}
@@ -160,7 +161,7 @@ func (g *gateway) recall(ctx context.Context) {
 }
 
 // wire makes all parts and joins them.
-func (g *gateway) wire() error {
+func (g *gateway) wire(ctx context.Context) error {
 	var (
 		store   = g.window.store
 		limits  = g.config.Limits
@@ -176,19 +177,24 @@ func (g *gateway) wire() error {
 		Publish: allow(g.auth, auth.Publish, "whip"), Watch: allow(g.auth, auth.Play, "whep"), MaxSessions: limits.Sessions, Logger: g.log,
 	})
 	g.viewers = whep.New(whep.Config{Grace: cut.Grace, MaxViewers: limits.Viewers, Metrics: &counted}, g.hub, g.sessions)
+	if err := g.openRTSP(ctx); err != nil {
+		return err
+	}
 	g.origin = hls.New(hls.Config{Authorize: allowWatch(g.auth, g.config.Auth.Watch)}, store)
 	pages, err := web.Handler(web.Config{ValidName: stream.ValidName, MediaOrigins: mediaOrigins(g.config.Storage)})
 	if err != nil {
 		return err
 	}
-	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail}, g.hub, g.auth)
-	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(), authMetrics(g.auth)))
+	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail, Sources: g.rtsp.sources}, g.hub, g.auth)
+	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(), authMetrics(g.auth), g.rtsp.metrics()))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	g.public.http = g.public.configure(g.api.Public(api.Routes{
+	routes := api.Routes{
 		WHIP: whip.New(whip.Config{}, g.hub, g.sessions), WHEP: g.viewers, Session: g.sessions, HLS: g.origin, Pages: pages,
-	}), g.tls, g.log)
+	}
+	g.rtsp.before(&routes, g.auth)
+	g.public.http = g.public.configure(g.api.Public(routes), g.tls, g.log)
 	// A viewer that reads slower than this is no viewer. Held requests set a
 	// deadline of their own.
 	g.public.http.WriteTimeout = time.Minute
@@ -225,6 +231,7 @@ func (g *gateway) close() {
 	if g.engine != nil {
 		_ = g.engine.Close()
 	}
+	g.rtsp.close()
 	_ = g.window.close()
 	g.places.close()
 }
@@ -242,7 +249,7 @@ func (g *gateway) run(ctx context.Context) error {
 	packaging := startTasks(life, fail, task{"packaging", g.packaging.run})
 	g.recall(ctx)
 	servers := startTasks(life, fail, task{"public server", g.public.serve}, task{"admin server", g.admin.serve}, task{"window", g.window.store.Run})
-	sessions := startTasks(life, fail, task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run}, looksAfter(g.auth, g.sessions))
+	sessions := startTasks(life, fail, append(g.rtsp.tasks(), task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run}, looksAfter(g.auth, g.sessions.Sweep, g.rtsp.sweep))...)
 	extra := startTasks(life, fail, g.extra...)
 	g.api.Ready(true)
 	g.log.InfoContext(ctx, "ready", "version", buildVersion(), "http", g.public.listener.Addr().String(),

@@ -19,6 +19,7 @@ type links struct {
 	loopback string // for the demo's publisher
 	admin    string
 	media    string
+	rtsp     string // for programs on this machine; empty without
 	secret   secret
 	closed   bool // watching needs the token
 }
@@ -29,6 +30,9 @@ func (g *gateway) links() links {
 	l.closed = g.config.Auth.Watch == "token"
 	l.admin = "http://" + g.admin.listener.Addr().String()
 	l.media = "UDP and TCP port " + strconv.Itoa(g.engine.Port())
+	if scheme, port := g.rtsp.port(g.config.RTSP); port != 0 {
+		l.rtsp = scheme + net.JoinHostPort("localhost", strconv.Itoa(port)) + "/NAME"
+	}
 	return l
 }
 
@@ -143,6 +147,9 @@ func (l links) writeOthers(row func(name, value string)) {
 		row("", "the same, for other machines")
 	}
 	row("Media", l.media)
+	if l.rtsp != "" {
+		row("RTSP", l.rtsp)
+	}
 	row("Metrics", l.admin+"/metrics")
 }
 

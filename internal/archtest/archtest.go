@@ -39,7 +39,11 @@ func Rules() []Rule {
 		{"internal/hlscheck", nil},
 		{"internal/testclip", nil},
 		{"internal/testsource", []string{"internal/testclip"}},
-		{"internal/rtc", []string{"internal/problem"}},
+		{"internal/limit", nil},
+		{"internal/rtc", []string{"internal/limit", "internal/problem"}},
+		{"internal/rtsp", []string{"internal/limit", "internal/problem"}},
+		{"ingest/rtsp", []string{"stream", "internal/rtsp", "internal/problem"}},
+		{"egress/rtsp", []string{"stream", "internal/rtsp", "internal/problem"}},
 		{"internal/rtc/rtctest", []string{"internal/rtc"}},
 		{"ingest/whip", []string{"stream", "internal/rtc", "internal/problem"}},
 		{"egress/whep", []string{"stream", "internal/rtc", "internal/problem"}},
@@ -65,7 +69,7 @@ func Borders() []Border {
 		{"github.com/pion/webrtc", []string{
 			"internal/rtc", "internal/rtc/*", "ingest/whip", "egress/whep", "internal/testsource", "internal/e2e",
 		}},
-		{"github.com/bluenviron/gortsplib", []string{"ingest/rtsp", "egress/rtsp", "packager/au", "internal/e2e"}},
+		{"github.com/bluenviron/gortsplib", []string{"internal/rtsp", "ingest/rtsp", "egress/rtsp", "packager/au", "internal/e2e"}},
 		{"github.com/tphakala", []string{"packager/aac"}}, // LGPL, behind the build tag noaac
 		{"github.com/pion/opus", []string{"packager/aac"}},
 		{"github.com/aws", []string{"storage/s3", "internal/e2e"}},
