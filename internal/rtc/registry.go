@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/whipcast/whipcast/internal/limit"
 	"github.com/whipcast/whipcast/internal/problem"
 )
 
@@ -18,7 +19,7 @@ import (
 type Registry struct {
 	engine *Engine
 	cfg    RegistryConfig
-	posts  *buckets
+	posts  *limit.Buckets
 
 	wg sync.WaitGroup // one for each Session that was opened
 
@@ -59,7 +60,7 @@ func NewRegistry(engine *Engine, cfg RegistryConfig) *Registry {
 	return &Registry{
 		engine:   engine,
 		cfg:      cfg,
-		posts:    newBuckets(cfg.PostRate, cfg.PostBurst),
+		posts:    limit.NewBuckets(cfg.PostRate, cfg.PostBurst),
 		sessions: make(map[string]*Session),
 	}
 }
