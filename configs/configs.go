@@ -43,13 +43,18 @@ type Log struct {
 type HTTP struct {
 	Address string // TCP host:port
 	TLS     TLS
+	Proxies []netip.Prefix // whose forwarding headers count
 }
 
-// TLS names the files of a certificate. Both are empty, or none.
+// TLS names the files of a certificate, or the host that gets one by ACME.
 type TLS struct {
-	Certificate string // PEM, the whole chain
+	Certificate string // PEM, the whole chain; with Key, or neither
 	Key         string // PEM
+	ACMEHost    string // DNS name; empty: no ACME
 }
+
+// On says whether the public address speaks TLS.
+func (t TLS) On() bool { return t.Certificate != "" || t.ACMEHost != "" }
 
 // Media is all WebRTC media.
 type Media struct {
@@ -154,6 +159,12 @@ func (c Config) Validate() error {
 
 func checkTLS(c Config) *Error {
 	given, missing := c.HTTP.TLS.Certificate, c.HTTP.TLS.Key
+	if host := c.HTTP.TLS.ACMEHost; host != "" && given+missing != "" {
+		return &Error{
+			Key: "http.tls.acme_host", Value: host, Cause: "http.tls.certificate or http.tls.key is set, too",
+			Remedy: "set one of the two: a certificate of your own, or one by ACME",
+		}
+	}
 	key, other := "http.tls.certificate", "http.tls.key"
 	if missing != "" {
 		given, missing = missing, given

@@ -133,17 +133,32 @@ func (s subject) auth() []check.Finding {
 
 // certificate looks at the public address's TLS.
 func (s subject) certificate() []check.Finding {
-	secured, err := loadTLS(s.config.HTTP.TLS)
+	if host := s.config.HTTP.TLS.ACMEHost; host != "" {
+		return []check.Finding{acme(host, s.config.HTTP.Address)}
+	}
+	source, err := openCertificate(s.config, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return []check.Finding{trouble("http.tls", err)}
 	}
-	if secured == nil {
+	if source == nil {
 		return []check.Finding{{
 			Name: "http.tls", State: check.Skipped, Cause: "no certificate is configured: HTTP is not encrypted, and browsers give no camera",
 			Remedy: "set http.tls.certificate and http.tls.key, or put a proxy that ends TLS in front",
 		}}
 	}
-	return []check.Finding{check.Certificate("http.tls", secured.Certificates[0], time.Now())}
+	pair, _ := source.Current() // of files it is there
+	return []check.Finding{check.Certificate("http.tls", pair, time.Now())}
+}
+
+// acme says what is known of a certificate by ACME without asking anybody.
+func acme(host, address string) check.Finding {
+	f := check.Finding{Name: "http.tls", Cause: "by ACME for " + host}
+	if _, port, err := net.SplitHostPort(address); err == nil && port != "443" {
+		f.State = check.Warning
+		f.Cause += ": the authority asks TCP port 443 of that name, and http.address has " + port
+		f.Remedy = "have the firewall forward port 443 to it as it is, or set http.address to :443"
+	}
+	return f
 }
 
 // trouble is the finding of an error of the configuration.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"github.com/whipcast/whipcast/egress/hls"
 	"github.com/whipcast/whipcast/egress/whep"
 	"github.com/whipcast/whipcast/ingest/whip"
+	"github.com/whipcast/whipcast/internal/certificate"
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/packager"
 	"github.com/whipcast/whipcast/replay"
@@ -45,7 +45,7 @@ type gateway struct {
 	config configs.Config
 	log    *slog.Logger
 	secret secret
-	tls    *tls.Config // nil without http.tls
+	tls    *certificate.Source // nil without http.tls
 
 	auth      *auth.Authority
 	hub       *stream.Hub
@@ -74,7 +74,7 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 			return nil, err
 		}
 	}
-	if g.tls, err = loadTLS(config.HTTP.TLS); err != nil {
+	if g.tls, err = openCertificate(config, g.log); err != nil { //nolint:contextcheck // what it asks ends with its Run
 		return nil, err
 	}
 	if g.auth, err = openAuth(config, g.secret.token, g.log); err != nil {
@@ -101,6 +101,9 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		return nil, err
 	}
 	g.add("checks", g.lookAround)
+	if g.tls != nil {
+		g.add("certificate", g.tls.Run)
+	}
 	return g, nil
 }
 
@@ -194,7 +197,7 @@ func (g *gateway) wire(ctx context.Context) error {
 		WHIP: whip.New(whip.Config{}, g.hub, g.sessions), WHEP: g.viewers, Session: g.sessions, HLS: g.origin, Pages: pages,
 	}
 	g.rtsp.before(&routes, g.auth)
-	g.public.http = g.public.configure(g.api.Public(routes), g.tls, g.log)
+	g.public.http = g.public.configure(front(g.config.HTTP, g.api.Public(routes)), secure(g.tls), g.log)
 	// A viewer that reads slower than this is no viewer. Held requests set a
 	// deadline of their own.
 	g.public.http.WriteTimeout = time.Minute
@@ -211,14 +214,6 @@ func live(store storage.Sink) storage.Sink {
 // add gives the gateway one more task, before run.
 func (g *gateway) add(name string, run func(ctx context.Context) error) {
 	g.extra = append(g.extra, task{name, run})
-}
-
-// certificate returns the certificate that the public address shows, nil without TLS.
-func (g *gateway) certificate() []byte {
-	if g.tls == nil {
-		return nil
-	}
-	return g.tls.Certificates[0].Certificate[0]
 }
 
 // close gives the ports back. It is for a gateway that does not run.

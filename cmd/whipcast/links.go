@@ -48,10 +48,13 @@ func configuredPort(config configs.Config) string {
 // reach returns links with the addresses by which the gateway's HTTP is reached.
 func reach(config configs.Config, port string) links {
 	scheme := "http://"
-	if config.HTTP.TLS.Certificate != "" {
+	if config.HTTP.TLS.On() {
 		scheme = "https://"
 	}
 	host, _, _ := net.SplitHostPort(config.HTTP.Address)
+	if name := config.HTTP.TLS.ACMEHost; name != "" {
+		host = name // the certificate is for no other
+	}
 	l := links{base: scheme + net.JoinHostPort(host, port)}
 	l.loopback = l.base
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {

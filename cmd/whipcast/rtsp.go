@@ -130,7 +130,7 @@ func (g *gateway) openRTSP(ctx context.Context) error {
 	}
 	var err error
 	g.rtsp.server, err = rtsp.New(ctx, rtsp.Config{
-		Address: c.Address, TLSAddress: c.TLSAddress, TLS: g.tls, Publish: admit(g.auth, auth.Publish), Watch: admit(g.auth, auth.Play),
+		Address: c.Address, TLSAddress: c.TLSAddress, TLS: secure(g.tls), Publish: admit(g.auth, auth.Publish), Watch: admit(g.auth, auth.Play),
 		Passwords: []string{g.secret.token}, ValidName: stream.ValidName, MaxSessions: limits.Sessions, Logger: g.log,
 		Wake: g.rtsp.wake(),
 	}, ingest.New(g.hub), g.rtsp.egress)

@@ -34,6 +34,8 @@ func Rules() []Rule {
 		{"internal/watch", nil},
 		{"internal/problem", nil},
 		{"internal/fault", nil},
+		{"internal/certificate", nil},
+		{"internal/forwarded", nil},
 		{"internal/check", []string{"storage", "internal/fault"}},
 		{"internal/archtest", nil},
 		{"internal/hlscheck", nil},
