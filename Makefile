@@ -111,14 +111,14 @@ release: $(PAGES) ## dist/: binaries for all platforms, checksums, lists of what
 	done
 	echo "whipcast-$(VERSION).cdx.json"
 	tar -C dist -xzf dist/whipcast-$(VERSION)-linux-amd64.tar.gz
-	$(GO) tool -modfile=tools/go.mod cyclonedx-gomod bin -json -licenses -version $(VERSION) -output dist/whipcast-$(VERSION).cdx.json dist/whipcast-$(VERSION)-linux-amd64/whipcast
+	$(GO) tool -modfile=tools/release/go.mod cyclonedx-gomod bin -json -licenses -version $(VERSION) -output dist/whipcast-$(VERSION).cdx.json dist/whipcast-$(VERSION)-linux-amd64/whipcast
 	rm -r dist/whipcast-$(VERSION)-linux-amd64
 	cd web && npm sbom --sbom-format cyclonedx --package-lock-only > ../dist/whipcast-$(VERSION)-pages.cdx.json
 	cd ../dist && sha256sum *.tar.gz *.json > SHA256SUMS
 
 .PHONY: vulncheck
 vulncheck: ## known vulnerabilities in what is used; asks vuln.go.dev
-	$(GO) tool -modfile=tools/go.mod govulncheck ./...
+	GOFLAGS= $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.1.4 -tags $(TAGS) ./...
 
 .PHONY: clean
 clean: ## remove what was built
