@@ -46,8 +46,8 @@ type Config struct {
 	// Detail returns lines for the operator on how the gateway does, which /readyz
 	// of the admin address adds. It must not wait. Nil: none.
 	Detail func() []string
-	// Sources returns how all do that are fetched. It must not wait. Nil: nothing is.
-	Sources func() []Source
+	// Sources are the streams that are fetched. Nil: there are none.
+	Sources Sources
 }
 
 // Server answers the API's requests. All methods may be called from any

@@ -305,7 +305,7 @@ func TestControl(t *testing.T) {
 		{"GET", "/v1/streams/three", "Bearer key-publish", 200, "Content-Type", "application/json"},         // its own one
 		{"GET", "/v1/streams/three", "Bearer key-admin", 200, "Content-Type", "application/json"},
 		{"GET", "/v1/streams/three", "Bearer key-play", 403, "Content-Type", "application/problem+json"},
-		{"OPTIONS", "/v1/streams", "", 204, "Access-Control-Allow-Headers", "Authorization"}, // X8, X10
+		{"OPTIONS", "/v1/streams", "", 204, "Access-Control-Allow-Headers", "Authorization, Content-Type"}, // X8, X10
 	} {
 		response := call(public, tt.method, tt.path, tt.auth)
 		if response.status != tt.status || response.header.Get(tt.header) != tt.value {

@@ -23,6 +23,10 @@ func problemOf(err error) problem.Problem {
 		problem problem.Problem
 	}{
 		{errNoStream, problem.Problem{Status: http.StatusNotFound, Title: "no such stream", Detail: "nobody publishes or published it lately; /v1/streams lists all"}},
+		{ErrNoSource, problem.Problem{Status: http.StatusNotFound, Title: "no such source", Detail: "/v1/sources lists all"}},
+		{ErrSourceFixed, problem.Problem{Status: http.StatusConflict, Title: "source of the configuration", Detail: "this stream is in rtsp.pull: change it there"}},
+		{ErrSourcesFull, problem.Problem{Status: http.StatusConflict, Title: "too many sources", Detail: "remove one, or raise limits.streams"}},
+		{ErrSourceURL, problem.Problem{Status: http.StatusUnprocessableEntity, Title: "not a URL of RTSP", Detail: "write it like rtsp://user:password@camera.example.org/stream, or rtsps://"}},
 		{stream.ErrName, problem.Problem{Status: http.StatusNotFound, Title: "no such stream", Detail: "a name is 1 to 64 letters, digits and . _ - beginning with a letter or digit"}},
 	} {
 		if errors.Is(err, row.is) {

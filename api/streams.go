@@ -52,15 +52,6 @@ type Measure struct {
 	Unit  string  `json:"unit"`
 }
 
-// Source is a stream that is fetched from elsewhere, as /v1/sources shows it.
-type Source struct {
-	Stream string    `json:"stream"`
-	State  string    `json:"state"` // "waiting", "connecting", "fetching" or "failing"
-	Since  time.Time `json:"since"`
-	Error  string    `json:"error,omitempty"` // of the last attempt
-	Failed int       `json:"failed"`          // attempts in a row
-}
-
 // control answers everything below /v1/, to who may do that: an admin sees the
 // streams of its grant, a publisher its own one.
 func (s *Server) control(w http.ResponseWriter, r *http.Request) {
@@ -69,8 +60,8 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
 	if r.Method == http.MethodOptions {
-		h.Set("Access-Control-Allow-Methods", "GET")
-		h.Set("Access-Control-Allow-Headers", "Authorization")
+		h.Set("Access-Control-Allow-Methods", "GET, PUT, DELETE")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
 		h.Set("Access-Control-Max-Age", "7200")
 		w.WriteHeader(http.StatusNoContent)
 		return
@@ -78,6 +69,10 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 	h.Set("Access-Control-Expose-Headers", "WWW-Authenticate")
 	h.Set("Cache-Control", "no-store")
 	rest := strings.TrimPrefix(r.URL.Path, "/v1/")
+	if name, ok := strings.CutPrefix(rest, "sources/"); ok {
+		s.source(w, r, name)
+		return
+	}
 	name, one := strings.CutPrefix(rest, "streams/")
 	if !one {
 		name = ""
@@ -100,15 +95,7 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 		}
 		reply(w, r, map[string]any{"streams": all})
 	case rest == "sources":
-		all := []Source{}
-		if s.cfg.Sources != nil {
-			for _, each := range s.cfg.Sources() {
-				if grant.Permits(auth.Admin, each.Stream, time.Now()) == nil {
-					all = append(all, each)
-				}
-			}
-		}
-		reply(w, r, map[string]any{"sources": all})
+		s.sources(w, r, grant)
 	case one:
 		found, err := s.find(name)
 		if err != nil {
@@ -117,7 +104,7 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 		}
 		reply(w, r, s.examine(found))
 	default:
-		refuse(w, r, problem.Problem{Status: http.StatusNotFound, Title: "no such resource", Detail: "the API has /v1/streams, /v1/streams/{stream} and /v1/sources"})
+		refuse(w, r, problem.Problem{Status: http.StatusNotFound, Title: "no such resource", Detail: "the API has /v1/streams, /v1/streams/{stream}, /v1/sources and /v1/sources/{stream}"})
 	}
 }
 

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/whipcast/whipcast/internal/watch"
@@ -26,25 +28,40 @@ const (
 type demand struct {
 	hub     *stream.Hub
 	store   *memory.Store
-	viewers []func(name string) int // in real time
-	only    map[string]bool         // fixed: the streams that are fetched on demand
-	asked   watch.Value[uint64]     // counts requests
+	viewers []func(name string) int         // in real time
+	asked   watch.Value[uint64]             // counts requests
+	only    atomic.Pointer[map[string]bool] // the streams that are fetched on demand; never changed, but replaced
 
 	mu   sync.Mutex
 	last map[string]time.Time // below mu; of the last request, by stream
 }
 
-func newDemand(hub *stream.Hub, store *memory.Store, names []string) *demand {
-	d := &demand{hub: hub, store: store, only: map[string]bool{}, last: map[string]time.Time{}}
-	for _, name := range names {
-		d.only[name] = true
-	}
+func newDemand(hub *stream.Hub, store *memory.Store) *demand {
+	d := &demand{hub: hub, store: store, last: map[string]time.Time{}}
+	d.only.Store(&map[string]bool{})
 	return d
+}
+
+// of reports whether a stream is fetched on demand.
+func (d *demand) of(name string) bool { return (*d.only.Load())[name] }
+
+// set says whether a stream is fetched on demand.
+func (d *demand) set(name string, is bool) { //nolint:revive // a fact, not a mode
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	next := maps.Clone(*d.only.Load())
+	if is {
+		next[name] = true
+	} else {
+		delete(next, name)
+		delete(d.last, name)
+	}
+	d.only.Store(&next)
 }
 
 // touch notes that somebody wants a stream. It reports whether that matters.
 func (d *demand) touch(name string) bool {
-	if !d.only[name] {
+	if !d.of(name) {
 		return false
 	}
 	d.mu.Lock()
@@ -119,7 +136,7 @@ func (d *demand) before(next http.Handler, prefix string, may func(r *http.Reque
 			_, path, _ = strings.Cut(path, "/")
 		}
 		name, rest, _ := strings.Cut(path, "/")
-		if !d.only[name] || r.Method == http.MethodOptions {
+		if !d.of(name) || r.Method == http.MethodOptions {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -188,7 +188,7 @@ func (g *gateway) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail, Sources: g.rtsp.sources}, g.hub, g.auth)
+	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail, Sources: g.rtsp.list}, g.hub, g.auth)
 	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(), authMetrics(g.auth), g.rtsp.metrics()))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)

@@ -21,14 +21,23 @@ type rtspDoor struct {
 	server  *rtsp.Server // nil without an address
 	egress  *egress.Egress
 	counted egress.Metrics
-	puller  *ingest.Puller // nil without sources
-	demand  *demand        // nil without sources that are fetched on demand
+	puller  *ingest.Puller
+	demand  *demand
+	list    *sources
 }
 
-// pull prepares what is fetched.
+// pull prepares what is fetched: what the configuration lists, and what the API
+// was given before.
 func (g *gateway) pull() error {
-	var sources []ingest.Source
-	var names []string
+	d := newDemand(g.hub, g.window.store)
+	d.viewers = append(d.viewers, g.viewers.Viewers)
+	g.rtsp.demand = d
+	var err error
+	if g.rtsp.puller, err = ingest.NewPuller(nil, g.hub, d, g.log); err != nil {
+		return err
+	}
+	list := newSources(g.rtsp.puller, d, g.config.DataDir, g.config.Limits.Streams)
+	g.rtsp.list = list
 	for _, c := range g.config.RTSP.Pull {
 		if !stream.ValidName(c.Stream) {
 			return &configs.Error{
@@ -36,43 +45,21 @@ func (g *gateway) pull() error {
 				Remedy: "use 1 to 64 letters, digits and . _ - beginning with a letter or digit",
 			}
 		}
-		sources = append(sources, ingest.Source{
+		err := list.fix(ingest.Source{
 			Stream: c.Stream, URL: c.URL, Transport: c.Transport, OnDemand: c.OnDemand, Fingerprint: c.Fingerprint, Trusted: true,
 		})
-		if c.OnDemand {
-			names = append(names, c.Stream)
+		if err != nil {
+			return err
 		}
 	}
-	if len(sources) == 0 {
-		return nil
+	if err := list.load(); err != nil {
+		g.log.Warn("sources that the API was given before are not fetched", "error", err)
 	}
-	if len(names) > 0 {
-		g.rtsp.demand = newDemand(g.hub, g.window.store, names)
-		g.rtsp.demand.viewers = append(g.rtsp.demand.viewers, g.viewers.Viewers)
-	}
-	var wants ingest.Demand
-	if g.rtsp.demand != nil {
-		wants = g.rtsp.demand
-	}
-	var err error
-	g.rtsp.puller, err = ingest.NewPuller(sources, g.hub, wants, g.log)
-	return err
-}
-
-// wake returns what is called before a stream is described by RTSP; nil if nothing
-// is fetched on demand.
-func (d *rtspDoor) wake() func(ctx context.Context, name string) {
-	if d.demand == nil {
-		return nil
-	}
-	return d.demand.wake
+	return nil
 }
 
 // before puts the demand before the handlers of viewers.
 func (d *rtspDoor) before(to *api.Routes, authority *auth.Authority) {
-	if d.demand == nil {
-		return
-	}
 	may := func(protocol string) func(r *http.Request, name string) error {
 		return func(r *http.Request, name string) error {
 			_, err := authority.Decide(r.Context(), auth.Ask(r, auth.Play, protocol, name))
@@ -100,18 +87,6 @@ func (d *rtspDoor) sweep() {
 	}
 }
 
-// sources says how all do that are fetched.
-func (d *rtspDoor) sources() []api.Source {
-	if d.puller == nil {
-		return nil
-	}
-	all := []api.Source{}
-	for _, s := range d.puller.Status() {
-		all = append(all, api.Source{Stream: s.Stream, State: string(s.State), Since: s.Since.UTC(), Error: s.Error, Failed: s.Failed})
-	}
-	return all
-}
-
 // openRTSP takes the ports of RTSP, if there are any.
 func (g *gateway) openRTSP(ctx context.Context) error {
 	if err := g.pull(); err != nil {
@@ -125,14 +100,12 @@ func (g *gateway) openRTSP(ctx context.Context) error {
 	g.rtsp.egress = egress.New(egress.Config{
 		Grace: g.config.HLS.Grace, MaxViewers: limits.Viewers, Metrics: &g.rtsp.counted,
 	}, g.hub)
-	if g.rtsp.demand != nil {
-		g.rtsp.demand.viewers = append(g.rtsp.demand.viewers, g.rtsp.egress.Viewers)
-	}
+	g.rtsp.demand.viewers = append(g.rtsp.demand.viewers, g.rtsp.egress.Viewers)
 	var err error
 	g.rtsp.server, err = rtsp.New(ctx, rtsp.Config{
 		Address: c.Address, TLSAddress: c.TLSAddress, TLS: secure(g.tls), Publish: admit(g.auth, auth.Publish), Watch: admit(g.auth, auth.Play),
 		Passwords: []string{g.secret.token}, ValidName: stream.ValidName, MaxSessions: limits.Sessions, Logger: g.log,
-		Wake: g.rtsp.wake(),
+		Wake: g.rtsp.demand.wake,
 	}, ingest.New(g.hub), g.rtsp.egress)
 	if e, ok := errors.AsType[*rtsp.AddressError](err); ok {
 		key := "rtsp.address"
@@ -153,10 +126,7 @@ func (d *rtspDoor) tasks() []task {
 	if d.server != nil {
 		all = append(all, task{"RTSP", d.server.Run})
 	}
-	if d.puller != nil {
-		all = append(all, task{"sources", d.puller.Run})
-	}
-	return all
+	return append(all, task{"sources", d.puller.Run})
 }
 
 // close gives the ports back.

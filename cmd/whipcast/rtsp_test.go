@@ -86,7 +86,8 @@ func TestDemand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := stream.NewHub(stream.Config{})
 		watching := 0
-		d := newDemand(hub, memory.New(memory.Config{}), []string{"door"})
+		d := newDemand(hub, memory.New(memory.Config{}))
+		d.set("door", true)
 		d.viewers = append(d.viewers, func(string) int { return watching })
 		awaited := make(chan error, 1)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -141,7 +142,8 @@ func TestDemand(t *testing.T) {
 
 // TestDemandNeedsLeave: who may not watch a stream wakes no source.
 func TestDemandNeedsLeave(t *testing.T) {
-	d := newDemand(stream.NewHub(stream.Config{}), memory.New(memory.Config{}), []string{"door"})
+	d := newDemand(stream.NewHub(stream.Config{}), memory.New(memory.Config{}))
+	d.set("door", true)
 	passed := 0
 	handler := d.before(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { passed++ }), "/hls/",
 		func(*http.Request, string) error { return errors.New("no") })

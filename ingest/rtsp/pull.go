@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -79,40 +80,98 @@ const (
 	Failing    State = "failing" // and tried again in a while
 )
 
-// Puller fetches Sources. Run must run for it to do so.
+// Puller fetches Sources. Run must run for it to do so. All methods may be called
+// from any goroutine.
 type Puller struct {
 	hub    *stream.Hub
 	demand Demand
 	log    *slog.Logger
-	all    []*pull // fixed
+	kick   chan struct{} // a Source has come
+
+	mu  sync.Mutex
+	all []*pull // below mu
 }
 
-// NewPuller returns a Puller. demand may be nil if no Source is fetched on demand.
+// NewPuller returns a Puller. demand may be nil if no Source is ever fetched on
+// demand.
 // Errors name the stream and never the URL.
 func NewPuller(sources []Source, hub *stream.Hub, demand Demand, log *slog.Logger) (*Puller, error) {
-	p := &Puller{hub: hub, demand: demand, log: log}
+	p := &Puller{hub: hub, demand: demand, log: log, kick: make(chan struct{}, 1)}
 	for _, s := range sources {
-		one, err := newPull(s, p)
-		if err != nil {
+		if err := p.Set(s); err != nil {
 			return nil, err
 		}
-		p.all = append(p.all, one)
 	}
 	return p, nil
+}
+
+// Set adds a Source, or takes it in place of the one of the same stream, which
+// ends. The error names the stream and never the URL.
+func (p *Puller) Set(s Source) error {
+	one, err := newPull(s, p)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	at := p.find(s.Stream)
+	if at < 0 {
+		p.all = append(p.all, one)
+	} else {
+		p.all[at].stop()
+		p.all[at] = one
+	}
+	p.mu.Unlock()
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// Remove ends the fetching of a stream, and says whether it was fetched.
+func (p *Puller) Remove(stream string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := p.find(stream)
+	if at < 0 {
+		return false
+	}
+	p.all[at].stop()
+	p.all = slices.Delete(p.all, at, at+1)
+	return true
+}
+
+// find returns the place of a stream's Source, -1 without one. Call it with mu.
+func (p *Puller) find(stream string) int {
+	return slices.IndexFunc(p.all, func(one *pull) bool { return one.source.Stream == stream })
 }
 
 // Run fetches until ctx ends.
 func (p *Puller) Run(ctx context.Context) error {
 	var all sync.WaitGroup
-	for _, one := range p.all {
-		all.Go(func() { one.run(ctx) })
+	defer all.Wait()
+	for {
+		p.mu.Lock()
+		for _, one := range p.all {
+			if one.end == nil {
+				var life context.Context
+				life, one.end = context.WithCancel(ctx)
+				all.Go(func() { one.run(life) })
+			}
+		}
+		p.mu.Unlock()
+		select {
+		case <-p.kick:
+		case <-ctx.Done():
+			return nil
+		}
 	}
-	all.Wait()
-	return nil
 }
 
 // Status returns how all Sources do, in their order.
 func (p *Puller) Status() []Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	all := make([]Status, 0, len(p.all))
 	for _, one := range p.all {
 		one.mu.Lock()
@@ -129,15 +188,33 @@ type pull struct {
 	at     string // host:port
 	puller *Puller
 	log    *slog.Logger
+	end    context.CancelFunc // below the Puller's mu; nil until it runs
 
 	mu     sync.Mutex
 	status Status // below mu
 }
 
+// errURL does not show the URL: it may have a password.
+var errURL = errors.New("its URL is not one of RTSP")
+
+// CheckURL says whether a text is the URL of an RTSP server: rtsp:// or rtsps://.
+func CheckURL(text string) error {
+	_, err := parse(text)
+	return err
+}
+
+func parse(text string) (*base.URL, error) {
+	u, err := base.ParseURL(text)
+	if err != nil || u.Hostname() == "" || u.Scheme != "rtsp" && u.Scheme != "rtsps" {
+		return nil, errURL
+	}
+	return u, nil
+}
+
 func newPull(s Source, p *Puller) (*pull, error) {
-	u, err := base.ParseURL(s.URL)
-	if err != nil || u.Hostname() == "" {
-		return nil, fmt.Errorf("fetch %s: its URL is not one of RTSP", s.Stream) // the cause would show it
+	u, err := parse(s.URL)
+	if err != nil {
+		return nil, fmt.Errorf("fetch %s: %w", s.Stream, err)
 	}
 	port := u.Port()
 	if port == "" {
@@ -150,6 +227,13 @@ func newPull(s Source, p *Puller) (*pull, error) {
 		source: s, url: u, at: net.JoinHostPort(u.Hostname(), port), puller: p, log: p.log.With("stream", s.Stream),
 		status: Status{Stream: s.Stream, State: Connecting, Since: time.Now()},
 	}, nil
+}
+
+// stop ends it if it runs. Call it with the Puller's mu.
+func (p *pull) stop() {
+	if p.end != nil {
+		p.end()
+	}
 }
 
 // errUnwanted ends what nobody watches any more.

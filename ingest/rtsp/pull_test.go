@@ -203,3 +203,43 @@ func TestPullFails(t *testing.T) {
 		t.Errorf("a stream that is published: %+v, %v", now, x.Err())
 	}
 }
+
+// TestSetAndRemove: sources come and go while others are fetched.
+func TestSetAndRemove(t *testing.T) {
+	first, second := serve(t, 0), serve(t, 0)
+	at := func(s *server) Source {
+		return Source{Stream: "copy", Trusted: true, Transport: "tcp", URL: fmt.Sprintf("rtsp://any:s3cret@127.0.0.1:%d/door", s.port)}
+	}
+	p, hub := fetch(t, at(first), nil)
+	until(t, p, hub, Fetching, 1)
+	s, _ := hub.Lookup("copy")
+	epoch := s.State().Epoch
+	if err := p.Set(at(second)); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); s.State().Epoch == epoch && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	}
+	until(t, p, hub, Fetching, 1)
+	if len(p.Status()) != 1 || s.State().Epoch == epoch {
+		t.Errorf("the other server is not asked: %+v", p.Status())
+	}
+	first.stop() // is nobody's any more
+	other := at(second)
+	other.Stream, other.URL = "other", "rtsp://any:s3cret@127.0.0.1:1/door"
+	if err := p.Set(other); err != nil {
+		t.Fatal(err)
+	}
+	if p.Remove("nobody") || !p.Remove("copy") || p.Remove("copy") {
+		t.Error("Remove does not say what there was")
+	}
+	for deadline := time.Now().Add(30 * time.Second); s.State().Live && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	}
+	if s.State().Live || len(p.Status()) != 1 || p.Status()[0].Stream != "other" {
+		t.Errorf("after the removal: live %t, %+v", s.State().Live, p.Status())
+	}
+	for _, url := range []string{"", "http://camera/x", "rtsp://", "rtsp://me:s3cret@/x", "camera", "rtsp://[::1"} {
+		if err := p.Set(Source{Stream: "copy", URL: url}); err == nil || strings.Contains(err.Error(), "s3cret") || CheckURL(url) == nil {
+			t.Errorf("%q: %v", url, err)
+		}
+	}
+}
