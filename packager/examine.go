@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/whipcast/whipcast/internal/latency"
 	"github.com/whipcast/whipcast/packager/au"
 	"github.com/whipcast/whipcast/packager/doctor"
 	"github.com/whipcast/whipcast/stream"
@@ -37,6 +38,7 @@ type sight struct {
 type ward struct {
 	log      *slog.Logger
 	board    *board
+	figures  *latency.Stream
 	patients []*patient // in the order of the State
 
 	looked time.Time
@@ -47,6 +49,7 @@ type ward struct {
 type patient struct {
 	source   *stream.Source
 	exam     *doctor.Examiner
+	clock    latency.Sender
 	seen     sight
 	packets  uint64    // that came, as of newest
 	newest   time.Time // when the newest packet came
@@ -125,6 +128,27 @@ func (w *ward) take(e *event) {
 		p.exam.Asked(e.seen.asked)
 	}
 	p.ended = p.ended || e.ended
+	if len(e.units) > 0 && p == w.patients[0] { // the best picture, or the sound alone
+		w.measure(p, &e.units[0])
+	}
+}
+
+// measure tells how long a unit took from the publisher's capture to us, if the
+// publisher's clock can be compared with ours.
+func (w *ward) measure(p *patient, u *au.Unit) {
+	report, ok := p.source.Report()
+	if !ok || u.Arrival.Sub(report.Arrival) > reportAge {
+		return
+	}
+	clock := p.source.Layer.Codec.ClockRate
+	ticks := u.PTS
+	if p.source.Layer.ID.Kind == stream.Audio {
+		ticks = ticks * int64(clock) / opusRate
+	}
+	captured := report.Time(uint32(ticks), clock) //nolint:gosec // RTP timestamps wrap
+	if d, ok := p.clock.Judge(latency.Since1900(u.Arrival)-captured, u.Arrival); ok {
+		w.figures.Observe(latency.Capture, d, u.Arrival)
+	}
 }
 
 // count passes the totals on. What came is known of the Source: before a key frame
