@@ -2,6 +2,7 @@ package packager
 
 import (
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -39,6 +40,7 @@ type ward struct {
 	log      *slog.Logger
 	board    *board
 	figures  *latency.Stream
+	raised   map[doctor.Code]*atomic.Uint64
 	patients []*patient // in the order of the State
 
 	looked time.Time
@@ -224,6 +226,9 @@ func (w *ward) newest(but *patient) time.Time {
 func (w *ward) tell(p *patient, c doctor.Change) {
 	layer := layerName(p.source.Layer.ID)
 	for _, f := range c.Raised {
+		if n := w.raised[f.Code]; n != nil {
+			n.Add(1)
+		}
 		if f.Code == doctor.NoPackets && w.others(p, f.Code) {
 			continue
 		}
@@ -325,10 +330,43 @@ func (b *boards) hang(name string) (*board, func()) {
 	}
 }
 
+func (b *boards) all() []*board {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Values(b.of))
+}
+
 func (b *boards) find(name string) *board {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.of[name]
+}
+
+// Census counts what is wrong at present, over all Streams.
+type Census struct {
+	Findings map[doctor.Code]int     // Layers that have a finding
+	Layers   map[doctor.Severity]int // Layers by the severity of their worst finding
+}
+
+// Census looks at all Streams. It may be called from any goroutine and does not
+// wait for any of them.
+func (p *Packager) Census() Census {
+	c := Census{Findings: map[doctor.Code]int{}, Layers: map[doctor.Severity]int{}}
+	for _, b := range p.boards.all() {
+		notes := b.notes.Load()
+		if notes == nil {
+			continue
+		}
+		for _, n := range *notes {
+			worst := doctor.Note
+			for _, f := range n.findings {
+				c.Findings[f.Code]++
+				worst = max(worst, f.Severity)
+			}
+			c.Layers[worst]++
+		}
+	}
+	return c
 }
 
 // Findings returns what is wrong with a Layer of a Stream at present, the worst

@@ -20,6 +20,7 @@ import (
 
 	"github.com/whipcast/whipcast/internal/latency"
 	"github.com/whipcast/whipcast/packager/au"
+	"github.com/whipcast/whipcast/packager/doctor"
 	"github.com/whipcast/whipcast/storage"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -85,6 +86,9 @@ type Metrics struct {
 	Damaged          atomic.Uint64 // pictures dropped for that
 	Reanchored       atomic.Uint64 // times that program date-time was moved, for a publisher's clock had drifted
 	Drift            atomic.Uint64 // by how many milliseconds in all
+	// Raised are the findings so far, by code; one that gets worse counts again. The
+	// map never changes.
+	Raised map[doctor.Code]*atomic.Uint64
 }
 
 // add takes what has come to the totals of a Source.
@@ -105,7 +109,12 @@ type Packager struct {
 
 // New returns a Packager that puts everything into sink.
 func New(cfg Config, sink storage.Sink, log *slog.Logger) *Packager {
-	return &Packager{cfg: cfg.withDefaults(), sink: sink, log: log}
+	p := &Packager{cfg: cfg.withDefaults(), sink: sink, log: log}
+	p.metrics.Raised = map[doctor.Code]*atomic.Uint64{}
+	for _, code := range doctor.Codes() {
+		p.metrics.Raised[code] = &atomic.Uint64{}
+	}
+	return p
 }
 
 // Metrics returns the running totals.
@@ -134,7 +143,7 @@ func (p *Packager) Run(ctx context.Context, s *stream.Stream) error {
 		events: make(chan event, queued), errands: desk.errands,
 		out:   outlet{sink: p.sink, log: log, metrics: &p.metrics, figures: figures},
 		pumps: map[stream.LayerID]*pump{},
-		ward:  ward{log: log, board: board, figures: figures},
+		ward:  ward{log: log, board: board, figures: figures, raised: p.metrics.Raised},
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
