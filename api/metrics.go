@@ -170,7 +170,7 @@ func LatencyMetrics(book *latency.Book) []Metric {
 	}
 	return append(all,
 		Metric{Name: "whipcast_player_buffer_seconds", Help: "Media that players have loaded ahead, as they report it.", Histogram: book.Buffer},
-		Metric{Name: "whipcast_player_bitrate_bits_per_second", Help: "Bit rate of the media that players ask for, as they report it.", Histogram: book.Bitrate},
+		Metric{Name: "whipcast_player_media_bytes_per_second", Help: "Rate of the media that players ask for, as they report it: 8 times that is the bit rate.", Histogram: book.Bitrate},
 		Total("whipcast_player_stalls_total", "Times that the picture stood still at a viewer, as players report it.", book.Stalls),
 		Metric{
 			Name: "whipcast_player_reports_total", Help: "Reports of players that were taken, by the way they came.", Total: true, Names: []string{"origin"},

@@ -109,7 +109,7 @@ type Book struct {
 func NewBook() *Book {
 	b := &Book{
 		buffer:  NewHistogram(0.1, 0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 10, 20, 60),
-		bitrate: NewHistogram(64e3, 128e3, 256e3, 512e3, 1e6, 2e6, 3e6, 4e6, 6e6, 8e6, 12e6, 25e6, 50e6),
+		bitrate: NewHistogram(8e3, 16e3, 32e3, 64e3, 125e3, 250e3, 375e3, 500e3, 750e3, 1e6, 1.5e6, 3e6, 6e6),
 		streams: map[string]*Stream{},
 	}
 	for h := range b.totals {
@@ -131,7 +131,7 @@ func (b *Book) Total(h Hop) Snapshot { return b.totals[h].Snapshot() }
 // Buffer returns how much players have loaded ahead, in seconds.
 func (b *Book) Buffer() Snapshot { return b.buffer.Snapshot() }
 
-// Bitrate returns the bit rates that players ask for.
+// Bitrate returns the rates that players ask for, in bytes a second.
 func (b *Book) Bitrate() Snapshot { return b.bitrate.Snapshot() }
 
 // Stalls returns how many stalls players have reported.
@@ -202,7 +202,7 @@ func (s *Stream) Report(r Report, now time.Time) {
 		s.book.buffer.Observe(min(r.Buffer, Longest).Seconds())
 	}
 	if r.Bitrate > 0 {
-		s.book.bitrate.Observe(float64(min(r.Bitrate, mostBitrate)))
+		s.book.bitrate.Observe(float64(min(r.Bitrate, mostBitrate)) / 8)
 	}
 	if r.Latency >= 0 {
 		s.Observe(Player, r.Latency, now)

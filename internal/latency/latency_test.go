@@ -85,7 +85,7 @@ func TestReportsAreClamped(t *testing.T) {
 	if l := b.Buffer(); l.Count() != 1 || l.Sum != 120 {
 		t.Errorf("buffer: %d of %v s", l.Count(), l.Sum)
 	}
-	if l := b.Bitrate(); l.Count() != 1 || l.Sum != 1e9 {
+	if l := b.Bitrate(); l.Count() != 1 || l.Sum != 125e6 {
 		t.Errorf("bit rate: %d of %v", l.Count(), l.Sum)
 	}
 }
