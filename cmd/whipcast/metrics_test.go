@@ -35,7 +35,7 @@ func promtool(t *testing.T, input string, args ...string) {
 // a player's report, and returns its metrics.
 func scrape(t *testing.T) string {
 	t.Helper()
-	place := `WHIPCAST_STORAGE=[{type: directory, path: "` + t.TempDir() + `", keep: 1h}]`
+	place := `WHIPCAST_STORAGE=[{type: directory, path: "` + t.TempDir() + `", keep: 24h}]`
 	gateway := start(t, settings(t, "WHIPCAST_AUTH_PUBLISH_TOKEN="+token, "WHIPCAST_LOG_FORMAT=json", place), "serve")
 	base := strings.TrimSuffix(gateway.out.waitFor(t, "Home"), "/")
 	metrics := gateway.out.waitFor(t, "Metrics")
