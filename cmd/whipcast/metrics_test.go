@@ -36,7 +36,8 @@ func promtool(t *testing.T, input string, args ...string) {
 func scrape(t *testing.T) string {
 	t.Helper()
 	place := `WHIPCAST_STORAGE=[{type: directory, path: "` + t.TempDir() + `", keep: 24h}]`
-	gateway := start(t, settings(t, "WHIPCAST_AUTH_PUBLISH_TOKEN="+token, "WHIPCAST_LOG_FORMAT=json", place), "serve")
+	pull := `WHIPCAST_RTSP_PULL=[{stream: door, url: "rtsp://127.0.0.1:1/door"}]` // nobody is there
+	gateway := start(t, settings(t, "WHIPCAST_AUTH_PUBLISH_TOKEN="+token, "WHIPCAST_LOG_FORMAT=json", "WHIPCAST_RTSP_ADDRESS=127.0.0.1:0", place, pull), "serve")
 	base := strings.TrimSuffix(gateway.out.waitFor(t, "Home"), "/")
 	metrics := gateway.out.waitFor(t, "Metrics")
 	c := client(t, nil)
