@@ -6,15 +6,17 @@
 // stands between the server and the media handlers.
 //
 //	public:  /whip/ /whep/ /session/ /hls/   as given
-//	         /v1/… /healthz /readyz          here
+//	         /v1/… /healthz /readyz          here; viewers write to /v1/streams/{stream}/latency
 //	         everything else                 the pages
 //	admin:   /metrics /healthz /readyz /debug/pprof/
 package api
 
 import (
+	"hash/maphash"
 	"io"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,6 +25,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/whipcast/whipcast/api/auth"
+	"github.com/whipcast/whipcast/internal/latency"
 	"github.com/whipcast/whipcast/internal/problem"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -48,6 +51,16 @@ type Config struct {
 	Detail func() []string
 	// Sources are the streams that are fetched. Nil: there are none.
 	Sources Sources
+	// Latency has how long media takes, and takes what players report; nil: the API
+	// says nothing of it.
+	Latency *latency.Book
+	// Watch says whether a request may come from a viewer of a stream: only they
+	// report. The error is a problem.Problem. nil: everyone may.
+	Watch func(r *http.Request, stream string) error
+	// Client says whom a request counts for in rate limits; the zero address is not
+	// counted. nil: the remote address, loopback not counted. Behind a proxy give
+	// one that reads its header (specs X34).
+	Client func(r *http.Request) netip.Addr
 }
 
 // Server answers the API's requests. All methods may be called from any
@@ -57,12 +70,21 @@ type Server struct {
 	hub   *stream.Hub
 	auth  *auth.Authority
 	ready atomic.Bool
+
+	pace           pace
+	refusedReports atomic.Uint64
 }
 
 // New returns a Server that is not ready yet.
 func New(cfg Config, hub *stream.Hub, authority *auth.Authority) *Server {
-	return &Server{cfg: cfg, hub: hub, auth: authority}
+	if cfg.Client == nil {
+		cfg.Client = remoteAddress
+	}
+	return &Server{cfg: cfg, hub: hub, auth: authority, pace: pace{seed: maphash.MakeSeed()}}
 }
+
+// RefusedReports returns how many reports of players were not taken.
+func (s *Server) RefusedReports() uint64 { return s.refusedReports.Load() }
 
 // Ready sets what /readyz says from now on.
 func (s *Server) Ready(is bool) { s.ready.Store(is) }
@@ -81,6 +103,10 @@ func (s *Server) Public(to Routes) http.Handler {
 		case strings.HasPrefix(path, "/whip/"):
 			to.WHIP.ServeHTTP(w, r)
 		case strings.HasPrefix(path, "/v1/"):
+			if name, ok := beaconStream(path); ok {
+				s.listen(w, r, name)
+				return
+			}
 			s.control(w, r)
 		case path == "/healthz", path == "/readyz":
 			s.health(w, r, nil) // how the gateway does is not for the public

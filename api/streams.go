@@ -21,6 +21,9 @@ type streamJSON struct {
 	Layers []layerJSON `json:"layers"`
 	Watch  string      `json:"watch"` // path of the page
 	Seat   string      `json:"seat"`
+	// Latency is by hop, of the last one to two minutes; only told of one stream. A
+	// hop that nothing is known of is not there.
+	Latency map[string]hopJSON `json:"latency,omitzero"`
 }
 
 type layerJSON struct {
@@ -154,6 +157,9 @@ func describe(name string, state stream.State) streamJSON {
 func (s *Server) examine(found *stream.Stream) streamJSON {
 	state := found.State()
 	j := describe(found.Name(), state)
+	if s.cfg.Latency != nil {
+		j.Latency = hopsOf(s.cfg.Latency.Find(found.Name()), time.Now())
+	}
 	if s.cfg.Findings == nil {
 		return j
 	}

@@ -173,8 +173,9 @@ func (p *pump) endSource(ctx context.Context) error {
 	var units []au.Unit
 	if p.asm != nil {
 		units = p.asm.Flush(nil)
-		p.seen.stats = p.asm.Stats()
-		p.metrics.add(p.seen.stats)
+		stats := p.asm.Stats()
+		p.metrics.add(p.seen.stats, stats)
+		p.seen.stats = stats
 	}
 	e := event{source: p.source, units: p.common(units), seen: p.seen, ended: true}
 	p.source, p.asm = nil, nil
@@ -187,6 +188,7 @@ func (p *pump) deliver(ctx context.Context, units []au.Unit) error {
 	if len(units) == 0 && (stats == p.seen.stats || now.Sub(p.sent) < sightEvery) {
 		return nil
 	}
+	p.metrics.add(p.seen.stats, stats)
 	p.seen.stats, p.sent = stats, now
 	return p.send(ctx, event{source: p.source, units: p.common(units), seen: p.seen})
 }

@@ -16,9 +16,10 @@ const maxLayers = 8 // of one Offer
 // Stream is a named live channel. It outlives its publishers. All methods may
 // be called from any goroutine.
 type Stream struct {
-	name  string
-	state watch.Value[State]
-	notes watch.Value[notes]
+	name   string
+	totals *Totals
+	state  watch.Value[State]
+	notes  watch.Value[notes]
 
 	mu      sync.Mutex
 	rings   map[LayerID]*ring // below mu
@@ -27,8 +28,8 @@ type Stream struct {
 	removed bool              // below mu
 }
 
-func newStream(name string) *Stream {
-	s := &Stream{name: name, rings: make(map[LayerID]*ring)}
+func newStream(name string, totals *Totals) *Stream {
+	s := &Stream{name: name, totals: totals, rings: make(map[LayerID]*ring)}
 	s.state.Set(State{Since: time.Now()})
 	return s
 }
@@ -80,6 +81,7 @@ func (s *Stream) Publish(o Offer) (*Session, error) {
 		}
 	}
 	s.session = x
+	s.totals.Sessions.Add(1)
 	s.publishState(true, sources)
 	return x, nil
 }
@@ -184,6 +186,10 @@ type Source struct {
 	packets, bytes, duplicates, dropped atomic.Uint64
 	reordered                           atomic.Bool
 
+	keyframes          atomic.Uint64
+	distances, longest atomic.Uint64 // between keyframes: sum and longest, in RTP units
+	keyAt              uint32        // RTP timestamp of the newest keyframe; only the ring's writer touches it
+
 	mu    sync.Mutex
 	clock clock // below mu
 	order order // below mu
@@ -195,16 +201,45 @@ type Counters struct {
 	Bytes      uint64 // of payload
 	Duplicates uint64 // dropped: the same sequence number again
 	Dropped    uint64 // written after the session had ended
+	Keyframes  uint64 // video only
+	// KeyframeDistance is how far apart keyframes were on average and
+	// LongestDistance at most, by their timestamps; 0 before the second one.
+	KeyframeDistance, LongestDistance time.Duration
 }
 
 // Counters returns the totals so far.
 func (s *Source) Counters() Counters {
-	return Counters{
+	c := Counters{
 		Packets:    s.packets.Load(),
 		Bytes:      s.bytes.Load(),
 		Duplicates: s.duplicates.Load(),
 		Dropped:    s.dropped.Load(),
+		Keyframes:  s.keyframes.Load(),
 	}
+	if c.Keyframes > 1 {
+		c.KeyframeDistance = s.length(s.distances.Load() / (c.Keyframes - 1))
+		c.LongestDistance = s.length(s.longest.Load())
+	}
+	return c
+}
+
+// length converts RTP units.
+func (s *Source) length(units uint64) time.Duration {
+	return time.Duration(float64(units) / float64(s.Layer.Codec.ClockRate) * float64(time.Second))
+}
+
+// keyframe notes a keyframe. Those that come out of order do not count.
+func (s *Source) keyframe(timestamp uint32) {
+	if s.keyframes.Load() > 0 {
+		distance := timestamp - s.keyAt
+		if int32(distance) <= 0 {
+			return
+		}
+		s.distances.Add(uint64(distance))
+		s.longest.Store(max(s.longest.Load(), uint64(distance)))
+	}
+	s.keyAt = timestamp
+	s.keyframes.Add(1)
 }
 
 // Report returns the newest sender report that passed the checks (specs R4).

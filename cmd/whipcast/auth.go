@@ -108,6 +108,17 @@ func allowWatch(authority *auth.Authority, watch string) hls.Authorize {
 	}
 }
 
+// mayReport returns the rule for reports of players: who may watch may report.
+func mayReport(watch hls.Authorize) func(*http.Request, string) error {
+	if watch == nil {
+		return nil
+	}
+	return func(r *http.Request, stream string) error {
+		_, err := watch(r, stream)
+		return err
+	}
+}
+
 // looksAfter returns the task that keeps an Authority up to date.
 func looksAfter(authority *auth.Authority, sweeps ...func()) task {
 	return task{"authorisation", func(ctx context.Context) error {

@@ -16,6 +16,7 @@ import (
 	"github.com/whipcast/whipcast/egress/whep"
 	"github.com/whipcast/whipcast/ingest/whip"
 	"github.com/whipcast/whipcast/internal/certificate"
+	"github.com/whipcast/whipcast/internal/latency"
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/packager"
 	"github.com/whipcast/whipcast/replay"
@@ -59,6 +60,7 @@ type gateway struct {
 	places    places
 	archive   *replay.Archive // nil: no place keeps media
 	origin    *hls.Handler
+	latency   *latency.Book
 	api       *api.Server
 	public    *server
 	admin     *server
@@ -169,12 +171,14 @@ func (g *gateway) wire(ctx context.Context) error {
 		store   = g.window.store
 		limits  = g.config.Limits
 		cut     = g.config.HLS
+		watch   = allowWatch(g.auth, g.config.Auth.Watch)
 		counted whep.Metrics
 	)
+	g.latency = latency.NewBook()
 	g.hub = stream.NewHub(stream.Config{MaxStreams: limits.Streams})
 	g.packaging = packaging{hub: g.hub, log: g.log, packager: packager.New(packager.Config{
 		Segment: cut.Segment, Part: cut.Part, Window: cut.Window, Grace: cut.Grace, Ledger: g.remember(),
-		Record: g.record(), Audio: packager.Sound(cut.Audio),
+		Record: g.record(), Audio: packager.Sound(cut.Audio), Latency: g.latency,
 	}, g.places.with(store), g.log)}
 	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{
 		Publish: allow(g.auth, auth.Publish, "whip"), Watch: allow(g.auth, auth.Play, "whep"), MaxSessions: limits.Sessions, Logger: g.log,
@@ -183,12 +187,15 @@ func (g *gateway) wire(ctx context.Context) error {
 	if err := g.openRTSP(ctx); err != nil {
 		return err
 	}
-	g.origin = hls.New(hls.Config{Authorize: allowWatch(g.auth, g.config.Auth.Watch)}, store)
+	g.origin = hls.New(hls.Config{Authorize: watch, Latency: g.latency}, store)
 	pages, err := web.Handler(web.Config{ValidName: stream.ValidName, MediaOrigins: mediaOrigins(g.config.Storage)})
 	if err != nil {
 		return err
 	}
-	g.api = api.New(api.Config{Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail, Sources: g.rtsp.list}, g.hub, g.auth)
+	g.api = api.New(api.Config{
+		Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail, Latency: g.latency, Watch: mayReport(watch),
+		Sources: g.rtsp.list,
+	}, g.hub, g.auth)
 	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(), authMetrics(g.auth), g.rtsp.metrics()))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)

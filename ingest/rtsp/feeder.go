@@ -90,8 +90,15 @@ func (f *feeder) notes() []slog.Attr {
 			name = "video"
 		}
 		c := t.source.Counters()
-		all = append(all, slog.Group(name, slog.String("codec", t.layer.Codec.Name),
-			slog.Uint64("packets", c.Packets), slog.Uint64("bytes", c.Bytes)))
+		attrs := []any{
+			slog.String("codec", t.layer.Codec.Name), slog.Uint64("packets", c.Packets), slog.Uint64("bytes", c.Bytes),
+		}
+		if t.layer.ID.Kind == stream.Video {
+			attrs = append(attrs, slog.Uint64("keyframes", c.Keyframes),
+				slog.Duration("keyframe_distance", c.KeyframeDistance.Round(time.Millisecond)),
+				slog.Duration("longest_distance", c.LongestDistance.Round(time.Millisecond)))
+		}
+		all = append(all, slog.Group(name, attrs...))
 	}
 	return all
 }

@@ -23,6 +23,8 @@ type Registry struct {
 
 	wg sync.WaitGroup // one for each Session that was opened
 
+	receiving, sending Metrics
+
 	mu       sync.Mutex
 	sessions map[string]*Session // below mu: started, not ended
 	open     int                 // below mu: opened, not finished
@@ -233,7 +235,8 @@ func (g *Registry) register(x *Session) {
 
 // serve is the life of a started Session.
 func (x *Session) serve(ctx context.Context, run func(ctx context.Context) error) {
-	begun := time.Now()
+	begun, counts := time.Now(), x.registry.Metrics(x.opening.Direction)
+	counts.Started.Add(1)
 	reaper := time.AfterFunc(x.registry.cfg.PendingTimeout, func() {
 		if err := x.lost(); errors.Is(err, ErrNeverConnected) {
 			x.End(err) // W66
@@ -247,8 +250,10 @@ func (x *Session) serve(ctx context.Context, run func(ctx context.Context) error
 	x.End(err)
 	x.close()
 	x.mu.Lock()
-	notes := append([]slog.Attr{slog.Duration("duration", time.Since(begun).Round(time.Millisecond)), slog.String("reason", x.reason.Error())}, x.notes...)
+	notes := append([]slog.Attr{slog.String("protocol", x.opening.Direction.protocol()), slog.Duration("duration", time.Since(begun).Round(time.Millisecond)), slog.String("reason", x.reason.Error())}, x.notes...)
+	reason := x.reason
 	x.mu.Unlock()
+	counts.ended[endOf(reason)].Add(1)
 	x.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "session ended", notes...)
 	x.release()
 }

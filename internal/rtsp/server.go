@@ -270,7 +270,7 @@ func (x *session) serve(ctx context.Context, log *slog.Logger, run Run, end func
 	}
 	end()
 	notes = append([]slog.Attr{
-		slog.Duration("duration", time.Since(x.begun).Round(time.Millisecond)), slog.String("reason", err.Error()),
+		slog.String("protocol", "rtsp"), slog.Duration("duration", time.Since(x.begun).Round(time.Millisecond)), slog.String("reason", err.Error()),
 	}, notes...)
 	log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "session ended", notes...)
 }

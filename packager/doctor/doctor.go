@@ -47,6 +47,15 @@ const (
 	OpusDTX          Code = "opus-dtx"          // R47
 )
 
+// Codes returns all codes.
+func Codes() []Code {
+	var all []Code
+	for _, t := range texts() {
+		all = append(all, t.code)
+	}
+	return all
+}
+
 // Severity says how much a finding matters to those who watch.
 type Severity uint8
 
