@@ -15,10 +15,11 @@ TAGS    ?= goaac_simd
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
 # Debian packages that the tests use: a real browser, real players, caches and a
-# WebDAV server (nginx's own module), and who judges the systemd unit.
-PROGRAMS := systemd-analyze chromium ffmpeg vlc gst-launch-1.0 varnishd nginx
-PACKAGES := systemd chromium ffmpeg vlc-bin vlc-plugin-base varnish nginx \
-            gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav
+# WebDAV server (nginx's own module), and who judges the systemd unit and the
+# metrics (promtool comes with the server, which is not started).
+PROGRAMS := systemd-analyze promtool chromium ffmpeg vlc gst-launch-1.0 varnishd nginx
+PACKAGES := systemd prometheus chromium ffmpeg vlc-bin vlc-plugin-base varnish nginx \
+            gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav gstreamer1.0-rtsp
 FUZZTIME ?= 5s
 
 # Every go command here and in the tests builds the same code. What the caller sets wins.
@@ -47,10 +48,11 @@ web/node_modules/.installed: web/package-lock.json
 .PHONY: deps
 deps: ## install the programs that the tests use (Debian, apt)
 	@for p in $(PROGRAMS); do PATH=$$PATH:/usr/sbin command -v $$p >/dev/null || missing="$${missing-} $$p"; done
+	gst-inspect-1.0 rtspclientsink >/dev/null 2>&1 || missing="$${missing-} rtspclientsink"
 	if [ -n "$${missing-}" ]; then
 		echo "installing what$$missing need"
 		$(SUDO) apt-get update -qq
-		# Varnish and nginx are services, too: they are not started here.
+		# Varnish, nginx and Prometheus are services, too: they are not started here.
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive SYSTEMD_OFFLINE=1 apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null
 	fi
 
@@ -110,14 +112,14 @@ release: $(PAGES) ## dist/: binaries for all platforms, checksums, lists of what
 	done
 	echo "whipcast-$(VERSION).cdx.json"
 	tar -C dist -xzf dist/whipcast-$(VERSION)-linux-amd64.tar.gz
-	$(GO) tool -modfile=tools/go.mod cyclonedx-gomod bin -json -licenses -version $(VERSION) -output dist/whipcast-$(VERSION).cdx.json dist/whipcast-$(VERSION)-linux-amd64/whipcast
+	$(GO) tool -modfile=tools/release/go.mod cyclonedx-gomod bin -json -licenses -version $(VERSION) -output dist/whipcast-$(VERSION).cdx.json dist/whipcast-$(VERSION)-linux-amd64/whipcast
 	rm -r dist/whipcast-$(VERSION)-linux-amd64
 	cd web && npm sbom --sbom-format cyclonedx --package-lock-only > ../dist/whipcast-$(VERSION)-pages.cdx.json
 	cd ../dist && sha256sum *.tar.gz *.json > SHA256SUMS
 
 .PHONY: vulncheck
 vulncheck: ## known vulnerabilities in what is used; asks vuln.go.dev
-	$(GO) tool -modfile=tools/go.mod govulncheck ./...
+	GOFLAGS= $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.1.4 -tags $(TAGS) ./...
 
 .PHONY: clean
 clean: ## remove what was built

@@ -10,7 +10,7 @@
 // stands between the server and the media handlers.
 //
 //	public:  /whip/ /whep/ /session/ /hls/   as given
-//	         /v1/… /openapi.json /docs       here
+//	         /v1/… /openapi.json /docs       here; viewers write to /v1/streams/{stream}/latency
 //	         /healthz /readyz                here
 //	         everything else                 the pages
 //	admin:   /metrics /healthz /readyz /debug/pprof/
@@ -18,9 +18,11 @@ package api
 
 import (
 	"context"
+	"hash/maphash"
 	"io"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -30,6 +32,7 @@ import (
 
 	"github.com/whipcast/whipcast/api/auth"
 	"github.com/whipcast/whipcast/api/event"
+	"github.com/whipcast/whipcast/internal/latency"
 	"github.com/whipcast/whipcast/internal/problem"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -62,6 +65,18 @@ type Config struct {
 	// Detail returns lines for the operator on how the gateway does, which /readyz
 	// of the admin address adds. It must not wait. Nil: none.
 	Detail func() []string
+	// Sources are the streams that are fetched. Nil: there are none.
+	Sources Sources
+	// Latency has how long media takes, and takes what players report; nil: the API
+	// says nothing of it.
+	Latency *latency.Book
+	// Watch says whether a request may come from a viewer of a stream: only they
+	// report. The error is a problem.Problem. nil: everyone may.
+	Watch func(r *http.Request, stream string) error
+	// Client says whom a request counts for in rate limits; the zero address is not
+	// counted. nil: the remote address, loopback not counted. Behind a proxy give
+	// one that reads its header (specs X34).
+	Client func(r *http.Request) netip.Addr
 }
 
 // Server answers the API's requests. All methods may be called from any
@@ -78,6 +93,9 @@ type Server struct {
 	life      context.Context //nolint:containedctx // that of the listeners to events, which are let go when Run ends
 	end       context.CancelFunc
 	listeners atomic.Int64
+
+	pace           pace
+	refusedReports atomic.Uint64
 }
 
 // New returns a Server that is not ready yet.
@@ -85,11 +103,17 @@ func New(cfg Config, hub *stream.Hub, authority *auth.Authority) *Server {
 	if cfg.Events == nil {
 		cfg.Events = event.New(0)
 	}
-	s := &Server{cfg: cfg, hub: hub, auth: authority, events: cfg.Events}
+	if cfg.Client == nil {
+		cfg.Client = remoteAddress
+	}
+	s := &Server{cfg: cfg, hub: hub, auth: authority, events: cfg.Events, pace: pace{seed: maphash.MakeSeed()}}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.router = s.newRouter()
 	return s
 }
+
+// RefusedReports returns how many reports of players were not taken.
+func (s *Server) RefusedReports() uint64 { return s.refusedReports.Load() }
 
 // Ready sets what /readyz says from now on.
 func (s *Server) Ready(is bool) { s.ready.Store(is) }
@@ -108,6 +132,10 @@ func (s *Server) Public(to Routes) http.Handler {
 		case strings.HasPrefix(path, "/whip/"):
 			to.WHIP.ServeHTTP(w, r)
 		case strings.HasPrefix(path, "/v1/"):
+			if name, ok := beaconStream(path); ok {
+				s.listen(w, r, name)
+				return
+			}
 			s.control(w, r)
 		case path == "/openapi.json", path == "/docs", strings.HasPrefix(path, "/docs/"):
 			s.document(w, r)

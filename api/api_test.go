@@ -334,7 +334,7 @@ func TestAdmin(t *testing.T) {
 	admin := server.Admin(metrics)
 	text := call(admin, "GET", "/metrics", "").body
 	for _, want := range []string{
-		`whipcast_build{version="v1.2.3"} 1`, "whipcast_stream_streams 2", "whipcast_stream_live 1",
+		`whipcast_build_info{version="v1.2.3"} 1`, "whipcast_stream_streams 2", "whipcast_stream_live 1",
 		"whipcast_test_things 7", "# TYPE whipcast_test_things_total counter\nwhipcast_test_things_total 8", "go_goroutines ",
 	} {
 		if !strings.Contains(text, want) {

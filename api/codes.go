@@ -44,6 +44,11 @@ const (
 	StorageFailed    Code = "storage-failed"
 	NotRevocable     Code = "not-revocable"
 	TooMuch          Code = "more-than-yours"
+	NoSource         Code = "no-such-source"
+	SourceFixed      Code = "source-of-the-configuration"
+	SourcesFull      Code = "too-many-sources"
+	SourceURL        Code = "not-a-source-url"
+	ReportRate       Code = "too-many-reports"
 	Listeners        Code = "too-many-listeners"
 	Internal         Code = "internal-error"
 )
@@ -72,6 +77,7 @@ func Problems() []Meaning {
 		{NoSession, http.StatusNotFound, "no such session", "it has ended; /v1/sessions lists all", 0},
 		{NoReplay, http.StatusNotFound, "no such replay", "the list of the stream's replays has all there are", 0},
 		{NoClip, http.StatusNotFound, "no such clip", "the list of the stream's clips has all there are", 0},
+		{NoSource, http.StatusNotFound, "no such source", "/v1/sources lists all", 0},
 		{NoMedia, http.StatusNotFound, "no media of that time", "nothing that is kept is of that time", 0},
 		{MethodNotAllowed, http.StatusMethodNotAllowed, "method not allowed", "the header Allow says which are", 0},
 		{TooSlow, http.StatusRequestTimeout, "body too slow", "send the body within some seconds", 0},
@@ -80,12 +86,16 @@ func Problems() []Meaning {
 		{ReplayLive, http.StatusConflict, "replay has not ended", "it can be deleted when its stream has ended", 0},
 		{ClipExists, http.StatusConflict, "clip exists", "choose another name, or delete the clip", 0},
 		{NoArchive, http.StatusConflict, "nothing is kept", "set keep of an entry of storage to forever, or to a time such as 24h", 0},
+		{SourceFixed, http.StatusConflict, "source of the configuration", "this stream is in rtsp.pull: change it there", 0},
+		{SourcesFull, http.StatusConflict, "too many sources", "remove one, or raise limits.streams", 0},
 		{TooLarge, http.StatusRequestEntityTooLarge, "body too large", "at most 64 KiB are read", 0},
 		{NotJSON, http.StatusUnsupportedMediaType, "not JSON", "send the body as application/json", 0},
 		{Invalid, http.StatusUnprocessableEntity, "invalid request", "a parameter or a field of the body is not as openapi.json says", 0},
 		{MarkerRefused, http.StatusUnprocessableEntity, "marker refused", "it would break the rules of playlists", 0},
 		{MessageRefused, http.StatusUnprocessableEntity, "message refused", "it is too long, or due too late", 0},
 		{NotRevocable, http.StatusUnprocessableEntity, "not revocable", "name one of token, principal and stream", 0},
+		{SourceURL, http.StatusUnprocessableEntity, "not a URL of RTSP", "write it like rtsp://user:password@camera.example.org/stream, or rtsps://", 0},
+		{ReportRate, http.StatusTooManyRequests, "too many reports", "report every ten seconds", 10 * time.Second},
 		{MarkersFull, http.StatusTooManyRequests, "too many markers", "the playlist has no room: try again when some of them are over", 10 * time.Second},
 		{Internal, http.StatusInternalServerError, "internal error", "the gateway's log has the cause", 0},
 		{StorageFailed, http.StatusBadGateway, "storage failed", "the storage place did not do it: the gateway's log has the cause", 0},
@@ -111,8 +121,21 @@ func Refuse(code Code, detail string) error {
 // problemOf is what a client sees of an error. One that is no Problem is 500 without
 // its text, which may tell too much.
 func problemOf(err error) problem.Problem {
-	if errors.Is(err, stream.ErrName) {
-		err = Refuse(NoStream, "a name is 1 to 64 letters, digits and . _ - beginning with a letter or digit")
+	for _, row := range []struct {
+		is     error
+		code   Code
+		detail string
+	}{
+		{stream.ErrName, NoStream, "a name is 1 to 64 letters, digits and . _ - beginning with a letter or digit"},
+		{ErrNoSource, NoSource, ""},
+		{ErrSourceFixed, SourceFixed, ""},
+		{ErrSourcesFull, SourcesFull, ""},
+		{ErrSourceURL, SourceURL, ""},
+	} {
+		if errors.Is(err, row.is) {
+			err = Refuse(row.code, row.detail)
+			break
+		}
 	}
 	p, ok := errors.AsType[problem.Problem](err)
 	if !ok {

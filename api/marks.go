@@ -16,17 +16,17 @@ type Marks interface {
 }
 
 type markIn struct {
-	streamPath
+	StreamPath
 	Body Marker
 }
 
 type unmarkIn struct {
-	streamPath
+	StreamPath
 	Marker string `path:"marker" doc:"ID of the marker."`
 }
 
 type sendIn struct {
-	streamPath
+	StreamPath
 	Body Message
 }
 

@@ -22,7 +22,7 @@ type Archive interface {
 }
 
 type keptIn struct {
-	streamPath
+	StreamPath
 	Page
 	Place string `query:"place" maxLength:"64" doc:"Only those in this storage place."`
 }
@@ -38,7 +38,7 @@ type ReplayList struct {
 }
 
 type replayPath struct {
-	streamPath
+	StreamPath
 	Presentation string `path:"presentation" doc:"As it is listed."`
 }
 
@@ -53,12 +53,12 @@ type ClipList struct {
 }
 
 type clipIn struct {
-	streamPath
+	StreamPath
 	Body ClipRequest
 }
 
 type clipPath struct {
-	streamPath
+	StreamPath
 	Clip string `path:"clip" doc:"Name of the clip."`
 }
 

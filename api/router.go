@@ -87,8 +87,10 @@ func (s *Server) newRouter() *router {
 	s.sessionOperations(t)
 	s.markOperations(t)
 	s.replayOperations(t)
+	s.sourceOperations(t)
 	s.tokenOperations(t)
 	s.gatewayOperations(t)
+	s.reportOperation(t)
 	t.doc, _ = json.MarshalIndent(t.api.OpenAPI(), "", " ") // schemas marshal
 	return t
 }
@@ -246,7 +248,7 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
 	if r.Method == http.MethodOptions {
-		h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
+		h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
 		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID")
 		h.Set("Access-Control-Max-Age", "7200")
 		w.WriteHeader(http.StatusNoContent)
@@ -277,6 +279,9 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 // whole. Who publishes a stream may see what is wrong with it, and mark it.
 func (s *Server) admit(r *http.Request, pattern string) (auth.Grant, error) {
 	name, one := strings.CutPrefix(r.URL.Path, "/v1/streams/")
+	if !one {
+		name, one = strings.CutPrefix(r.URL.Path, "/v1/sources/")
+	}
 	name, _, _ = strings.Cut(name, "/")
 	if !one || !stream.ValidName(name) {
 		name = "" // whatever it is, nothing is found

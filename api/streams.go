@@ -4,12 +4,13 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/whipcast/whipcast/stream"
 )
 
-// streamPath is the name of a stream in a path.
-type streamPath struct {
+// StreamPath is the name of a stream in a path. It is exported for huma, which fills no others that are embedded.
+type StreamPath struct {
 	Stream string `path:"stream" doc:"Name of the stream."`
 }
 
@@ -41,7 +42,7 @@ func (s *Server) streamOperations(t *router) {
 	add(t, operation{
 		id: "getStream", method: http.MethodGet, path: "/v1/streams/{stream}", tag: "Streams", scope: orPublisher,
 		summary: "One stream, with what is wrong with it", codes: []Code{NoStream},
-	}, func(_ context.Context, in *streamPath) (*streamOut, error) {
+	}, func(_ context.Context, in *StreamPath) (*streamOut, error) {
 		found, err := s.find(in.Stream)
 		if err != nil {
 			return nil, err
@@ -124,6 +125,9 @@ func (s *Server) examine(found *stream.Stream) Stream {
 	j := s.describe(found.Name(), state, s.countViewers())
 	if s.cfg.Renditions != nil {
 		j.Renditions = append([]Rendition{}, s.cfg.Renditions(found.Name())...)
+	}
+	if s.cfg.Latency != nil {
+		j.Latency = hopsOf(s.cfg.Latency.Find(found.Name()), time.Now())
 	}
 	if s.cfg.Findings == nil {
 		return j

@@ -18,6 +18,15 @@ type Stream struct {
 	Renditions []Rendition `json:"renditions,omitzero" nullable:"false" doc:"What HLS players choose from; of one stream only."`
 	Watch      string      `json:"watch" doc:"Path of the page."`
 	Seat       string      `json:"seat" doc:"Path of the page."`
+	// Latency has no hop that nothing is known of.
+	Latency map[string]Hop `json:"latency,omitzero" doc:"By hop; of one stream only."`
+}
+
+// Hop is how long media took for a stretch of its way in the last one to two minutes.
+type Hop struct {
+	P50     float64 `json:"p50" doc:"Median, in seconds."`
+	P95     float64 `json:"p95" doc:"In seconds."`
+	Samples uint64  `json:"samples"`
 }
 
 // Layer is one RTP sequence of a publisher.

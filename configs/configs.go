@@ -13,7 +13,9 @@ package configs
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -24,6 +26,7 @@ type Config struct {
 	HTTP    HTTP
 	Media   Media
 	Admin   Admin
+	RTSP    RTSP
 	Auth    Auth
 	HLS     HLS
 	Storage []Storage
@@ -40,13 +43,18 @@ type Log struct {
 type HTTP struct {
 	Address string // TCP host:port
 	TLS     TLS
+	Proxies []netip.Prefix // whose forwarding headers count
 }
 
-// TLS names the files of a certificate. Both are empty, or none.
+// TLS names the files of a certificate, or the host that gets one by ACME.
 type TLS struct {
-	Certificate string // PEM, the whole chain
+	Certificate string // PEM, the whole chain; with Key, or neither
 	Key         string // PEM
+	ACMEHost    string // DNS name; empty: no ACME
 }
+
+// On says whether the public address speaks TLS.
+func (t TLS) On() bool { return t.Certificate != "" || t.ACMEHost != "" }
 
 // Media is all WebRTC media.
 type Media struct {
@@ -57,6 +65,14 @@ type Media struct {
 // Admin is the server that is never public: metrics, health, pprof.
 type Admin struct {
 	Address string // TCP host:port
+}
+
+// RTSP is the server for cameras, encoders and players that do not speak WebRTC,
+// and what is fetched from such servers.
+type RTSP struct {
+	Address    string // TCP host:port; UDP on the same number and the next; empty: off
+	TLSAddress string // TCP host:port of RTSPS; empty: off
+	Pull       []Pull
 }
 
 // Auth says who may do what.
@@ -133,7 +149,7 @@ func (c Config) Validate() error {
 			return err
 		}
 	}
-	for _, rule := range []func(Config) *Error{checkTLS, checkPorts, checkHLS} {
+	for _, rule := range []func(Config) *Error{checkTLS, checkPorts, checkRTSP, checkHLS} {
 		if err := rule(c); err != nil {
 			return err
 		}
@@ -143,6 +159,12 @@ func (c Config) Validate() error {
 
 func checkTLS(c Config) *Error {
 	given, missing := c.HTTP.TLS.Certificate, c.HTTP.TLS.Key
+	if host := c.HTTP.TLS.ACMEHost; host != "" && given+missing != "" {
+		return &Error{
+			Key: "http.tls.acme_host", Value: host, Cause: "http.tls.certificate or http.tls.key is set, too",
+			Remedy: "set one of the two: a certificate of your own, or one by ACME",
+		}
+	}
 	key, other := "http.tls.certificate", "http.tls.key"
 	if missing != "" {
 		given, missing = missing, given
@@ -161,11 +183,41 @@ func checkPorts(c Config) *Error {
 		{"http.address", c.HTTP.Address},
 		{"media.address", c.Media.Address},
 		{"admin.address", c.Admin.Address},
+		{"rtsp.address", c.RTSP.Address},
+		{"rtsp.tls_address", c.RTSP.TLSAddress},
 	}
 	for i, a := range listeners {
 		for _, b := range listeners[:i] {
+			if a.address == "" || b.address == "" {
+				continue
+			}
 			if clash(a.address, b.address) {
 				return &Error{Key: a.key, Value: a.address, Cause: fmt.Sprintf("%s has the same port (%s)", b.key, b.address), Remedy: "give each its own port"}
+			}
+		}
+	}
+	return nil
+}
+
+// checkRTSP finds what RTSP needs besides: a certificate, and UDP ports that WebRTC
+// does not have.
+func checkRTSP(c Config) *Error {
+	if c.RTSP.TLSAddress != "" && c.HTTP.TLS.Certificate == "" {
+		return &Error{
+			Key: "rtsp.tls_address", Value: c.RTSP.TLSAddress, Cause: "http.tls.certificate is not set",
+			Remedy: "set http.tls.certificate and http.tls.key, which RTSPS shows, too",
+		}
+	}
+	host, port, _ := splitAddress(c.RTSP.Address)
+	if c.RTSP.Address == "" || port == 0 {
+		return nil
+	}
+	rtp := port + port&1
+	for _, udp := range []uint64{rtp, rtp + 1} {
+		if a := net.JoinHostPort(host, strconv.FormatUint(udp, 10)); udp > 65535 || clash(a, c.Media.Address) {
+			return &Error{
+				Key: "rtsp.address", Value: c.RTSP.Address, Cause: fmt.Sprintf("it needs the UDP ports %d and %d, and media.address is %s", rtp, rtp+1, c.Media.Address),
+				Remedy: "choose another port",
 			}
 		}
 	}

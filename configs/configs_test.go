@@ -15,7 +15,7 @@ import (
 
 func compare(t *testing.T, got, want Config) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)
 	}
 }
@@ -144,7 +144,7 @@ func TestErrors(t *testing.T) {
 		{"two documents", "data_dir: a\n---\ndata_dir: b\n", nil, `FILE:2: a second document; keep one, without ---`},
 		{"not YAML", "log:\n\tlevel: info\n", nil, `FILE:2: not YAML: found character that cannot start any token; indent by spaces and quote values that have special characters`},
 		{"not YAML at its end", "log: [\n", nil, `FILE:2: not YAML: did not find expected node content; indent by spaces and quote values that have special characters`},
-		{"unknown variable of a group", "", []string{"WHIPCAST_HTTP_PORT=1"}, `environment: unknown variable "WHIPCAST_HTTP_PORT"; http holds http.address, http.tls.certificate, http.tls.key`},
+		{"unknown variable of a group", "", []string{"WHIPCAST_HTTP_PORT=1"}, `environment: unknown variable "WHIPCAST_HTTP_PORT"; http holds http.address, http.tls.certificate, http.tls.key, http.tls.acme_host, http.proxies`},
 		{"unknown variable", "", []string{"WHIPCAST_HTTP_ADDR=:1"}, `environment: unknown variable "WHIPCAST_HTTP_ADDR"; did you mean "http.address"?`},
 		{"variable", "", []string{"WHIPCAST_HTTP_ADDRESS=8080"}, `WHIPCAST_HTTP_ADDRESS: http.address = "8080": not an address; write host:port, such as :8080 or 127.0.0.1:8080`},
 		{"empty folder", "data_dir: ''\n", nil, `FILE:1: data_dir = "": empty; name a folder, such as ./data`},
@@ -167,6 +167,12 @@ func TestErrors(t *testing.T) {
 		{"token too short, not shown (X4)", "auth: {publish_token: hunter2}\n", nil, `FILE:1: auth.publish_token = "(not shown)": 7 characters; use 8 to 256, or leave it empty to have one made`},
 		{"token with a space, not shown (X4)", "", []string{"WHIPCAST_AUTH_PUBLISH_TOKEN=correct horse"}, `WHIPCAST_AUTH_PUBLISH_TOKEN: auth.publish_token = "(not shown)": has a character that no bearer token may have; use letters, digits and - . _ ~ + /`},
 		{"list of tokens, not shown (X4)", "auth: {publish_token: [secretsecret]}\n", nil, `FILE:1: auth.publish_token = "(not shown)": not a single value; write one value after the colon`},
+		{"ACME and files", "http: {tls: {acme_host: live.example.org, certificate: a, key: b}}\n", nil, `FILE:1: http.tls.acme_host = "live.example.org": http.tls.certificate or http.tls.key is set, too; set one of the two: a certificate of your own, or one by ACME`},
+		{"ACME for an address", "http: {tls: {acme_host: 203.0.113.7}}\n", nil, `FILE:1: http.tls.acme_host = "203.0.113.7": an address, which gets no certificate; write the name that browsers reach this machine by, such as live.example.org`},
+		{"ACME for a wildcard", "http: {tls: {acme_host: '*.example.org'}}\n", nil, `FILE:1: http.tls.acme_host = "*.example.org": not a DNS name; write the name that browsers reach this machine by, such as live.example.org; names in other scripts as xn--…`},
+		{"ACME for a local name", "http: {tls: {acme_host: localhost}}\n", nil, `FILE:1: http.tls.acme_host = "localhost": not a name of the public DNS; write the name that browsers reach this machine by, such as live.example.org`},
+		{"proxy that is no network", "http: {proxies: [nginx]}\n", nil, `FILE:1: http.proxies = "nginx": "nginx" is no IP network; list networks or addresses, such as [10.0.0.0/8, 2001:db8::7]`},
+		{"everybody a proxy (X34)", "http: {proxies: [0.0.0.0/0]}\n", nil, `FILE:1: http.proxies = "0.0.0.0/0": 0.0.0.0/0 is everybody, who could write any address; list the networks of your proxies only`},
 		{"watch", "auth: {watch: yes}\n", nil, `FILE:1: auth.watch = "yes": unknown word; use open or token`},
 		{"key without hash", "auth: {keys: [{name: a, actions: [play], streams: ['*']}]}\n", nil, `FILE:1: auth.keys = "(not shown)": entry 1: hash: not sha256: and 64 hexadecimal digits; whipcast token --key makes a key and its hash; the key itself does not belong here`},
 		{"key itself in place of its hash, not shown (X4)", "auth: {keys: [{name: a, hash: correcthorse, actions: [play], streams: ['*']}]}\n", nil, `FILE:1: auth.keys = "(not shown)": entry 1: hash: not sha256: and 64 hexadecimal digits; whipcast token --key makes a key and its hash; the key itself does not belong here`},

@@ -52,9 +52,14 @@ func (c *Config) keys() []key {
 		{name: "http.address", parse: address(&c.HTTP.Address), text: text(&c.HTTP.Address)},
 		{name: "http.tls.certificate", parse: path(&c.HTTP.TLS.Certificate), text: text(&c.HTTP.TLS.Certificate)},
 		{name: "http.tls.key", parse: path(&c.HTTP.TLS.Key), text: text(&c.HTTP.TLS.Key)},
+		{name: "http.tls.acme_host", parse: hostName(&c.HTTP.TLS.ACMEHost), text: text(&c.HTTP.TLS.ACMEHost)},
+		{name: "http.proxies", list: true, parse: networks(&c.HTTP.Proxies), text: joined(&c.HTTP.Proxies)},
 		{name: "media.address", parse: address(&c.Media.Address), text: text(&c.Media.Address)},
 		{name: "media.public_ips", list: true, parse: addresses(&c.Media.PublicIPs), text: joined(&c.Media.PublicIPs)},
 		{name: "admin.address", parse: address(&c.Admin.Address), text: text(&c.Admin.Address)},
+		{name: "rtsp.address", parse: optional(address(&c.RTSP.Address), &c.RTSP.Address), text: text(&c.RTSP.Address)},
+		{name: "rtsp.tls_address", parse: optional(address(&c.RTSP.TLSAddress), &c.RTSP.TLSAddress), text: text(&c.RTSP.TLSAddress)},
+		{name: "rtsp.pull", secret: true, nested: true, parse: pulls(&c.RTSP.Pull), text: pulled(&c.RTSP.Pull)},
 		{name: "auth.publish_token", secret: true, parse: token(&c.Auth.PublishToken), text: text(&c.Auth.PublishToken)},
 		{name: "auth.watch", parse: oneOf(&c.Auth.Watch, "open", "token"), text: text(&c.Auth.Watch)},
 		{name: "auth.keys", secret: true, nested: true, parse: authKeys(&c.Auth.Keys), text: authKeysText(&c.Auth.Keys)},
@@ -106,11 +111,11 @@ func number(at *int) func() string { return func() string { return strconv.Itoa(
 
 func amount(at *int64) func() string { return func() string { return binary(*at) } }
 
-func joined(at *[]netip.Addr) func() string {
+func joined[T fmt.Stringer](at *[]T) func() string {
 	return func() string {
 		var all []string
-		for _, ip := range *at {
-			all = append(all, ip.String())
+		for _, each := range *at {
+			all = append(all, each.String())
 		}
 		return strings.Join(all, ",")
 	}
@@ -167,6 +172,17 @@ func address(at *string) func(string) *Error {
 	}
 }
 
+// optional lets a value be empty.
+func optional(parse func(string) *Error, at *string) func(string) *Error {
+	return func(s string) *Error {
+		if s == "" {
+			*at = ""
+			return nil
+		}
+		return parse(s)
+	}
+}
+
 // splitAddress reads host:port. The host may be empty, an IP address or a name;
 // the port may be 0: any free one.
 func splitAddress(s string) (string, uint64, *Error) {
@@ -210,6 +226,62 @@ func addresses(at *[]netip.Addr) func(string) *Error {
 			return &Error{Cause: fmt.Sprintf("%d addresses", len(all)), Remedy: fmt.Sprintf("list at most %d", most)}
 		}
 		*at = all
+		return nil
+	}
+}
+
+// networks reads a list of IP networks; an address alone is one.
+func networks(at *[]netip.Prefix) func(string) *Error {
+	const most = 256
+	return func(s string) *Error {
+		var all []netip.Prefix
+		for word := range strings.SplitSeq(s, ",") {
+			word = strings.TrimSpace(word)
+			if word == "" && strings.TrimSpace(s) == "" {
+				continue // an empty list
+			}
+			network, err := netip.ParsePrefix(word)
+			if err != nil {
+				ip, err := netip.ParseAddr(word)
+				if err != nil || ip.Zone() != "" {
+					return &Error{Cause: fmt.Sprintf("%q is no IP network", word), Remedy: "list networks or addresses, such as [10.0.0.0/8, 2001:db8::7]"}
+				}
+				network = netip.PrefixFrom(ip, ip.BitLen())
+			}
+			if network.Addr().Is4In6() {
+				return &Error{Cause: fmt.Sprintf("%s is IPv4 written as IPv6", word), Remedy: "write it as IPv4, such as 10.0.0.0/8"}
+			}
+			if network.Bits() == 0 {
+				return &Error{Cause: fmt.Sprintf("%s is everybody, who could write any address", word), Remedy: "list the networks of your proxies only"}
+			}
+			all = append(all, network.Masked())
+		}
+		if len(all) > most {
+			return &Error{Cause: fmt.Sprintf("%d networks", len(all)), Remedy: fmt.Sprintf("list at most %d", most)}
+		}
+		*at = all
+		return nil
+	}
+}
+
+// hostName reads a DNS name that an authority can certify.
+func hostName(at *string) func(string) *Error {
+	return func(s string) *Error {
+		const remedy = "write the name that browsers reach this machine by, such as live.example.org"
+		name := strings.ToLower(s)
+		odd := strings.ContainsFunc(name, func(r rune) bool {
+			return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '.'
+		})
+		if odd || len(name) > 253 || strings.Contains(name, "..") {
+			return &Error{Cause: "not a DNS name", Remedy: remedy + "; names in other scripts as xn--…"}
+		}
+		if _, err := netip.ParseAddr(name); err == nil {
+			return &Error{Cause: "an address, which gets no certificate", Remedy: remedy}
+		}
+		if name != "" && !strings.Contains(strings.Trim(name, "."), ".") || strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".") {
+			return &Error{Cause: "not a name of the public DNS", Remedy: remedy}
+		}
+		*at = name
 		return nil
 	}
 }

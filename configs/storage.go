@@ -222,42 +222,51 @@ func word(at *bool) func() string { return func() string { return fmt.Sprint(*at
 // storages reads a list of Storages: YAML, or JSON, which is YAML as well.
 func storages(at *[]Storage) func(string) *Error {
 	return func(s string) *Error {
-		var root yaml.Node
-		if strings.TrimSpace(s) == "" {
-			*at = nil
-			return nil
-		}
-		if err := yaml.Load([]byte(s), &root); err != nil {
-			return &Error{Cause: "not YAML", Remedy: "write [{type: directory, path: ./hls}]"}
-		}
-		list := &root
-		if list.Kind == yaml.DocumentNode && len(list.Content) == 1 {
-			list = list.Content[0]
-		}
-		if list.Kind != yaml.SequenceNode && !empty(list) {
-			return &Error{Cause: "not a list", Remedy: "write [{type: directory, path: ./hls}]"}
-		}
-		if len(list.Content) > maxStorages {
-			return &Error{Cause: fmt.Sprintf("%d places", len(list.Content)), Remedy: fmt.Sprintf("list at most %d", maxStorages)}
-		}
 		var all []Storage
-		for i, entry := range list.Content {
-			one, err := readStorage(entry)
-			if err != nil {
-				if err.Key != "" {
-					err.Cause = err.Key + ": " + err.Cause
-				}
-				err.Cause = fmt.Sprintf("entry %d: %s", i+1, err.Cause)
-				return err
-			}
+		err := entries(s, maxStorages, "write [{type: directory, path: ./hls}]", func(n *yaml.Node) *Error {
+			one, err := readStorage(n)
 			all = append(all, one)
-		}
-		if err := checkOneServes(all); err != nil {
 			return err
+		})
+		if err == nil {
+			err = checkOneServes(all)
 		}
-		*at = all
+		if err == nil {
+			*at = all
+		}
+		return err
+	}
+}
+
+// entries reads a list of groups of keys and calls each with one.
+func entries(s string, most int, example string, each func(n *yaml.Node) *Error) *Error {
+	var root yaml.Node
+	if strings.TrimSpace(s) == "" {
 		return nil
 	}
+	if err := yaml.Load([]byte(s), &root); err != nil {
+		return &Error{Cause: "not YAML", Remedy: example}
+	}
+	list := &root
+	if list.Kind == yaml.DocumentNode && len(list.Content) == 1 {
+		list = list.Content[0]
+	}
+	if list.Kind != yaml.SequenceNode && !empty(list) {
+		return &Error{Cause: "not a list", Remedy: example}
+	}
+	if len(list.Content) > most {
+		return &Error{Cause: fmt.Sprintf("%d entries", len(list.Content)), Remedy: fmt.Sprintf("list at most %d", most)}
+	}
+	for i, entry := range list.Content {
+		if err := each(entry); err != nil {
+			if err.Key != "" {
+				err.Cause = err.Key + ": " + err.Cause
+			}
+			err.Cause = fmt.Sprintf("entry %d: %s", i+1, err.Cause)
+			return err
+		}
+	}
+	return nil
 }
 
 // checkOneServes says whether at most one place is read by viewers whose playlists

@@ -9,11 +9,16 @@ import (
 )
 
 // tracks says which kinds of media there are.
-type tracks struct{ video, audio bool }
+type tracks struct {
+	video, audio bool
+	aac          bool // the audio comes as AAC
+}
 
 // holds reports whether a presentation of these tracks can show those of an Epoch:
 // audio that it has not is silence.
-func (t tracks) holds(e tracks) bool { return t.video == e.video && (t.audio || !e.audio) }
+func (t tracks) holds(e tracks) bool {
+	return t.video == e.video && (!e.audio || t.audio && t.aac == e.aac)
+}
 
 // epoch is what is known of a publisher's Epoch.
 type epoch struct {
@@ -23,6 +28,7 @@ type epoch struct {
 	lead      int              // the track whose frames decide
 	onRequest bool             // key frames come on request, or there is no video
 	segment   time.Duration
+	aac       *au.Params // of audio that comes as AAC
 
 	feeds []feed    // by track
 	over  time.Time // when the State said so
@@ -62,7 +68,14 @@ func newEpoch(state stream.State, segment time.Duration) *epoch {
 		case kind == stream.Video:
 			e.sources = append(e.sources, source)
 			e.onRequest = e.onRequest && source.Layer.OnRequest
-		case audio == nil:
+		case audio != nil:
+		case source.Layer.Codec.Name == aacName:
+			params, err := au.AAC(source.Layer.Codec.Fmtp)
+			if err != nil {
+				continue // its pump says so
+			}
+			audio, e.aac = source, params
+		default:
 			audio = source
 		}
 	}
@@ -91,7 +104,7 @@ func (e *epoch) clear() {
 func (e *epoch) again() *epoch {
 	n := &epoch{
 		number: e.number, sources: e.sources, videos: e.videos, lead: e.lead, onRequest: e.onRequest, segment: e.segment,
-		over: e.over,
+		over: e.over, aac: e.aac,
 	}
 	n.clear()
 	for i := range n.feeds {
@@ -101,7 +114,7 @@ func (e *epoch) again() *epoch {
 }
 
 func (e *epoch) tracks() tracks {
-	return tracks{video: e.videos > 0, audio: len(e.sources) > e.videos}
+	return tracks{video: e.videos > 0, audio: len(e.sources) > e.videos, aac: e.aac != nil}
 }
 
 // audio is the track of the audio beside video; -1 without.
@@ -262,10 +275,10 @@ func (e *epoch) reported(track int, offset int64) (int64, bool) {
 		if !ok {
 			return 0, false
 		}
-		rate := e.rate(t)
+		rate, clock := e.rate(t), e.sources[t].Layer.Codec.ClockRate
 		marks[i] = mark{
 			ticks: e.feeds[t].newest, rate: rate,
-			at: report.Time(uint32(e.feeds[t].newest), uint32(rate)), //nolint:gosec // RTP timestamps wrap
+			at: report.Time(uint32(e.feeds[t].newest*int64(clock)/rate), clock), //nolint:gosec // RTP timestamps wrap
 		}
 	}
 	return align(marks[0], offset, marks[1]), true

@@ -2,12 +2,14 @@ package packager
 
 import (
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/whipcast/whipcast/internal/latency"
 	"github.com/whipcast/whipcast/packager/au"
 	"github.com/whipcast/whipcast/packager/doctor"
 	"github.com/whipcast/whipcast/stream"
@@ -37,6 +39,8 @@ type sight struct {
 type ward struct {
 	log      *slog.Logger
 	board    *board
+	figures  *latency.Stream
+	raised   map[doctor.Code]*atomic.Uint64
 	patients []*patient // in the order of the State
 
 	looked time.Time
@@ -47,6 +51,7 @@ type ward struct {
 type patient struct {
 	source   *stream.Source
 	exam     *doctor.Examiner
+	clock    latency.Sender
 	seen     sight
 	packets  uint64    // that came, as of newest
 	newest   time.Time // when the newest packet came
@@ -83,11 +88,14 @@ func newPatient(state stream.State, source *stream.Source, segment time.Duration
 			videos++
 		}
 	}
-	now := time.Now()
+	now, clock := time.Now(), int64(layer.Codec.ClockRate)
+	if layer.ID.Kind == stream.Audio {
+		clock = opusRate // what pumps make of it
+	}
 	return &patient{
 		source: source, seen: sight{asked: now},
 		exam: doctor.New(doctor.Config{
-			Codec: layer.Codec.Name, ClockRate: int64(layer.Codec.ClockRate), OnRequest: layer.OnRequest,
+			Codec: layer.Codec.Name, ClockRate: clock, OnRequest: layer.OnRequest,
 			Simulcast: layer.ID.Kind == stream.Video && videos > 1,
 			Stereo:    strings.Contains(layer.Codec.Fmtp, "stereo=1"), // also sprop-stereo (RFC 7587 §6.1)
 			// Segments of the configured length are what is wanted.
@@ -122,6 +130,27 @@ func (w *ward) take(e *event) {
 		p.exam.Asked(e.seen.asked)
 	}
 	p.ended = p.ended || e.ended
+	if len(e.units) > 0 && p == w.patients[0] { // the best picture, or the sound alone
+		w.measure(p, &e.units[0])
+	}
+}
+
+// measure tells how long a unit took from the publisher's capture to us, if the
+// publisher's clock can be compared with ours.
+func (w *ward) measure(p *patient, u *au.Unit) {
+	report, ok := p.source.Report()
+	if !ok || u.Arrival.Sub(report.Arrival) > reportAge {
+		return
+	}
+	clock := p.source.Layer.Codec.ClockRate
+	ticks := u.PTS
+	if p.source.Layer.ID.Kind == stream.Audio {
+		ticks = ticks * int64(clock) / opusRate
+	}
+	captured := report.Time(uint32(ticks), clock) //nolint:gosec // RTP timestamps wrap
+	if d, ok := p.clock.Judge(latency.Since1900(u.Arrival)-captured, u.Arrival); ok {
+		w.figures.Observe(latency.Capture, d, u.Arrival)
+	}
 }
 
 // count passes the totals on. What came is known of the Source: before a key frame
@@ -197,6 +226,9 @@ func (w *ward) newest(but *patient) time.Time {
 func (w *ward) tell(p *patient, c doctor.Change) {
 	layer := layerName(p.source.Layer.ID)
 	for _, f := range c.Raised {
+		if n := w.raised[f.Code]; n != nil {
+			n.Add(1)
+		}
 		if f.Code == doctor.NoPackets && w.others(p, f.Code) {
 			continue
 		}
@@ -298,10 +330,43 @@ func (b *boards) hang(name string) (*board, func()) {
 	}
 }
 
+func (b *boards) all() []*board {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Values(b.of))
+}
+
 func (b *boards) find(name string) *board {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.of[name]
+}
+
+// Census counts what is wrong at present, over all Streams.
+type Census struct {
+	Findings map[doctor.Code]int     // Layers that have a finding
+	Layers   map[doctor.Severity]int // Layers by the severity of their worst finding
+}
+
+// Census looks at all Streams. It may be called from any goroutine and does not
+// wait for any of them.
+func (p *Packager) Census() Census {
+	c := Census{Findings: map[doctor.Code]int{}, Layers: map[doctor.Severity]int{}}
+	for _, b := range p.boards.all() {
+		notes := b.notes.Load()
+		if notes == nil {
+			continue
+		}
+		for _, n := range *notes {
+			worst := doctor.Note
+			for _, f := range n.findings {
+				c.Findings[f.Code]++
+				worst = max(worst, f.Severity)
+			}
+			c.Layers[worst]++
+		}
+	}
+	return c
 }
 
 // Findings returns what is wrong with a Layer of a Stream at present, the worst

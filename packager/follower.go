@@ -100,8 +100,9 @@ func (f *follower) next() verb {
 	return openSegment
 }
 
-// longestTicks is the longest Opus packet.
-const longestTicks = opusRate * 120 / 1000
+// longestTicks is the longest frame: of AAC with 8 kHz. The longest Opus packet has
+// 120 ms.
+const longestTicks = opusRate * 128 / 1000
 
 func (f *follower) nextOpen() verb {
 	empty := len(f.queue) == 0

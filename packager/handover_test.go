@@ -104,7 +104,7 @@ func TestPlainGoesOn(t *testing.T) {
 			h := b.build(t, studio())
 			h.run(t, 9300*time.Millisecond)
 			next := b.restarted(t, cfg, func(n *notebook) *notebook {
-				bucket.take(b.sink.history)
+				bucket.take(b.sink.puts())
 				return n.copied()
 			})
 			cfg.Ledger = next.pack.cfg.Ledger
@@ -118,8 +118,8 @@ func TestPlainGoesOn(t *testing.T) {
 		h.x.Close(nil)
 		b.cancel()
 		<-b.done
-		bucket.take(b.sink.history)
-		last, gone = b, b.sink.deleted
+		bucket.take(b.sink.puts())
+		last, gone = b, b.sink.deletions()
 	})
 	bucket.check(t)
 	last.check(t)
@@ -205,12 +205,12 @@ func TestOldInitsAreMadeAgain(t *testing.T) {
 		c.width, c.height = 640, 360
 		c.run(5*time.Second, 5*time.Second)
 		next := b.restarted(t, cfg, func(n *notebook) *notebook {
-			bucket.take(b.sink.history)
+			bucket.take(b.sink.puts())
 			return n.copied()
 		})
 		c.x.Close(nil)
 		time.Sleep(3 * time.Second)
-		bucket.take(slices.Clone(next.sink.history))
+		bucket.take(next.sink.puts())
 		next.cancel()
 		<-next.done
 	})
@@ -246,8 +246,8 @@ func TestTooLateIsEnded(t *testing.T) {
 				c.run(0, 31*time.Second)
 				kill := func() {
 					b = b.restarted(t, cfg, func(n *notebook) *notebook {
-						bucket.take(b.sink.history)
-						maps.Copy(deleted, b.sink.deleted)
+						bucket.take(b.sink.puts())
+						maps.Copy(deleted, b.sink.deletions())
 						n = n.copied()
 						time.Sleep(6 * time.Second)
 						return n
@@ -261,8 +261,8 @@ func TestTooLateIsEnded(t *testing.T) {
 					kill()
 				}
 				<-b.done // nothing is left to do
-				bucket.take(b.sink.history)
-				maps.Copy(deleted, b.sink.deleted)
+				bucket.take(b.sink.puts())
+				maps.Copy(deleted, b.sink.deletions())
 				lines, _ = cfg.Ledger.Load(context.Background(), "show")
 			})
 			bucket.check(t)

@@ -49,6 +49,7 @@ type memo struct {
 	Lives      int           `json:"lives,omitempty"` // restarts so far
 	Audio      Sound         `json:"audio,omitempty"`
 	Solo       bool          `json:"solo,omitempty"`
+	Passed     bool          `json:"passed,omitempty"` // the audio comes as AAC
 	Settled    bool          `json:"settled,omitempty"`
 	Renditions []shelfMark   `json:"renditions,omitempty"`
 	// Shelf is what is to be deleted. A line has what came since the one before, and
@@ -116,7 +117,7 @@ func (p *presentation) unsaved() bool {
 // memo describes the presentation, whole or since the last line.
 func (p *presentation) memo(whole bool) memo { //nolint:revive // a fact, not a mode
 	m := memo{
-		ID: p.id, Zero: p.time.zero, Lives: p.lives, Audio: p.choice, Solo: p.solo,
+		ID: p.id, Zero: p.time.zero, Lives: p.lives, Audio: p.choice, Solo: p.solo, Passed: p.sound.passed,
 		Settled: p.announced.settled,
 	}
 	p.marked = false
@@ -280,7 +281,7 @@ func (r *runner) revive(ctx context.Context, m memo, now time.Time) (*presentati
 	if away < -time.Minute || away >= r.cfg.Grace || len(m.Renditions) == 0 {
 		return nil, errStale
 	}
-	p := newPresentation(r, r.stream.Name(), m.Renditions[0].State.Target, tracks{video: !m.Solo, audio: m.Audio != ""})
+	p := newPresentation(r, r.stream.Name(), m.Renditions[0].State.Target, tracks{video: !m.Solo, audio: m.Audio != "", aac: m.Passed})
 	if p.choice != m.Audio || m.ID == "" || strings.Contains(m.ID, "/") {
 		return nil, fmt.Errorf("%w: the configuration has changed", errStale)
 	}
@@ -368,6 +369,9 @@ func (p *presentation) reviveRendition(ctx context.Context, mark *shelfMark, beg
 func (p *presentation) revived(r *rendition, mark *shelfMark) {
 	if r.name == opusName && r.params != nil {
 		p.sound.opus = r.params
+	}
+	if p.sound.passed && r.params != nil && r.params.Codec == aacName {
+		p.sound.pass(r.params)
 	}
 	for i, reel := range p.reels {
 		if reel.rendition != r {

@@ -18,7 +18,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/whipcast/whipcast/internal/latency"
 	"github.com/whipcast/whipcast/packager/au"
+	"github.com/whipcast/whipcast/packager/doctor"
 	"github.com/whipcast/whipcast/storage"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -41,6 +43,8 @@ type Config struct {
 	Ledger Ledger
 	// Record keeps what presentations were made of; nil: nothing does.
 	Record Record
+	// Latency keeps how long it takes; nil: nothing does.
+	Latency *latency.Book
 	// Audio says which audio renditions are made: Both by default.
 	Audio Sound
 }
@@ -82,12 +86,15 @@ type Metrics struct {
 	Damaged          atomic.Uint64 // pictures dropped for that
 	Reanchored       atomic.Uint64 // times that program date-time was moved, for a publisher's clock had drifted
 	Drift            atomic.Uint64 // by how many milliseconds in all
+	// Raised are the findings so far, by code; one that gets worse counts again. The
+	// map never changes.
+	Raised map[doctor.Code]*atomic.Uint64
 }
 
-// add takes the totals of a Source that has ended.
-func (m *Metrics) add(s au.Stats) {
-	m.Lost.Add(s.Lost)
-	m.Damaged.Add(s.Damaged)
+// add takes what has come to the totals of a Source.
+func (m *Metrics) add(before, now au.Stats) {
+	m.Lost.Add(now.Lost - before.Lost)
+	m.Damaged.Add(now.Damaged - before.Damaged)
 }
 
 // Packager packages Streams. Its methods may be called from any goroutine.
@@ -102,7 +109,12 @@ type Packager struct {
 
 // New returns a Packager that puts everything into sink.
 func New(cfg Config, sink storage.Sink, log *slog.Logger) *Packager {
-	return &Packager{cfg: cfg.withDefaults(), sink: sink, log: log}
+	p := &Packager{cfg: cfg.withDefaults(), sink: sink, log: log}
+	p.metrics.Raised = map[doctor.Code]*atomic.Uint64{}
+	for _, code := range doctor.Codes() {
+		p.metrics.Raised[code] = &atomic.Uint64{}
+	}
+	return p
 }
 
 // Metrics returns the running totals.
@@ -123,13 +135,15 @@ func (p *Packager) Run(ctx context.Context, s *stream.Stream) error {
 	defer forget()
 	desk, shut := p.desks.open(s.Name())
 	defer shut()
+	figures, end := p.cfg.Latency.Open(s.Name())
+	defer end()
 	inner, cancel := context.WithCancel(ctx)
 	r := &runner{
 		cfg: p.cfg, stream: s, log: log, metrics: &p.metrics,
 		events: make(chan event, queued), errands: desk.errands,
-		out:   outlet{sink: p.sink, log: log, metrics: &p.metrics},
+		out:   outlet{sink: p.sink, log: log, metrics: &p.metrics, figures: figures},
 		pumps: map[stream.LayerID]*pump{},
-		ward:  ward{log: log, board: board},
+		ward:  ward{log: log, board: board, figures: figures, raised: p.metrics.Raised},
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()

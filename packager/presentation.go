@@ -83,7 +83,7 @@ func newPresentation(r *runner, stream string, target time.Duration, has tracks)
 	}
 	if has.audio {
 		var err error
-		if p.sound, p.choice, err = newChoir(p.cfg.Audio); err != nil {
+		if p.sound, p.choice, err = newChoir(p.cfg.Audio, has); err != nil {
 			p.log.Warn("AAC rendition cannot be made", "error", err)
 		}
 		p.engage()
@@ -161,7 +161,7 @@ func (p *presentation) mediaConfig() hls.Config {
 
 // has says which tracks the presentation is made of.
 func (p *presentation) has() tracks {
-	return tracks{video: !p.solo, audio: p.solo || len(p.voices) > 0}
+	return tracks{video: !p.solo, audio: p.solo || len(p.voices) > 0, aac: p.sound.passed}
 }
 
 // renditions returns all that have a playlist, the leading one first.

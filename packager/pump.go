@@ -43,6 +43,7 @@ type pump struct {
 
 	source *stream.Source
 	asm    *au.Assembler // nil before the first packet and for unknown codecs
+	rate   int64         // of the Source's clock, if that is of audio
 	seen   sight
 	sent   time.Time // when seen was last sent
 }
@@ -129,13 +130,32 @@ func (p *pump) take(ctx context.Context, packets []stream.Packet) error {
 func (p *pump) begin(ctx context.Context, source *stream.Source) error {
 	layer := source.Layer
 	p.source, p.seen = source, sight{asked: p.seen.asked}
-	asm, err := au.New(layer.Codec.Name, au.Config{Strict: layer.OnRequest, Fmtp: layer.Codec.Fmtp})
+	asm, err := au.New(layer.Codec.Name, au.Config{
+		Strict: layer.OnRequest, Fmtp: layer.Codec.Fmtp, ClockRate: int(layer.Codec.ClockRate),
+	})
 	if err != nil {
 		p.log.Warn("layer cannot be packaged", "layer", layerName(layer.ID), "error", err)
 		return p.send(ctx, event{source: source, ended: true})
 	}
-	p.asm = asm
+	p.asm, p.rate = asm, 0
+	if layer.ID.Kind == stream.Audio {
+		p.rate = int64(layer.Codec.ClockRate)
+	}
 	return nil
+}
+
+// common puts the times of audio on the clock of all audio. No error adds up.
+func (p *pump) common(units []au.Unit) []au.Unit {
+	if p.rate == opusRate || p.rate == 0 {
+		return units
+	}
+	for i := range units {
+		u := &units[i]
+		end := (u.PTS + u.Duration) * opusRate / p.rate
+		u.PTS = u.PTS * opusRate / p.rate
+		u.DTS, u.Duration = u.PTS, end-u.PTS
+	}
+	return units
 }
 
 // overdue lets the Assembler give up on packets that are missing for too long.
@@ -153,10 +173,11 @@ func (p *pump) endSource(ctx context.Context) error {
 	var units []au.Unit
 	if p.asm != nil {
 		units = p.asm.Flush(nil)
-		p.seen.stats = p.asm.Stats()
-		p.metrics.add(p.seen.stats)
+		stats := p.asm.Stats()
+		p.metrics.add(p.seen.stats, stats)
+		p.seen.stats = stats
 	}
-	e := event{source: p.source, units: units, seen: p.seen, ended: true}
+	e := event{source: p.source, units: p.common(units), seen: p.seen, ended: true}
 	p.source, p.asm = nil, nil
 	return p.send(ctx, e)
 }
@@ -167,8 +188,9 @@ func (p *pump) deliver(ctx context.Context, units []au.Unit) error {
 	if len(units) == 0 && (stats == p.seen.stats || now.Sub(p.sent) < sightEvery) {
 		return nil
 	}
+	p.metrics.add(p.seen.stats, stats)
 	p.seen.stats, p.sent = stats, now
-	return p.send(ctx, event{source: p.source, units: units, seen: p.seen})
+	return p.send(ctx, event{source: p.source, units: p.common(units), seen: p.seen})
 }
 
 // send gives an event to the runner. It blocks when that is busy: then packets

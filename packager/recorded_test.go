@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,6 +38,19 @@ type recorder struct {
 	faults  []string
 	fail    error
 	watch   func(o storage.Object) // sees every Put
+}
+
+// puts returns every Put so far, and deletions what was deleted.
+func (r *recorder) puts() []storage.Object {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.history)
+}
+
+func (r *recorder) deletions() map[string]time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.deleted)
 }
 
 // observe lets somebody see every Put.

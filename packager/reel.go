@@ -22,6 +22,7 @@ type reel struct {
 	area    int         // of its picture, in pixels
 	seen    bool        // there was one in this Epoch
 	waiting fmp4.Sample // the frame that the segmenter waits with
+	came    time.Time   // when that was received; zero for one that stands still
 	still   fmp4.Sample // the last key frame
 	taken   int64       // start of the newest frame that was taken
 	arrival time.Time   // and when it arrived
@@ -116,7 +117,7 @@ func (r *reel) frame(u *au.Unit) frame {
 // hold keeps a unit until its duration is known.
 func (r *reel) hold(u *au.Unit) {
 	r.waiting = fmp4.Sample{Composition: int32(u.PTS - u.DTS), Key: u.Key, Data: u.Data} //nolint:gosec // a few frames
-	r.starved = false
+	r.starved, r.came = false, u.Arrival
 	if u.Key {
 		r.still = r.waiting
 	}
@@ -125,8 +126,11 @@ func (r *reel) hold(u *au.Unit) {
 // settle moves the waiting frame into the open part.
 func (r *reel) settle(ticks int64) {
 	r.waiting.Duration = uint32(ticks) //nolint:gosec // less than a part
+	if r.first.IsZero() {
+		r.first = r.came
+	}
 	r.add(r.waiting)
-	r.waiting = fmp4.Sample{}
+	r.waiting, r.came = fmp4.Sample{}, time.Time{}
 	r.shown++
 }
 

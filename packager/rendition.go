@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/whipcast/whipcast/internal/latency"
 	"github.com/whipcast/whipcast/packager/au"
 	"github.com/whipcast/whipcast/packager/fmp4"
 	"github.com/whipcast/whipcast/packager/hls"
@@ -26,6 +27,7 @@ type outlet struct {
 	sink    storage.Sink
 	log     *slog.Logger
 	metrics *Metrics
+	figures *latency.Stream
 	failing bool
 }
 
@@ -74,11 +76,13 @@ type rendition struct {
 	counter  uint64                // of parts, over segments and Epochs (specs L56)
 
 	// The open part.
-	at      int64 // start of its first sample
-	length  int64
-	samples []fmp4.Sample
-	free    bool         // has a key frame (specs L47)
-	events  []fmp4.Event // that wait for their part, by time
+	at       int64 // start of its first sample
+	length   int64
+	samples  []fmp4.Sample
+	free     bool         // has a key frame (specs L47)
+	first    time.Time    // when its first picture was received; zero without one
+	unlisted time.Time    // the same of the oldest closed part that no playlist lists yet
+	events   []fmp4.Event // that wait for their part, by time
 
 	// The open segment.
 	begun  bool
@@ -189,6 +193,10 @@ func (r *rendition) closePart(ctx context.Context) error {
 	r.samples = r.samples[:0]
 	r.at += r.length
 	r.length, r.free = 0, false
+	if r.unlisted.IsZero() {
+		r.unlisted = r.first
+	}
+	r.first = time.Time{}
 	r.out.metrics.Parts.Add(1)
 	return err
 }
@@ -333,6 +341,11 @@ func (r *rendition) publish(ctx context.Context) error {
 		Key: key, Kind: storage.LowLatency, Type: mpegURL, Body: full, Delta: delta, DeltaDates: deltaDates, Position: position,
 	})
 	r.stale = false
+	if !r.unlisted.IsZero() {
+		now := time.Now()
+		r.out.figures.Observe(latency.Package, now.Sub(r.unlisted), now)
+		r.unlisted = time.Time{}
+	}
 	return nil
 }
 

@@ -379,6 +379,9 @@ func (r *runner) activate(ctx context.Context, target time.Duration) error {
 	}
 	r.next, r.live = nil, e
 	r.unsubscribe()
+	if e.aac != nil {
+		r.present.sound.pass(e.aac)
+	}
 	err := r.present.begin(ctx, opening{
 		lead: e.lead, first: first.DTS, at: first.Arrival, videos: e.videos, audio: e.audio() >= 0,
 		sync: e.align,
@@ -423,7 +426,7 @@ func (r *runner) begin(ctx context.Context, e *epoch, target time.Duration) {
 	r.metrics.Presentations.Add(1)
 	r.present.noteBegin(ctx)
 	for _, h := range e.held {
-		if h.unit.Params != nil && h.unit.Params.Channels > 0 {
+		if h.unit.Params != nil && h.unit.Params.Channels > 0 && e.aac == nil {
 			r.present.sound.opus = h.unit.Params
 			break
 		}

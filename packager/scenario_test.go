@@ -20,6 +20,7 @@ import (
 	"github.com/Eyevinn/mp4ff/mp4"
 	"go.uber.org/goleak"
 
+	"github.com/whipcast/whipcast/internal/latency"
 	"github.com/whipcast/whipcast/packager/au"
 	"github.com/whipcast/whipcast/storage"
 	"github.com/whipcast/whipcast/stream"
@@ -58,6 +59,7 @@ type camera struct {
 	audioUntil    time.Duration
 	skew          time.Duration // how much later than the video the audio arrives
 	report        time.Duration // when the first sender reports are sent; 0: never
+	captured      time.Duration // how long ago, by our clock, they say a picture was captured; 0: by another clock
 	// Bases of the RTP clocks: near the wrap (specs R9).
 	videoBase, audioBase uint32
 	seq, audioSeq        uint16
@@ -103,9 +105,14 @@ func (c *camera) run(from, length time.Duration) {
 		elapsed := now - from
 		if c.report > 0 && elapsed >= c.report && elapsed-reported >= time.Second {
 			reported = elapsed
-			c.x.Report(stream.LayerID{Kind: stream.Video}, ntp(now), c.videoBase+uint32(toTicks(now, 90000)), time.Now())
+			sender := ntp(now)
+			if c.captured != 0 {
+				at := latency.Since1900(time.Now().Add(-c.captured))
+				sender = uint64(at/time.Second)<<32 | uint64(at%time.Second)<<32/uint64(time.Second)
+			}
+			c.x.Report(stream.LayerID{Kind: stream.Video}, sender, c.videoBase+uint32(toTicks(now, 90000)), time.Now())
 			// The audio of the same instant has been under way for longer.
-			c.x.Report(stream.LayerID{Kind: stream.Audio}, ntp(now), c.audioBase+uint32(toTicks(now, 48000)), time.Now())
+			c.x.Report(stream.LayerID{Kind: stream.Audio}, sender, c.audioBase+uint32(toTicks(now, 48000)), time.Now())
 		}
 		if !c.video {
 			video = math.MaxInt64

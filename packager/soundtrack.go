@@ -30,7 +30,7 @@ type sound struct {
 
 // soundtrack makes audio contiguous: every frame starts where the one before it
 // ended, whatever the source does (specs R47, R48). Holes up to 10 s are filled
-// with Opus silence; only longer ones, and skip, leave a hole. It is pure.
+// with silence; only longer ones, and skip, leave a hole. It is pure.
 //
 // The offset between the source's clock and the timeline is corrected by slewing
 // up to 100 ms, 5 ms a frame, and by a step of silence or dropped frames beyond.
@@ -40,6 +40,8 @@ type soundtrack struct {
 	target int64 // what offset should be
 	late   uint64
 	silent uint64 // frames of silence that were inserted
+	// still is the frame of silence where the audio is not Opus; ticks of zero: it is.
+	still sound
 }
 
 // begin starts an Epoch at the given time.
@@ -72,7 +74,7 @@ func (s *soundtrack) add(pts, ticks int64, data []byte, out []sound) []sound {
 		s.cursor += gap
 		gap = 0
 	}
-	if gap >= grainTicks {
+	if gap >= s.grain() {
 		out = s.fill(s.cursor+gap, out)
 	}
 	// The rest, less than half a frame, is slewed away.
@@ -85,10 +87,21 @@ func (s *soundtrack) add(pts, ticks int64, data []byte, out []sound) []sound {
 	return out
 }
 
-// fill places silence until less than the shortest Opus frame is missing.
+// grain is the shortest frame of silence.
+func (s *soundtrack) grain() int64 {
+	if s.still.ticks > 0 {
+		return s.still.ticks
+	}
+	return grainTicks
+}
+
+// fill places silence until less than the shortest frame is missing.
 func (s *soundtrack) fill(until int64, out []sound) []sound {
-	for n := until - s.cursor; n >= grainTicks; n = until - s.cursor {
-		frame := silence(n)
+	for n := until - s.cursor; n >= s.grain(); n = until - s.cursor {
+		frame := s.still
+		if frame.ticks == 0 {
+			frame = silence(n)
+		}
 		frame.at = s.cursor
 		out = append(out, frame)
 		s.cursor += frame.ticks

@@ -27,24 +27,35 @@ type voice struct {
 	coded bool // it is AAC
 }
 
-// choir is all audio of a presentation: one soundtrack, coded once.
+// aacName is AAC in a Layer's Codec and in au.Params.
+const aacName = "AAC"
+
+// choir is all audio of a presentation: one soundtrack, coded once. Audio that
+// comes as AAC is passed on as it is (ADR 10).
 //
 //	unit ──▶ soundtrack ──▶ Opus frames ──▶ voice "audio"
-//	                           └─▶ Transcoder ──▶ AAC frames ──▶ voice "aac"
+//	             │             └─▶ Transcoder ──▶ AAC frames ──▶ voice "aac"
+//	             └────────▶ AAC frames as they came ──────────────┘
 type choir struct {
 	soundtrack
 	opus   *au.Params
 	aac    *au.Params
-	coder  *aac.Transcoder // nil without AAC
+	coder  *aac.Transcoder // nil without AAC to make
+	passed bool            // the audio comes as AAC
 	frames []aac.Frame     // scratch
 }
 
 // newChoir returns the audio's beginning. Without an AAC encoder in the program
-// it makes Opus alone, and says so by the error.
-func newChoir(choice Sound) (choir, Sound, error) {
+// it makes Opus alone, and says so by the error. Where the audio comes as AAC there
+// is nothing to choose.
+func newChoir(choice Sound, has tracks) (choir, Sound, error) {
 	c := choir{
 		opus: &au.Params{Codec: "Opus", SampleRate: opusRate, Channels: 2},
-		aac:  &au.Params{Codec: "AAC", SampleRate: aac.Rate, Channels: 2},
+		aac:  &au.Params{Codec: aacName, SampleRate: aac.Rate, Channels: 2},
+	}
+	if has.aac {
+		c.pass(c.aac)
+		return c, AAC, nil
 	}
 	if choice == Opus {
 		return c, choice, nil
@@ -60,8 +71,17 @@ func newChoir(choice Sound) (choir, Sound, error) {
 	return c, choice, nil
 }
 
+// pass makes the choir one of AAC that comes with these parameters.
+func (c *choir) pass(params *au.Params) {
+	c.aac, c.passed = params, true
+	c.still = sound{ticks: au.FrameAAC * opusRate / int64(params.SampleRate), data: aac.Silence(params.Channels), made: true}
+}
+
 // code returns the AAC frames that became ready with these sounds.
 func (c *choir) code(sounds, out []sound) []sound {
+	if c.passed {
+		return append(out, sounds...)
+	}
 	if c.coder == nil {
 		return out
 	}

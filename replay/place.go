@@ -276,6 +276,10 @@ func (w *worker) write(ctx context.Context, p presentation) error {
 	if err := w.setMark(p, m); err != nil {
 		return err
 	}
+	if m.Alias == "" { // another gateway may write this stream there: nothing of it is touched
+		w.archive.log.InfoContext(ctx, "no replay: nothing was stored", "stream", p.stream, "presentation", p.id, "storage", w.Name)
+		return nil
+	}
 	if err := w.alias(ctx, p.stream); err != nil {
 		return errors.Join(err, remove(w.path(p, replayName))) // it is written again
 	}

@@ -308,6 +308,11 @@ func (n noting) Put(ctx context.Context, o storage.Object) error {
 	return err
 }
 
+// Has implements storage.Holder.
+func (n noting) Has(ctx context.Context, key string) (bool, error) {
+	return storage.Has(ctx, n.Sink, key)
+}
+
 // note writes down that a place has an object. One that is not noted is looked for
 // before it is given up, so a failure is no more than slow.
 func (a *Archive) note(id, key string) {

@@ -492,6 +492,30 @@ func TestReplayOfPlaceThatIsDown(t *testing.T) {
 	})
 }
 
+// TestReplayOfAnother: a gateway that was refused a stream, since another one writes
+// it there, has stored nothing: it leaves the other's replay alone (specs S18).
+func TestReplayOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBucket(t)
+		if err := b.Put(t.Context(), storage.Object{Key: "show/replay.m3u8", Kind: storage.Multivariant, Body: storage.Body{[]byte("#EXTM3U\n")}}); err != nil {
+			t.Fatal(err)
+		}
+		d := open(t, t.TempDir(), b, replay.Place{Keep: replay.Forever, Replay: true})
+		defer d.stop()
+		s := newShow(t, d, "show", "m1")
+		s.silent = true
+		s.play(10 * time.Second)
+		s.end()
+		time.Sleep(10 * time.Minute)
+		if keys := b.keys(); b.text("show/replay.m3u8") != "#EXTM3U\n" || slices.ContainsFunc(keys, func(key string) bool { return isList(key) && key != "show/replay.m3u8" }) {
+			t.Errorf("the bucket has %v", keys)
+		}
+		if n := d.Metrics().Replays.Load(); n != 0 {
+			t.Errorf("%d replays", n)
+		}
+	})
+}
+
 // TestRetention: 24 h after they left the live window segments go, while the
 // stream goes on for days and over restarts; 24 h after its end playlists go and
 // then the rest (specs S15). Neither the bucket nor the folder keeps anything.
@@ -580,6 +604,12 @@ func TestRecordsOfNobody(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(folder); err != nil || len(entries) != 0 {
 		t.Errorf("written: %v, %v", entries, err)
+	}
+	// A queue asks it what an earlier run has stored (docs/adr/0008).
+	for key, want := range map[string]bool{"show/m1/video/s1.m4s": true, "show/m1/video/s2.m4s": false} {
+		if has, err := storage.Has(t.Context(), sink, key); err != nil || has != want {
+			t.Errorf("has %s: %v, %v", key, has, err)
+		}
 	}
 	for _, name := range []string{"", "a/b", "..", "show/../x"} {
 		if err := a.Begin(t.Context(), name, "m1"); !errors.Is(err, storage.ErrKey) {

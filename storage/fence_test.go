@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,10 +27,19 @@ type vault struct {
 	tags   map[string]string
 	at     map[string]time.Time
 	count  int
+
+	swaps sync.Mutex // held while a condition is looked at and obeyed
 }
 
 func newVault(t *testing.T) *vault {
 	return &vault{bucket: newBucket(t), tags: map[string]string{}, at: map[string]time.Time{}}
+}
+
+// put returns how often a key was put.
+func (v *vault) put(key string) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.puts[key]
 }
 
 func (v *vault) tag(key string) string {
@@ -38,30 +48,65 @@ func (v *vault) tag(key string) string {
 	return v.tags[key]
 }
 
+// deeds are what a gateway did.
+type deeds struct {
+	puts int       // of anything but leases
+	gets int       // and how often it looked
+	took time.Time // when it first put something
+}
+
+func (g *gateway) did() deeds {
+	g.v.mu.Lock()
+	defer g.v.mu.Unlock()
+	return g.deeds
+}
+
 // gateway is one that writes to a vault, over a line that may be bad.
 type gateway struct {
-	v    *vault
-	name string
-	line func(ctx context.Context) error // nil: good
-	puts int                             // of anything but leases
-	gets int                             // and how often it looked
-	took time.Time                       // when it first put something
-	logs bytes.Buffer
+	v     *vault
+	name  string
+	line  func(ctx context.Context) error // nil: good
+	deeds                                 // guarded by v.mu
+	logs  journal
 
 	queue *storage.Queue
 	stop  func()
 }
 
+// journal is a log that is read while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
 func isLease(key string) bool { return strings.HasSuffix(key, "/writer.json") }
 
 func (g *gateway) pass(ctx context.Context) error {
-	if g.line != nil {
-		if err := g.line(ctx); err != nil {
+	g.v.mu.Lock()
+	line := g.line
+	g.v.mu.Unlock()
+	if line != nil {
+		if err := line(ctx); err != nil {
 			return err
 		}
 	}
 	return ctx.Err()
 }
+
+// over gives it another line.
+func (g *gateway) over(line func(ctx context.Context) error) { g.v.set(func() { g.line = line }) }
 
 // mine holds that this gateway has the lease of the stream at this moment.
 func (g *gateway) mine(key string) {
@@ -70,10 +115,12 @@ func (g *gateway) mine(key string) {
 	if !strings.Contains(owner, `"gateway":"`+g.name+`"`) || strings.Contains(owner, `"ended":true`) {
 		g.v.t.Errorf("S18: at %s %s changes %s, the lease is %s", time.Now().Format("15:04:05.000"), g.name, key, owner)
 	}
-	g.puts++
-	if g.took.IsZero() {
-		g.took = time.Now()
-	}
+	g.v.set(func() {
+		g.puts++
+		if g.took.IsZero() {
+			g.took = time.Now()
+		}
+	})
 }
 
 func (g *gateway) Put(ctx context.Context, o storage.Object) error {
@@ -109,6 +156,8 @@ func (g *gateway) Swap(ctx context.Context, o storage.Object, version string) (s
 	if err := g.pass(ctx); err != nil {
 		return "", err
 	}
+	g.v.swaps.Lock()
+	defer g.v.swaps.Unlock()
 	if !g.v.deaf && g.v.tag(o.Key) != version {
 		return "", storage.ErrChanged
 	}
@@ -120,9 +169,9 @@ func (g *gateway) Load(ctx context.Context, key string) (storage.Version, error)
 	if err := g.pass(ctx); err != nil {
 		return storage.Version{}, err
 	}
-	g.gets++
 	g.v.mu.Lock()
 	defer g.v.mu.Unlock()
+	g.gets++
 	content, ok := g.v.objects[key]
 	if !ok {
 		return storage.Version{}, storage.ErrNotFound
@@ -147,7 +196,7 @@ func (v *vault) open(t *testing.T, name string) *gateway {
 
 // kill ends a gateway as kill -9 does: nothing of it comes through any more.
 func (g *gateway) kill() {
-	g.line = func(context.Context) error { return errors.New("killed") }
+	g.over(func(context.Context) error { return errors.New("killed") })
 	g.stop()
 }
 
@@ -178,14 +227,14 @@ func TestFence(t *testing.T) {
 				a := v.open(t, "alpha")
 				one := newShowOf(t, a.queue, "show", "m1")
 				playAll(20*time.Second, one)
-				if a.took.Sub(one.begun) > 3*time.Second+time.Second || len(a.queue.Health().Fenced) > 0 {
-					t.Errorf("the first waits for %v: %s", a.took.Sub(one.begun), fenced(a))
+				if a.did().took.Sub(one.begun) > 3*time.Second+time.Second || len(a.queue.Health().Fenced) > 0 {
+					t.Errorf("the first waits for %v: %s", a.did().took.Sub(one.begun), fenced(a))
 				}
 				b := v.open(t, "beta")
 				two := newShowOf(t, b.queue, "show", "m2")
 				playAll(2*time.Minute, one, two)
-				if b.puts > 0 || strings.Contains(strings.Join(v.keys(), " "), "/m2/") || !strings.Contains(v.text("show/index.m3u8"), "m1/video") {
-					t.Errorf("S18: the second put %d objects: %v", b.puts, v.keys())
+				if b.did().puts > 0 || strings.Contains(strings.Join(v.keys(), " "), "/m2/") || !strings.Contains(v.text("show/index.m3u8"), "m1/video") {
+					t.Errorf("S18: the second put %d objects: %v", b.did().puts, v.keys())
 				}
 				h := fenced(b)
 				for _, word := range []string{"stream show is being written by gateway alpha on host-of-alpha, last seen ", "s ago", "silent for 30s", "prefix"} {
@@ -204,7 +253,7 @@ func TestFence(t *testing.T) {
 				a.kill()
 				killed := time.Now()
 				playAll(50*time.Second, two)
-				if after := b.took.Sub(killed); b.took.IsZero() || after < lease-lease/3-time.Second || after > lease+2*time.Second+settleTime {
+				if after := b.did().took.Sub(killed); b.did().took.IsZero() || after < lease-lease/3-time.Second || after > lease+2*time.Second+settleTime {
 					t.Errorf("taken over after %v", after)
 				}
 				if !strings.Contains(v.text("show/index.m3u8"), "m2/video") || len(b.queue.Health().Fenced) > 0 {
@@ -215,13 +264,13 @@ func TestFence(t *testing.T) {
 				again := v.open(t, "alpha")
 				one = newShowOf(t, again.queue, "show", "m3")
 				playAll(time.Minute, one, two)
-				if again.puts > 0 || !strings.Contains(fenced(again), "gateway beta") {
-					t.Errorf("S18: the first is back and put %d objects, %s", again.puts, fenced(again))
+				if again.did().puts > 0 || !strings.Contains(fenced(again), "gateway beta") {
+					t.Errorf("S18: the first is back and put %d objects, %s", again.did().puts, fenced(again))
 				}
 				b.stop()
 				stopped := time.Now()
 				playAll(20*time.Second, one)
-				if after := again.took.Sub(stopped); again.took.IsZero() || after > lease/6+2*time.Second+settleTime {
+				if after := again.did().took.Sub(stopped); again.did().took.IsZero() || after > lease/6+2*time.Second+settleTime {
 					t.Errorf("goes on %v after the other stopped", after)
 				}
 				caughtUp(t, v.bucket, one, 0, 0)
@@ -245,7 +294,7 @@ func TestFenceAfterARestart(t *testing.T) {
 		a = v.open(t, "alpha")
 		s := newShowOf(t, a.queue, "show", "m2")
 		playAll(10*time.Second, s)
-		if after := a.took.Sub(s.begun); a.took.IsZero() || after > 2*time.Second+100*time.Millisecond {
+		if after := a.did().took.Sub(s.begun); a.did().took.IsZero() || after > 2*time.Second+100*time.Millisecond {
 			t.Errorf("waits for %v", after)
 		}
 		// A copy of its data directory is another gateway with the same name: one of
@@ -272,14 +321,14 @@ func TestFenceOfAGatewayThatStoodStill(t *testing.T) {
 		two := newShowOf(t, b.queue, "show", "m2")
 		playAll(10*time.Second, one, two)
 		still := time.Now().Add(45 * time.Second)
-		a.line = func(ctx context.Context) error { // what is on its way arrives later, or never
+		a.over(func(ctx context.Context) error { // what is on its way arrives later, or never
 			select {
 			case <-time.After(time.Until(still)):
 				return nil
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-		}
+		})
 		playAll(90*time.Second, one, two)
 		if !strings.Contains(fenced(a), "gateway beta") || !strings.Contains(v.text("show/index.m3u8"), "m2/video") {
 			t.Errorf("%s; %s", fenced(a), v.text("show/index.m3u8"))
@@ -316,9 +365,9 @@ func TestFenceEndsWithTheStream(t *testing.T) {
 		if keys := v.keys(); len(keys) > 0 {
 			t.Errorf("left: %v", keys)
 		}
-		puts := v.puts["show/writer.json"]
+		puts := v.put("show/writer.json")
 		time.Sleep(time.Hour)
-		if more := v.puts["show/writer.json"] - puts; more > 0 {
+		if more := v.put("show/writer.json") - puts; more > 0 {
 			t.Errorf("the lease of a stream that is gone was written %d times", more)
 		}
 		a.stop()
@@ -332,8 +381,8 @@ func TestFenceCost(t *testing.T) {
 		a := v.open(t, "alpha")
 		s := newShow(t, a.queue, "show")
 		s.play(10 * time.Minute)
-		if n := v.puts["show/writer.json"]; n < 59 || n > 62 || a.gets > 2 {
-			t.Errorf("%d PUTs and %d GETs in 10 min", n, a.gets)
+		if n, gets := v.put("show/writer.json"), a.did().gets; n < 59 || n > 62 || gets > 2 {
+			t.Errorf("%d PUTs and %d GETs in 10 min", n, gets)
 		}
 		a.stop()
 	})
@@ -356,19 +405,20 @@ func TestFenceUnderFaults(t *testing.T) {
 				g := all[r.IntN(2)]
 				switch r.IntN(4) {
 				case 0:
-					g.line = nil
+					g.over(nil)
 				case 1:
-					g.line = func(context.Context) error { return errors.New("reset") }
+					g.over(func(context.Context) error { return errors.New("reset") })
 				case 2:
 					late := time.Duration(r.IntN(5000)) * time.Millisecond
-					g.line = func(ctx context.Context) error { return sleep(ctx, late) }
+					g.over(func(ctx context.Context) error { return sleep(ctx, late) })
 				case 3:
 					until := time.Now().Add(time.Duration(r.IntN(60)) * time.Second)
-					g.line = func(ctx context.Context) error { return sleep(ctx, time.Until(until)) }
+					g.over(func(ctx context.Context) error { return sleep(ctx, time.Until(until)) })
 				}
 				playAll(time.Duration(2+r.IntN(30))*time.Second, shows...)
 			}
-			all[0].line, all[1].line = nil, nil
+			all[0].over(nil)
+			all[1].over(nil)
 			playAll(2*time.Minute, shows...)
 			if got := len(all[0].queue.Health().Fenced) + len(all[1].queue.Health().Fenced); got != 1 {
 				t.Errorf("seed %d: %d of two are refused: %q, %q", seed, got, fenced(all[0]), fenced(all[1]))

@@ -16,9 +16,10 @@ const maxLayers = 8 // of one Offer
 // Stream is a named live channel. It outlives its publishers. All methods may
 // be called from any goroutine.
 type Stream struct {
-	name  string
-	state watch.Value[State]
-	notes watch.Value[notes]
+	name   string
+	totals *Totals
+	state  watch.Value[State]
+	notes  watch.Value[notes]
 
 	mu      sync.Mutex
 	rings   map[LayerID]*ring // below mu
@@ -27,8 +28,8 @@ type Stream struct {
 	removed bool              // below mu
 }
 
-func newStream(name string) *Stream {
-	s := &Stream{name: name, rings: make(map[LayerID]*ring)}
+func newStream(name string, totals *Totals) *Stream {
+	s := &Stream{name: name, totals: totals, rings: make(map[LayerID]*ring)}
 	s.state.Set(State{Since: time.Now()})
 	return s
 }
@@ -80,6 +81,7 @@ func (s *Stream) Publish(o Offer) (*Session, error) {
 		}
 	}
 	s.session = x
+	s.totals.Sessions.Add(1)
 	s.publishState(true, sources)
 	return x, nil
 }
@@ -182,9 +184,15 @@ type Source struct {
 	Layer Layer
 
 	packets, bytes, duplicates, dropped atomic.Uint64
+	reordered                           atomic.Bool
+
+	keyframes          atomic.Uint64
+	distances, longest atomic.Uint64 // between keyframes: sum and longest, in RTP units
+	keyAt              uint32        // RTP timestamp of the newest keyframe; only the ring's writer touches it
 
 	mu    sync.Mutex
 	clock clock // below mu
+	order order // below mu
 }
 
 // Counters are the running totals of a Source.
@@ -193,16 +201,45 @@ type Counters struct {
 	Bytes      uint64 // of payload
 	Duplicates uint64 // dropped: the same sequence number again
 	Dropped    uint64 // written after the session had ended
+	Keyframes  uint64 // video only
+	// KeyframeDistance is how far apart keyframes were on average and
+	// LongestDistance at most, by their timestamps; 0 before the second one.
+	KeyframeDistance, LongestDistance time.Duration
 }
 
 // Counters returns the totals so far.
 func (s *Source) Counters() Counters {
-	return Counters{
+	c := Counters{
 		Packets:    s.packets.Load(),
 		Bytes:      s.bytes.Load(),
 		Duplicates: s.duplicates.Load(),
 		Dropped:    s.dropped.Load(),
+		Keyframes:  s.keyframes.Load(),
 	}
+	if c.Keyframes > 1 {
+		c.KeyframeDistance = s.length(s.distances.Load() / (c.Keyframes - 1))
+		c.LongestDistance = s.length(s.longest.Load())
+	}
+	return c
+}
+
+// length converts RTP units.
+func (s *Source) length(units uint64) time.Duration {
+	return time.Duration(float64(units) / float64(s.Layer.Codec.ClockRate) * float64(time.Second))
+}
+
+// keyframe notes a keyframe. Those that come out of order do not count.
+func (s *Source) keyframe(timestamp uint32) {
+	if s.keyframes.Load() > 0 {
+		distance := timestamp - s.keyAt
+		if int32(distance) <= 0 {
+			return
+		}
+		s.distances.Add(uint64(distance))
+		s.longest.Store(max(s.longest.Load(), uint64(distance)))
+	}
+	s.keyAt = timestamp
+	s.keyframes.Add(1)
 }
 
 // Report returns the newest sender report that passed the checks (specs R4).
@@ -218,8 +255,40 @@ func (s *Source) report(r Report) {
 	s.clock.accept(r)
 }
 
-func (s *Source) seen(timestamp uint32) {
+// Reordered reports whether the pictures come in another order than they are shown
+// in (B-frames), as far as timestamps tell. It may be called for each packet.
+func (s *Source) Reordered() bool { return s.reordered.Load() }
+
+func (s *Source) seen(sequence uint16, timestamp uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clock.saw(timestamp)
+	if s.Layer.ID.Kind == Video && s.order.saw(sequence, timestamp, s.Layer.Codec.ClockRate) {
+		s.reordered.Store(true)
+	}
+}
+
+// enoughReordered is how many pictures must have come late: one may be a jump of
+// the clock.
+const enoughReordered = 2
+
+// order finds pictures that are shown before one that was sent before. It is pure.
+type order struct {
+	sequence  uint16 // of the newest packet
+	timestamp uint32
+	begun     bool
+	back      int // pictures that go back in time
+}
+
+// saw takes a packet, and reports whether the pictures are reordered.
+func (o *order) saw(sequence uint16, timestamp, rate uint32) bool {
+	if o.begun && int16(sequence-o.sequence) <= 0 { //nolint:gosec // wraps on purpose
+		return false // the network's order is no matter
+	}
+	back := int32(o.timestamp - timestamp)                                     //nolint:gosec // wraps on purpose
+	if o.begun && back > 0 && back < int32(rate) && o.back < enoughReordered { //nolint:gosec // below 2^31
+		o.back++
+	}
+	o.sequence, o.timestamp, o.begun = sequence, timestamp, true
+	return o.back >= enoughReordered
 }

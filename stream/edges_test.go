@@ -166,3 +166,41 @@ func TestLayersAreBounded(t *testing.T) {
 	}
 	t.Error("100 layers of one stream")
 }
+
+// TestReordered: R13 B-frames are known by their timestamps; what the network
+// reorders, and a clock that jumps, are none.
+func TestReordered(t *testing.T) {
+	type packet struct {
+		sequence  uint16
+		timestamp uint32
+	}
+	for name, tt := range map[string]struct {
+		packets []packet
+		want    bool
+	}{
+		"in order":      {[]packet{{1, 0}, {2, 0}, {3, 3000}, {4, 6000}}, false},
+		"B-frames":      {[]packet{{1, 0}, {2, 6000}, {3, 3000}, {4, 12000}, {5, 9000}}, true},
+		"wrap":          {[]packet{{0xfffe, 0xffffff00}, {0xffff, 6000}, {0, 3000}, {1, 12000}, {2, 9000}}, true},
+		"one only":      {[]packet{{1, 0}, {2, 6000}, {3, 3000}, {4, 9000}}, false},
+		"network":       {[]packet{{1, 0}, {3, 6000}, {2, 3000}, {5, 12000}, {4, 9000}, {7, 18000}, {6, 15000}}, false},
+		"clock jumps":   {[]packet{{1, 900000}, {2, 0}, {3, 900000}, {4, 0}}, false},
+		"packets of it": {[]packet{{1, 0}, {2, 6000}, {3, 3000}, {4, 3000}, {5, 3000}, {6, 9000}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := stream.NewHub(stream.Config{}).Stream("live")
+			if err != nil {
+				t.Fatal(err)
+			}
+			x, err := s.Publish(stream.Offer{Layers: []stream.Layer{video}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range tt.packets {
+				x.Write(video.ID, stream.Packet{Arrival: time.Now(), Sequence: p.sequence, Timestamp: p.timestamp, Payload: []byte{0x61}})
+			}
+			if got := s.State().Sources[0].Reordered(); got != tt.want {
+				t.Errorf("reordered: %v, want %v", got, tt.want)
+			}
+		})
+	}
+}

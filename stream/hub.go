@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/whipcast/whipcast/internal/watch"
 )
@@ -27,6 +28,7 @@ type Config struct {
 // any goroutine.
 type Hub struct {
 	max     int
+	totals  Totals
 	changes watch.Value[uint64] // version of the set of streams
 
 	mu      sync.Mutex
@@ -40,6 +42,20 @@ func NewHub(cfg Config) *Hub {
 	}
 	return &Hub{max: cfg.MaxStreams, streams: make(map[string]*Stream)}
 }
+
+// Totals are running totals over all Streams of a Hub, also of those that are
+// gone. Any goroutine may read them.
+type Totals struct {
+	Sessions         atomic.Uint64 // publishers that were let in
+	Packets          atomic.Uint64 // stored, padding included
+	Bytes            atomic.Uint64 // of payload
+	Duplicates       atomic.Uint64 // dropped: the same sequence number again
+	Dropped          atomic.Uint64 // written after the session had ended
+	KeyframeRequests atomic.Uint64 // passed to publishers, after they were joined
+}
+
+// Totals returns the running totals.
+func (h *Hub) Totals() *Totals { return &h.totals }
 
 // ValidName reports whether name may name a Stream:
 // [A-Za-z0-9][A-Za-z0-9._-]{0,63} without two dots in a row (specs X7).
@@ -71,7 +87,7 @@ func (h *Hub) Stream(name string) (*Stream, error) {
 	if len(h.streams) >= h.max {
 		return nil, ErrFull
 	}
-	s := newStream(name)
+	s := newStream(name, &h.totals)
 	h.streams[name] = s
 	h.changed()
 	return s, nil

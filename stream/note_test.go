@@ -20,7 +20,7 @@ func noteText(notes []Note) (all string) {
 // slow misses the oldest.
 func TestNotes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStream("show")
+		s := newStream("show", &Totals{})
 		layer := Layer{ID: LayerID{Kind: Audio}, Codec: Codec{Name: "Opus", ClockRate: 48000}}
 		x, err := s.Publish(Offer{Principal: "a", Layers: []Layer{layer}})
 		if err != nil {

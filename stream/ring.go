@@ -116,6 +116,7 @@ func (r *ring) keyframe(position uint64, p Packet) {
 		}
 	}
 	r.key, r.keyed, r.keyTime = begin, true, p.Timestamp
+	r.source.keyframe(p.Timestamp)
 	r.packets[begin&r.mask()].Keyframe = true
 }
 

@@ -67,14 +67,18 @@ func (x *Session) Write(id LayerID, p Packet) {
 	case stored:
 		f.source.packets.Add(1)
 		f.source.bytes.Add(uint64(len(p.Payload)))
-		f.source.seen(p.Timestamp)
+		x.stream.totals.Packets.Add(1)
+		x.stream.totals.Bytes.Add(uint64(len(p.Payload)))
+		f.source.seen(p.Sequence, p.Timestamp)
 		if p.Keyframe {
 			f.wanted.Store(false)
 		}
 	case duplicate:
 		f.source.duplicates.Add(1)
+		x.stream.totals.Duplicates.Add(1)
 	case refused:
 		f.source.dropped.Add(1)
+		x.stream.totals.Dropped.Add(1)
 	}
 }
 
@@ -103,6 +107,7 @@ func (x *Session) KeyframeRequest(ctx context.Context) (LayerID, error) {
 	for {
 		due, wait := x.due(time.Now())
 		if due != nil {
+			x.stream.totals.KeyframeRequests.Add(1)
 			return due.source.Layer.ID, nil
 		}
 		if err := x.sleep(ctx, wait); err != nil {

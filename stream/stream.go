@@ -53,7 +53,7 @@ type LayerID struct {
 
 // Codec says what the packets of a Layer carry.
 type Codec struct {
-	Name      string // "H264", "H265", "AV1", "VP9" or "Opus"
+	Name      string // "H264", "H265", "AV1", "VP9", "Opus" or "AAC" (RFC 3640, mode AAC-hbr)
 	ClockRate uint32 // RTP timestamp units per second
 	Channels  int    // audio only
 	Fmtp      string // format parameters as negotiated, may be empty

@@ -108,9 +108,26 @@ func allowWatch(authority *auth.Authority, watch string) hls.Authorize {
 	}
 }
 
+// mayReport returns the rule for reports of players: who may watch may report.
+func mayReport(watch hls.Authorize) func(*http.Request, string) error {
+	if watch == nil {
+		return nil
+	}
+	return func(r *http.Request, stream string) error {
+		_, err := watch(r, stream)
+		return err
+	}
+}
+
 // looksAfter returns the task that keeps an Authority up to date.
-func looksAfter(authority *auth.Authority, sessions *rtc.Registry) task {
-	return task{"authorisation", func(ctx context.Context) error { return authority.Run(ctx, sessions.Sweep) }}
+func looksAfter(authority *auth.Authority, sweeps ...func()) task {
+	return task{"authorisation", func(ctx context.Context) error {
+		return authority.Run(ctx, func() {
+			for _, sweep := range sweeps {
+				sweep()
+			}
+		})
+	}}
 }
 
 // authMetrics lists what an Authority counts. No label tells of a token.

@@ -19,6 +19,7 @@ import (
 	"github.com/whipcast/whipcast/internal/check"
 	"github.com/whipcast/whipcast/internal/fault"
 	"github.com/whipcast/whipcast/internal/rtc"
+	"github.com/whipcast/whipcast/internal/rtsp"
 )
 
 // Time limits of checks. Those of a place bound its steps one by one, too.
@@ -48,7 +49,7 @@ func (s subject) checks() []check.Check {
 			return check.Check{Name: name, Run: func(context.Context) []check.Finding { return look() }}
 		}
 	)
-	return []check.Check{
+	all := []check.Check{
 		local("configuration", s.files),
 		local("auth", s.auth),
 		port("http.address", s.config.HTTP.Address),
@@ -56,6 +57,31 @@ func (s subject) checks() []check.Check {
 		port("admin.address", s.config.Admin.Address),
 		{Name: "media.address", Timeout: mediaTime, Run: s.media},
 	}
+	if address := s.config.RTSP.Address; address != "" {
+		all = append(all, check.Check{Name: rtspAddress, Timeout: portTime, Run: func(ctx context.Context) []check.Finding {
+			return []check.Finding{s.rtsp(ctx)}
+		}})
+	}
+	if address := s.config.RTSP.TLSAddress; address != "" {
+		all = append(all, port("rtsp.tls_address", address))
+	}
+	return all
+}
+
+const rtspAddress = "rtsp.address"
+
+// rtsp looks whether all ports of RTSP can be had.
+func (s subject) rtsp(ctx context.Context) check.Finding {
+	address := s.config.RTSP.Address
+	server, err := rtsp.New(ctx, rtsp.Config{Address: address}, nil, nil)
+	if e, ok := errors.AsType[*rtsp.AddressError](err); ok {
+		err = e.Err
+	}
+	if err != nil {
+		return s.taken(ctx, rtspAddress, address, err)
+	}
+	server.Close()
+	return check.Finding{Name: rtspAddress, Cause: address + " is free, and its UDP ports, too"}
 }
 
 // files looks at what a gateway reads and writes on this machine.
@@ -80,7 +106,9 @@ func (s subject) files() []check.Finding {
 // hasSecrets says whether the configuration has something to hide. Where it comes
 // from nobody knows: it may be the environment.
 func (s subject) hasSecrets() bool {
-	return s.config.Auth.PublishToken != "" || slices.ContainsFunc(s.config.Storage, func(p configs.Storage) bool {
+	return s.config.Auth.PublishToken != "" || slices.ContainsFunc(s.config.RTSP.Pull, func(p configs.Pull) bool {
+		return strings.ContainsAny(p.URL, "@?")
+	}) || slices.ContainsFunc(s.config.Storage, func(p configs.Storage) bool {
 		return p.SecretKey != "" || len(p.Headers) > 0 || p.Type == "httpput" && strings.ContainsAny(p.URL, "@?")
 	})
 }
@@ -105,17 +133,32 @@ func (s subject) auth() []check.Finding {
 
 // certificate looks at the public address's TLS.
 func (s subject) certificate() []check.Finding {
-	secured, err := loadTLS(s.config.HTTP.TLS)
+	if host := s.config.HTTP.TLS.ACMEHost; host != "" {
+		return []check.Finding{acme(host, s.config.HTTP.Address)}
+	}
+	source, err := openCertificate(s.config, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return []check.Finding{trouble("http.tls", err)}
 	}
-	if secured == nil {
+	if source == nil {
 		return []check.Finding{{
 			Name: "http.tls", State: check.Skipped, Cause: "no certificate is configured: HTTP is not encrypted, and browsers give no camera",
 			Remedy: "set http.tls.certificate and http.tls.key, or put a proxy that ends TLS in front",
 		}}
 	}
-	return []check.Finding{check.Certificate("http.tls", secured.Certificates[0], time.Now())}
+	pair, _ := source.Current() // of files it is there
+	return []check.Finding{check.Certificate("http.tls", pair, time.Now())}
+}
+
+// acme says what is known of a certificate by ACME without asking anybody.
+func acme(host, address string) check.Finding {
+	f := check.Finding{Name: "http.tls", Cause: "by ACME for " + host}
+	if _, port, err := net.SplitHostPort(address); err == nil && port != "443" {
+		f.State = check.Warning
+		f.Cause += ": the authority asks TCP port 443 of that name, and http.address has " + port
+		f.Remedy = "have the firewall forward port 443 to it as it is, or set http.address to :443"
+	}
+	return f
 }
 
 // trouble is the finding of an error of the configuration.
@@ -153,7 +196,7 @@ func (s subject) taken(ctx context.Context, key, address string, err error) chec
 		return f
 	}
 	candidates := []string{address}
-	if key == "media.address" {
+	if key != "http.address" && key != "admin.address" {
 		candidates = []string{s.config.HTTP.Address, s.config.Admin.Address}
 	}
 	for _, at := range candidates {

@@ -12,21 +12,23 @@ import (
 	"github.com/whipcast/whipcast/api"
 	"github.com/whipcast/whipcast/api/event"
 	"github.com/whipcast/whipcast/configs"
+	"github.com/whipcast/whipcast/egress/hls"
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/packager"
 	"github.com/whipcast/whipcast/packager/fmp4"
-	"github.com/whipcast/whipcast/packager/hls"
+	playlist "github.com/whipcast/whipcast/packager/hls"
 	"github.com/whipcast/whipcast/replay"
 	"github.com/whipcast/whipcast/storage"
 	"github.com/whipcast/whipcast/storage/memory"
 )
 
 // control is what the API takes from the parts of the gateway.
-func (g *gateway) control() api.Config {
+func (g *gateway) control(watch hls.Authorize) api.Config {
 	cfg := api.Config{
 		Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail, Renditions: renditions(g.window.store),
 		Sessions: sessions{g.sessions}, Marks: marks{g.packaging.packager}, Storage: g.places.health,
 		Settings: func() []api.Setting { return settingsOf(g.config) }, Events: g.events,
+		Latency: g.latency, Watch: mayReport(watch), Sources: g.rtsp.list,
 	}
 	if g.archive != nil {
 		cfg.Archive = archive{g.archive}
@@ -109,13 +111,13 @@ func refuse(err error, table ...refusal) error {
 func markError(err error) error {
 	return refuse(err,
 		refusal{packager.ErrUnknown, api.NotLive, false}, refusal{packager.ErrIdle, api.NotLive, false},
-		refusal{hls.ErrDateRangesFull, api.MarkersFull, false}, refusal{hls.ErrDateRangeConflict, api.MarkerConflict, true},
-		refusal{hls.ErrDateRange, api.MarkerRefused, true}, refusal{packager.ErrMetadata, api.MessageRefused, true},
+		refusal{playlist.ErrDateRangesFull, api.MarkersFull, false}, refusal{playlist.ErrDateRangeConflict, api.MarkerConflict, true},
+		refusal{playlist.ErrDateRange, api.MarkerRefused, true}, refusal{packager.ErrMetadata, api.MessageRefused, true},
 		refusal{fmp4.ErrID3, api.MessageRefused, true})
 }
 
 func (m marks) Mark(ctx context.Context, stream string, marker api.Marker) error {
-	d := hls.DateRange{ID: marker.ID, Class: marker.Class, SpliceOut: marker.SpliceOut, SpliceIn: marker.SpliceIn}
+	d := playlist.DateRange{ID: marker.ID, Class: marker.Class, SpliceOut: marker.SpliceOut, SpliceIn: marker.SpliceIn}
 	if marker.Start != nil {
 		d.Start = *marker.Start
 	}
@@ -124,7 +126,7 @@ func (m marks) Mark(ctx context.Context, stream string, marker api.Marker) error
 	}
 	d.Duration, d.Planned = seconds(marker.Duration), seconds(marker.Planned)
 	for _, name := range slices.Sorted(maps.Keys(marker.Attributes)) {
-		d.Attributes = append(d.Attributes, hls.Attribute{Name: name, Text: marker.Attributes[name]})
+		d.Attributes = append(d.Attributes, playlist.Attribute{Name: name, Text: marker.Attributes[name]})
 	}
 	return markError(m.packager.Mark(ctx, stream, d))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/whipcast/whipcast/configs"
 	"github.com/whipcast/whipcast/internal/testsource"
 )
 
@@ -18,6 +19,12 @@ func runDemo(ctx context.Context, args []string, std stdio, environ []string) er
 		option{name: "simulcast", help: "the test source sends its picture in three sizes", value: &simulcast})
 	if err != nil {
 		return err
+	}
+	if host := config.HTTP.TLS.ACMEHost; host != "" {
+		return &configs.Error{
+			Key: "http.tls.acme_host", Value: host, Cause: "the demo's test source publishes by loopback, which gets no certificate",
+			Remedy: "use whipcast serve, and whipcast publish --url https://" + host + "/whip/demo",
+		}
 	}
 	g, err := openGateway(ctx, config, std.err)
 	if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,8 @@ import (
 	"github.com/whipcast/whipcast/egress/hls"
 	"github.com/whipcast/whipcast/egress/whep"
 	"github.com/whipcast/whipcast/ingest/whip"
+	"github.com/whipcast/whipcast/internal/certificate"
+	"github.com/whipcast/whipcast/internal/latency"
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/packager"
 	"github.com/whipcast/whipcast/replay"
@@ -46,19 +47,21 @@ type gateway struct {
 	config configs.Config
 	log    *slog.Logger
 	secret secret
-	tls    *tls.Config // nil without http.tls
+	tls    *certificate.Source // nil without http.tls
 
 	auth      *auth.Authority
 	hub       *stream.Hub
 	engine    *rtc.Engine
 	sessions  *rtc.Registry
 	viewers   *whep.Server
+	rtsp      rtspDoor
 	packaging packaging
 	recalled  []string // streams of an earlier start
 	window    window
 	places    places
 	archive   *replay.Archive // nil: no place keeps media
 	origin    *hls.Handler
+	latency   *latency.Book
 	api       *api.Server
 	events    *event.Events
 	public    *server
@@ -75,7 +78,7 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 			return nil, err
 		}
 	}
-	if g.tls, err = loadTLS(config.HTTP.TLS); err != nil {
+	if g.tls, err = openCertificate(config, g.log); err != nil { //nolint:contextcheck // what it asks ends with its Run
 		return nil, err
 	}
 	if g.auth, err = openAuth(config, g.secret.token, g.log); err != nil {
@@ -97,11 +100,14 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		g.close()
 		return nil, err
 	}
-	if err := g.wire(); err != nil {
+	if err := g.wire(ctx); err != nil {
 		g.close()
 		return nil, err
 	}
 	g.add("checks", g.lookAround)
+	if g.tls != nil {
+		g.add("certificate", g.tls.Run)
+	}
 	return g, nil
 }
 
@@ -162,35 +168,42 @@ func (g *gateway) recall(ctx context.Context) {
 }
 
 // wire makes all parts and joins them.
-func (g *gateway) wire() error {
+func (g *gateway) wire(ctx context.Context) error {
 	var (
 		store   = g.window.store
 		limits  = g.config.Limits
 		cut     = g.config.HLS
+		watch   = allowWatch(g.auth, g.config.Auth.Watch)
 		counted whep.Metrics
 	)
+	g.latency = latency.NewBook()
 	g.hub = stream.NewHub(stream.Config{MaxStreams: limits.Streams})
 	g.packaging = packaging{hub: g.hub, log: g.log, packager: packager.New(packager.Config{
 		Segment: cut.Segment, Part: cut.Part, Window: cut.Window, Grace: cut.Grace, Ledger: g.remember(),
-		Record: g.record(), Audio: packager.Sound(cut.Audio),
+		Record: g.record(), Audio: packager.Sound(cut.Audio), Latency: g.latency,
 	}, g.places.with(store), g.log)}
 	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{
 		Publish: allow(g.auth, auth.Publish, "whip"), Watch: allow(g.auth, auth.Play, "whep"), MaxSessions: limits.Sessions, Logger: g.log,
 	})
 	g.viewers = whep.New(whep.Config{Grace: cut.Grace, MaxViewers: limits.Viewers, Metrics: &counted}, g.hub, g.sessions)
-	g.origin = hls.New(hls.Config{Authorize: allowWatch(g.auth, g.config.Auth.Watch)}, store)
+	if err := g.openRTSP(ctx); err != nil {
+		return err
+	}
+	g.origin = hls.New(hls.Config{Authorize: watch, Latency: g.latency}, store)
 	pages, err := web.Handler(web.Config{ValidName: stream.ValidName, MediaOrigins: mediaOrigins(g.config.Storage)})
 	if err != nil {
 		return err
 	}
-	g.api = api.New(g.control(), g.hub, g.auth)
-	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(), authMetrics(g.auth)))
+	g.api = api.New(g.control(watch), g.hub, g.auth)
+	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(), authMetrics(g.auth), g.rtsp.metrics()))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	g.public.http = g.public.configure(g.api.Public(api.Routes{
+	routes := api.Routes{
 		WHIP: whip.New(whip.Config{}, g.hub, g.sessions), WHEP: g.viewers, Session: g.sessions, HLS: g.origin, Pages: pages,
-	}), g.tls, g.log)
+	}
+	g.rtsp.before(&routes, g.auth)
+	g.public.http = g.public.configure(front(g.config.HTTP, g.api.Public(routes)), secure(g.tls), g.log)
 	// A viewer that reads slower than this is no viewer. Held requests set a
 	// deadline of their own.
 	g.public.http.WriteTimeout = time.Minute
@@ -209,14 +222,6 @@ func (g *gateway) add(name string, run func(ctx context.Context) error) {
 	g.extra = append(g.extra, task{name, run})
 }
 
-// certificate returns the certificate that the public address shows, nil without TLS.
-func (g *gateway) certificate() []byte {
-	if g.tls == nil {
-		return nil
-	}
-	return g.tls.Certificates[0].Certificate[0]
-}
-
 // close gives the ports back. It is for a gateway that does not run.
 func (g *gateway) close() {
 	for _, s := range []*server{g.public, g.admin} {
@@ -227,6 +232,7 @@ func (g *gateway) close() {
 	if g.engine != nil {
 		_ = g.engine.Close()
 	}
+	g.rtsp.close()
 	_ = g.window.close()
 	g.places.close()
 }
@@ -244,7 +250,7 @@ func (g *gateway) run(ctx context.Context) error {
 	packaging := startTasks(life, fail, task{"packaging", g.packaging.run})
 	g.recall(ctx)
 	servers := startTasks(life, fail, task{"public server", g.public.serve}, task{"admin server", g.admin.serve}, task{"window", g.window.store.Run})
-	sessions := startTasks(life, fail, task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run}, looksAfter(g.auth, g.sessions))
+	sessions := startTasks(life, fail, append(g.rtsp.tasks(), task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run}, looksAfter(g.auth, g.sessions.Sweep, g.rtsp.sweep))...)
 	events := startTasks(life, fail, task{"events", g.api.Run})
 	extra := startTasks(life, fail, g.extra...)
 	g.api.Ready(true)

@@ -46,7 +46,7 @@ func hybridMode(t *testing.T, serve string) {
 		t.Errorf("readyz: %s", r.body)
 	}
 	r = get(t.Context(), c, admin+"/metrics", "")
-	for _, want := range []string{"placed_files_total", "kept_files_total", "playlists_total", "wait_nanoseconds_total", "fallen_renditions"} {
+	for _, want := range []string{"placed_files_total", "kept_files_total", "playlists_total", "wait_seconds_total", "fallen_renditions"} {
 		if !strings.Contains(r.body, "whipcast_hybrid_"+want+`{storage="directory-1"} `) {
 			t.Errorf("no %s in the metrics", want)
 		}

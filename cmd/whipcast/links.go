@@ -19,6 +19,7 @@ type links struct {
 	loopback string // for the demo's publisher
 	admin    string
 	media    string
+	rtsp     string // for programs on this machine; empty without
 	secret   secret
 	closed   bool // watching needs the token
 }
@@ -29,6 +30,9 @@ func (g *gateway) links() links {
 	l.closed = g.config.Auth.Watch == "token"
 	l.admin = "http://" + g.admin.listener.Addr().String()
 	l.media = "UDP and TCP port " + strconv.Itoa(g.engine.Port())
+	if scheme, port := g.rtsp.port(g.config.RTSP); port != 0 {
+		l.rtsp = scheme + net.JoinHostPort("localhost", strconv.Itoa(port)) + "/NAME"
+	}
 	return l
 }
 
@@ -44,10 +48,13 @@ func configuredPort(config configs.Config) string {
 // reach returns links with the addresses by which the gateway's HTTP is reached.
 func reach(config configs.Config, port string) links {
 	scheme := "http://"
-	if config.HTTP.TLS.Certificate != "" {
+	if config.HTTP.TLS.On() {
 		scheme = "https://"
 	}
 	host, _, _ := net.SplitHostPort(config.HTTP.Address)
+	if name := config.HTTP.TLS.ACMEHost; name != "" {
+		host = name // the certificate is for no other
+	}
 	l := links{base: scheme + net.JoinHostPort(host, port)}
 	l.loopback = l.base
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
@@ -143,6 +150,9 @@ func (l links) writeOthers(row func(name, value string)) {
 		row("", "the same, for other machines")
 	}
 	row("Media", l.media)
+	if l.rtsp != "" {
+		row("RTSP", l.rtsp)
+	}
 	row("Metrics", l.admin+"/metrics")
 }
 

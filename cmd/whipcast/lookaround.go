@@ -15,7 +15,7 @@ func (g *gateway) lookAround(ctx context.Context) error {
 	checks := []check.Check{
 		{Name: "files", Run: func(context.Context) []check.Finding { return s.files() }},
 		{Name: "auth", Run: func(context.Context) []check.Finding { return s.auth() }},
-		{Name: "http.tls", Run: func(context.Context) []check.Finding { return s.certificate() }},
+		{Name: "http.tls", Run: func(context.Context) []check.Finding { return s.certificate() }}, //nolint:contextcheck // nobody is asked
 		{Name: "media addresses", Run: func(context.Context) []check.Finding { return s.addresses(g.engine.Advertised()) }},
 	}
 	for _, p := range g.places {

@@ -117,18 +117,3 @@ func bindError(key, address string, err error) error {
 	}
 	return e
 }
-
-// loadTLS reads the certificate, if one is configured.
-func loadTLS(config configs.TLS) (*tls.Config, error) {
-	if config.Certificate == "" {
-		return nil, nil //nolint:nilnil // no TLS
-	}
-	certificate, err := tls.LoadX509KeyPair(config.Certificate, config.Key)
-	if err != nil {
-		return nil, &configs.Error{
-			Key: "http.tls.certificate", Value: config.Certificate, Cause: "cannot be used with http.tls.key " + config.Key + ": " + err.Error(),
-			Remedy: "name PEM files that belong together",
-		}
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}}, nil // specs X33
-}

@@ -332,6 +332,8 @@ func (all places) metrics() []api.Metric {
 				return 1
 			}),
 			gauge("whipcast_storage_fenced_streams", "Streams that are not written: another gateway does, or may.", func(h storage.Health) float64 { return float64(len(h.Fenced)) }),
+			gauge("whipcast_storage_failing_seconds", "How long nothing has got through; 0 while something does.", func(h storage.Health) float64 { return h.Failing.Seconds() }),
+			gauge("whipcast_storage_missing_files", "Files that playlists say are missing.", func(h storage.Health) float64 { return float64(h.Missing) }),
 			gauge("whipcast_storage_waiting_files", "Media files that wait.", func(h storage.Health) float64 { return float64(h.Objects) }),
 			gauge("whipcast_storage_waiting_bytes", "Their size in memory.", func(h storage.Health) float64 { return float64(h.Bytes) }),
 			gauge("whipcast_storage_spool_bytes", "Size of the spool.", func(h storage.Health) float64 { return float64(h.Spooled) }),
@@ -355,7 +357,10 @@ func (p place) listerMetrics() []api.Metric {
 		total("whipcast_hybrid_placed_files_total", "Media files that playlists name at their public URL.", &m.Placed),
 		total("whipcast_hybrid_kept_files_total", "Media files that playlists name at this gateway, because they were not stored in time.", &m.Kept),
 		total("whipcast_hybrid_playlists_total", "Media playlists shown.", &m.Texts),
-		total("whipcast_hybrid_wait_nanoseconds_total", "How long they waited for their media to be stored, in all.", &m.Waited),
+		{
+			Name: "whipcast_hybrid_wait_seconds_total", Help: "How long they waited for their media to be stored, in all.", Total: true,
+			Read: func() float64 { return time.Duration(m.Waited.Load()).Seconds() }, //nolint:gosec // centuries
+		},
 		{
 			Name: "whipcast_hybrid_fallen_renditions", Help: "Renditions whose new media is read from this gateway.",
 			Read: func() float64 { return float64(p.lister.Health().Fallen) },

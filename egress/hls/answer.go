@@ -36,9 +36,12 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, o *storage.Object
 		to["Content-Encoding"] = h.header.gzip
 		to["Content-Length"] = s.zipLength
 	}
+	sent := 0
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(text) // the viewer may be gone
+		p.fetched()
+		sent, _ = w.Write(text) // the viewer may be gone
 	}
+	h.tally.answered(kindOf(o), http.StatusOK, int64(sent))
 	return nil
 }
 
@@ -76,9 +79,11 @@ func (h *Handler) media(w http.ResponseWriter, r *http.Request, t target) error 
 	to["Accept-Ranges"] = h.header.bytes
 	to["Priority"] = h.header.media
 	w.WriteHeader(status)
+	sent := int64(0)
 	if r.Method != http.MethodHead {
-		_, _ = body.WriteTo(w) // the viewer may be gone
+		sent, _ = body.WriteTo(w) // the viewer may be gone
 	}
+	h.tally.answered(kindOf(&o), status, sent)
 	return nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/whipcast/whipcast/internal/latency"
 	"github.com/whipcast/whipcast/internal/problem"
 	"github.com/whipcast/whipcast/storage"
 )
@@ -53,6 +54,9 @@ type Config struct {
 	// is not counted. nil: the remote address, IPv6 by its /64 network, loopback
 	// not counted. Behind a proxy give one that reads its header (specs X34).
 	Client func(r *http.Request) netip.Addr
+	// Latency keeps how old what is fetched is, and what players tell of
+	// themselves; nil: nothing does.
+	Latency *latency.Book
 
 	MaxHeld          int // held requests in all; 0: 50,000
 	MaxHeldPerStream int // … of one stream; 0: 20,000
@@ -61,8 +65,10 @@ type Config struct {
 
 // Stats counts what the Handler does.
 type Stats struct {
-	Held     int   // requests that wait now
-	Prepared int64 // playlist texts made ready so far, each once for all viewers
+	Held     int    // requests that wait now
+	Prepared int64  // playlist texts made ready so far, each once for all viewers
+	Holds    uint64 // requests that were held so far
+	Refused  uint64 // requests that were not, over a limit or while closing
 }
 
 // maxQuery is the longest query that is read: signed URLs fit (specs X27).
@@ -78,6 +84,7 @@ type Handler struct {
 	gate   *gate
 	pages  *pages
 	header headers
+	tally  tally
 }
 
 // New returns a Handler that serves what store holds, for paths that begin with
@@ -96,7 +103,7 @@ func New(cfg Config, store Store) *Handler {
 		cfg.Client = func(r *http.Request) netip.Addr { return clientAddress(r.RemoteAddr) }
 	}
 	h := newHeaders(cfg)
-	return &Handler{cfg: cfg, store: store, gate: newGate(cfg), pages: newPages(store), header: h}
+	return &Handler{cfg: cfg, store: store, gate: newGate(cfg), pages: newPages(store, cfg.Latency), header: h, tally: newTally()}
 }
 
 // Close releases all held requests with status 503 and holds no more; whatever
@@ -106,7 +113,7 @@ func (h *Handler) Close() { h.gate.close() }
 // Stats returns what the Handler does now.
 func (h *Handler) Stats() Stats {
 	held, _ := h.gate.state()
-	return Stats{Held: held, Prepared: h.pages.made.Load()}
+	return Stats{Held: held, Prepared: h.pages.made.Load(), Holds: h.tally.holds.Load(), Refused: h.tally.refused.Load()}
 }
 
 // ServeHTTP implements http.Handler.
@@ -129,6 +136,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	case http.MethodOptions: // before any authorization (specs X8)
 		h.header.preflight(w.Header())
 		w.WriteHeader(http.StatusNoContent)
+		h.tally.answered(kindOther, http.StatusNoContent, 0)
 		return nil
 	default:
 		w.Header()["Allow"] = h.header.methods
@@ -153,9 +161,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 			to["Location"] = []string{Prefix + "~" + token + "/" + t.key}
 			to["Cache-Control"] = h.header.cacheNever
 			w.WriteHeader(http.StatusFound)
+			h.tally.answered(kindMultivariant, http.StatusFound, 0)
 			return nil
 		}
 	}
+	h.listen(r, t)
 	err := h.answer(w, r, t)
 	if !errors.Is(err, storage.ErrNotFound) {
 		return err
@@ -230,12 +240,16 @@ func (h *Handler) hold(w http.ResponseWriter, r *http.Request, t target, what wa
 	defer cancel()
 	me := &hold{stream: t.stream, client: h.cfg.Client(r), cancel: cancel}
 	if err := h.gate.enter(me); err != nil {
+		h.tally.refused.Add(1)
 		return storage.Object{}, err
 	}
 	defer h.gate.leave(me)
+	h.tally.holds.Add(1)
+	begun := time.Now()
+	defer func() { h.tally.waits.Observe(time.Since(begun).Seconds()) }()
 	// The server's time-out for writing counts from the request on: it must not
 	// cut off one that was held (specs X25). Writers without deadlines need none.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(limit + writeSlack))
+	_ = http.NewResponseController(w).SetWriteDeadline(begun.Add(limit + writeSlack))
 
 	o, err := h.store.Get(ctx, t.key, what.ready)
 	switch {
@@ -273,6 +287,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 			Detail: "The server could not read the file. Try again in a moment.",
 		}
 	}
+	h.tally.answered(asked(r), p.Status, 0)
 	h.header.refusal(w.Header(), p.Status)
 	if r.Method == http.MethodHead {
 		p.Write(headOnly{w})

@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/whipcast/whipcast/internal/latency"
 	"github.com/whipcast/whipcast/storage"
 )
 
@@ -24,6 +26,9 @@ type page struct {
 	full   sheet
 	delta  sheet // not used when object.Delta is empty
 	dates  sheet // not used when object.DeltaDates is empty
+
+	figures *latency.Stream
+	seen    atomic.Bool // it was sent
 
 	contentType  []string
 	modified     []string
@@ -56,6 +61,7 @@ func (p *page) choose(asked skip) (*sheet, storage.Body) {
 // store does, give or take what was deleted of late.
 type pages struct {
 	store   Store
+	book    *latency.Book
 	made    atomic.Int64
 	zippers sync.Pool
 
@@ -73,8 +79,8 @@ type entry struct {
 // fewest is the number of entries below which nothing is swept.
 const fewest = 32
 
-func newPages(store Store) *pages {
-	return &pages{store: store, entries: make(map[string]*entry), sweepAt: fewest}
+func newPages(store Store, book *latency.Book) *pages {
+	return &pages{store: store, book: book, entries: make(map[string]*entry), sweepAt: fewest}
 }
 
 // page returns the page of o, or of a newer version of it: a playlist request
@@ -165,6 +171,8 @@ func (c *pages) prepare(o storage.Object) *page {
 		p.cacheRequest[v] = []string{v.String() + ", max-age=" + strconv.Itoa(plain)}
 		p.cacheAnswer[v] = []string{v.String() + ", max-age=" + strconv.Itoa(answered)}
 	}
+	stream, _, _ := strings.Cut(o.Key, "/")
+	p.figures = c.book.Find(stream)
 	if !o.Modified.IsZero() {
 		p.modified = []string{o.Modified.UTC().Format(http.TimeFormat)}
 	}

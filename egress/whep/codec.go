@@ -1,8 +1,10 @@
 package whep
 
 import (
+	"net/http"
 	"strings"
 
+	"github.com/whipcast/whipcast/internal/problem"
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -13,7 +15,7 @@ import (
 func wanted(sources []*stream.Source) []rtc.Codec {
 	var codecs []rtc.Codec
 	for _, kind := range []stream.Kind{stream.Video, stream.Audio} {
-		if s := first(sources, kind); s != nil {
+		if s := first(sources, kind); s != nil && realTime(s) {
 			c := s.Layer.Codec
 			codecs = append(codecs, rtc.Codec{Name: c.Name, ClockRate: c.ClockRate, Channels: c.Channels, Fmtp: c.Fmtp})
 			continue
@@ -21,6 +23,26 @@ func wanted(sources []*stream.Source) []rtc.Codec {
 		codecs = append(codecs, silent(kind)...)
 	}
 	return codecs
+}
+
+// realTime reports whether WebRTC has a source's codec at all.
+func realTime(s *stream.Source) bool { return !strings.EqualFold(s.Layer.Codec.Name, "AAC") }
+
+// unsuited says why what is published cannot be watched in real time; nil if it
+// can. AAC beside video is left out. Viewers that are there when the first B-frames
+// come get them as they are (specs E23).
+func unsuited(sources []*stream.Source) error {
+	video, audio := first(sources, stream.Video), first(sources, stream.Audio)
+	p := problem.Problem{Status: http.StatusUnprocessableEntity, Title: "Stream cannot be watched in real time"}
+	switch {
+	case video != nil && video.Reordered():
+		p.Detail = "the publisher sends B-frames, which browsers cannot show in real time: watch it by HLS, or set B-frames to 0 in the encoder"
+	case video == nil && audio != nil && !realTime(audio):
+		p.Detail = "the publisher sends AAC, which WebRTC does not have: watch it by HLS, or let the publisher send Opus"
+	default:
+		return nil
+	}
+	return p
 }
 
 // silent lists the codecs of a kind that is not published now.

@@ -84,7 +84,8 @@ func TestNoOracle(t *testing.T) {
 }
 
 // TestBFramesPassAsTheyAre: E23 pictures whose timestamps go back, as B-frames
-// do, keep their order and their distances.
+// do, keep their order and their distances for who is there. Who comes later is
+// told.
 func TestBFramesPassAsTheyAre(t *testing.T) {
 	g := newGateway(t, whep.Config{})
 	x := g.publish("live", video)
@@ -114,5 +115,33 @@ func TestBFramesPassAsTheyAre(t *testing.T) {
 		if p.Timestamp-got[0].Timestamp != sent[i]-sent[0] || p.SequenceNumber != got[0].SequenceNumber+uint16(i) {
 			t.Fatalf("picture %d: timestamp +%d, want +%d; number +%d", i, int32(p.Timestamp-got[0].Timestamp), int32(sent[i]-sent[0]), p.SequenceNumber-got[0].SequenceNumber)
 		}
+	}
+	res := g.do(http.MethodPost, whep.Prefix+"live", "application/sdp", read(t, "gst/01-POST.sdp"))
+	if res.code != http.StatusUnprocessableEntity || !strings.Contains(res.body, "B-frames") {
+		t.Errorf("another viewer of B-frames: %d %s", res.code, res.body)
+	}
+}
+
+// TestAAC: AAC is left out beside video, which WebRTC has, and alone there is
+// nothing to watch.
+func TestAAC(t *testing.T) {
+	g := newGateway(t, whep.Config{})
+	aac := stream.Layer{ID: audio.ID, Codec: stream.Codec{Name: "AAC", ClockRate: 44100, Channels: 2, Fmtp: "config=1210"}}
+	g.publish("sound", aac)
+	res := g.do(http.MethodPost, whep.Prefix+"sound", "application/sdp", read(t, "gst/01-POST.sdp"))
+	if res.code != http.StatusUnprocessableEntity || !strings.Contains(res.body, "AAC") {
+		t.Errorf("AAC alone: %d %s", res.code, res.body)
+	}
+	x := g.publish("both", video, aac)
+	v := g.watch("both", recvVideo, recvAudio)
+	until(t, "the viewer is there", func() bool { return g.metrics.Viewers.Load() == 1 })
+	for i := range 20 {
+		x.Write(aac.ID, stream.Packet{Arrival: time.Now(), Sequence: uint16(i), Timestamp: uint32(i) * 1024, Marker: true, Payload: []byte{0, 16, 0, 8, 1}})
+		x.Write(video.ID, stream.Packet{Arrival: time.Now(), Sequence: uint16(i), Timestamp: uint32(i) * 3000, Marker: true, Payload: []byte{0x65, byte(i)}})
+		time.Sleep(5 * time.Millisecond)
+	}
+	until(t, "the video arrives", func() bool { return len(v.seen("video")) >= 19 })
+	if n := len(v.seen("audio")); n != 0 {
+		t.Errorf("%d packets of AAC were sent as Opus", n)
 	}
 }

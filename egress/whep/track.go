@@ -48,7 +48,7 @@ type track struct {
 	kind     stream.Kind
 	codec    rtc.Codec
 	streamID string // the same for audio and video of a viewer (E19)
-	optional bool   // its kind was not published when the viewer came
+	optional bool   // its kind was not published, or not in a codec of WebRTC, when the viewer came
 	session  session
 	metrics  *Metrics
 

@@ -76,7 +76,7 @@ func (v *viewer) leave(reason error) {
 		s := t.sums()
 		bye.Sources = append(bye.Sources, s.ssrc)
 		v.session.Note(slog.Group(t.ID(),
-			"packets", s.packets, "bytes", s.octets, "asked_again", s.asked, "repeated", s.repeated))
+			"codec", t.codec.Name, "packets", s.packets, "bytes", s.octets, "asked_again", s.asked, "repeated", s.repeated))
 	}
 	if !errors.Is(reason, rtc.ErrGone) && !errors.Is(reason, rtc.ErrLost) {
 		_ = v.session.WriteRTCP([]rtcp.Packet{bye}) // the viewer may be gone all the same

@@ -153,6 +153,9 @@ func (s *Server) accept(ctx context.Context, q rtc.Request) (*rtc.Session, error
 			Detail: "nobody publishes this stream now: try again later",
 		}
 	}
+	if err := unsuited(state.Sources); err != nil {
+		return nil, err
+	}
 	if s.viewers(st) >= s.cfg.MaxViewers {
 		return nil, problem.Problem{
 			Status: http.StatusServiceUnavailable, Title: "Too many viewers", RetryAfter: 10 * time.Second,
@@ -185,7 +188,8 @@ func tracks(o *rtc.Offer, sources []*stream.Source, streamID string, m *Metrics)
 	var all []*track
 	for _, section := range o.Sections {
 		t := newTrack(section, streamID, m)
-		t.optional = first(sources, t.kind) == nil
+		source := first(sources, t.kind)
+		t.optional = source == nil || !realTime(source)
 		all = append(all, t)
 	}
 	slices.SortFunc(all, func(a, b *track) int { return int(a.kind) - int(b.kind) })
@@ -225,6 +229,15 @@ func (s *Server) exit(a *audience, v *viewer) {
 	if a.exit(v.session) == 0 {
 		delete(s.audiences, v.stream)
 	}
+}
+
+// Viewers returns how many watch the stream of a name.
+func (s *Server) Viewers(name string) int {
+	st, ok := s.hub.Lookup(name)
+	if !ok {
+		return 0
+	}
+	return s.viewers(st)
 }
 
 // viewers returns how many watch a Stream.

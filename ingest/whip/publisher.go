@@ -3,6 +3,7 @@ package whip
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -262,7 +263,18 @@ func (p *publisher) note(k *track, lost losses) {
 		return
 	}
 	c := k.source.Counters()
-	p.session.Note(slog.Group(name,
+	missing := lost.count(c.Packets)
+	attrs := []any{
 		slog.String("codec", k.layer.Codec.Name), slog.Uint64("packets", c.Packets), slog.Uint64("bytes", c.Bytes),
-		slog.Uint64("lost", lost.count(c.Packets)), slog.Uint64("repeated", c.Duplicates)))
+		slog.Uint64("lost", missing), slog.Uint64("repeated", c.Duplicates),
+	}
+	if missing > 0 {
+		attrs = append(attrs, slog.String("loss", fmt.Sprintf("%.2f%%", 100*float64(missing)/float64(c.Packets+missing))))
+	}
+	if k.layer.ID.Kind == stream.Video {
+		attrs = append(attrs, slog.Uint64("keyframes", c.Keyframes),
+			slog.Duration("keyframe_distance", c.KeyframeDistance.Round(time.Millisecond)),
+			slog.Duration("longest_distance", c.LongestDistance.Round(time.Millisecond)))
+	}
+	p.session.Note(slog.Group(name, attrs...))
 }

@@ -28,13 +28,13 @@ func Certificate(name string, pair tls.Certificate, now time.Time) Finding {
 	}
 	switch {
 	case now.After(leaf.NotAfter):
-		return warn(Failed, "it has expired", "renew it; the gateway reads it at its start")
+		return warn(Failed, "it has expired", "renew it; the gateway reads changed files by itself")
 	case now.Before(leaf.NotBefore):
 		return warn(Failed, "it is good only from "+leaf.NotBefore.UTC().Format(time.DateTime)+" UTC", "set this machine's clock, or wait")
 	case len(leaf.DNSNames) == 0 && len(leaf.IPAddresses) == 0:
 		return warn(Failed, "browsers refuse a certificate without names (subjectAltName)", "get one that has the host's name")
 	case leaf.NotAfter.Sub(now) < soon:
-		return warn(Warning, fmt.Sprintf("it expires in %d days", int(leaf.NotAfter.Sub(now).Hours()/24)), "renew it; the gateway reads it at its start")
+		return warn(Warning, fmt.Sprintf("it expires in %d days", int(leaf.NotAfter.Sub(now).Hours()/24)), "renew it; the gateway reads changed files by itself")
 	case slices.Equal(leaf.RawIssuer, leaf.RawSubject):
 		return warn(Warning, "it is signed by itself: browsers and players refuse it unless they are told to", "get one of an authority, such as Let's Encrypt")
 	case len(pair.Certificate) == 1:

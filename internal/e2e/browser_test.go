@@ -155,6 +155,7 @@ func TestBrowserShow(t *testing.T) {
 		runs++
 		return g.url(""), fmt.Sprintf("camera%d", runs)
 	})
+	glassToGlass(t, g, fmt.Sprintf("camera%d", runs))
 }
 
 // TestBrowserWatchesTestSource: the test source has keyframes each second and
@@ -163,6 +164,7 @@ func TestBrowserWatchesTestSource(t *testing.T) {
 	g := serveWith(t, plainBinary) // the browser needs the cores
 	publish(t, g.url("/whip/clip"))
 	judge(t, "watch", func() (base, stream string) { return g.url(""), "clip" })
+	glassToGlass(t, g, "clip")
 }
 
 // TestBrowserSimulcast: R43, R53 Chromium sends all layers of a simulcast at once,

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/whipcast/whipcast/internal/limit"
 	"github.com/whipcast/whipcast/internal/problem"
 )
 
@@ -50,7 +51,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // anything is taken (specs W12).
 func (e *endpoint) post(w http.ResponseWriter, r *http.Request) error {
 	g := e.registry
-	if !g.posts.allow(addressOf(r.RemoteAddr), time.Now()) {
+	if !g.posts.Allow(limit.Address(r.RemoteAddr), time.Now()) {
 		return problem.Problem{
 			Status: http.StatusTooManyRequests, Title: "Too many requests",
 			Detail: "this address makes sessions too fast: wait before the next attempt", RetryAfter: 2 * time.Second,

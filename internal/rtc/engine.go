@@ -22,6 +22,8 @@ import (
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
 	"github.com/pion/webrtc/v4"
+
+	"github.com/whipcast/whipcast/internal/limit"
 )
 
 // Time limits of a connection.
@@ -54,7 +56,7 @@ type Engine struct {
 	bindings []binding
 	udp      ice.UDPMux
 	tcp      *ice.TCPMuxDefault // nil when disabled
-	listener *limitedListener
+	listener *limit.Listener
 	setting  webrtc.SettingEngine
 	receive  *interceptor.Registry
 	cert     webrtc.Certificate
@@ -243,7 +245,7 @@ func (e *Engine) mux(s sockets, cfg Config) {
 	}
 	e.udp = ice.NewMultiUDPMuxDefault(muxes...)
 	if s.tcp != nil {
-		e.listener = newLimitedListener(s.tcp)
+		e.listener = limit.NewListener(s.tcp, tcpMax, tcpMaxPer)
 		e.tcp = ice.NewTCPMuxDefault(ice.TCPMuxParams{
 			Listener: e.listener, Logger: log,
 			ReadBufferSize: 256, WriteBufferSize: tcpQueue,

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/whipcast/whipcast/internal/limit"
 	"github.com/whipcast/whipcast/internal/problem"
 )
 
@@ -18,9 +19,11 @@ import (
 type Registry struct {
 	engine *Engine
 	cfg    RegistryConfig
-	posts  *buckets
+	posts  *limit.Buckets
 
 	wg sync.WaitGroup // one for each Session that was opened
+
+	receiving, sending Metrics
 
 	mu       sync.Mutex
 	sessions map[string]*Session // below mu: started, not ended
@@ -59,7 +62,7 @@ func NewRegistry(engine *Engine, cfg RegistryConfig) *Registry {
 	return &Registry{
 		engine:   engine,
 		cfg:      cfg,
-		posts:    newBuckets(cfg.PostRate, cfg.PostBurst),
+		posts:    limit.NewBuckets(cfg.PostRate, cfg.PostBurst),
 		sessions: make(map[string]*Session),
 	}
 }
@@ -232,7 +235,8 @@ func (g *Registry) register(x *Session) {
 
 // serve is the life of a started Session.
 func (x *Session) serve(ctx context.Context, run func(ctx context.Context) error) {
-	begun := time.Now()
+	begun, counts := time.Now(), x.registry.Metrics(x.opening.Direction)
+	counts.Started.Add(1)
 	reaper := time.AfterFunc(x.registry.cfg.PendingTimeout, func() {
 		if err := x.lost(); errors.Is(err, ErrNeverConnected) {
 			x.End(err) // W66
@@ -246,8 +250,10 @@ func (x *Session) serve(ctx context.Context, run func(ctx context.Context) error
 	x.End(err)
 	x.close()
 	x.mu.Lock()
-	notes := append([]slog.Attr{slog.Duration("duration", time.Since(begun).Round(time.Millisecond)), slog.String("reason", x.reason.Error())}, x.notes...)
+	notes := append([]slog.Attr{slog.String("protocol", x.opening.Direction.protocol()), slog.Duration("duration", time.Since(begun).Round(time.Millisecond)), slog.String("reason", x.reason.Error())}, x.notes...)
+	reason := x.reason
 	x.mu.Unlock()
+	counts.ended[endOf(reason)].Add(1)
 	x.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "session ended", notes...)
 	x.release()
 }

@@ -59,6 +59,12 @@ type format interface {
 	build(f *frame) []byte
 }
 
+// several is a format whose frames may have more than one unit.
+type several interface {
+	// more reports whether build has another one.
+	more(f *frame) bool
+}
+
 // verdict is what a format thinks of a payload.
 type verdict int
 
@@ -96,8 +102,8 @@ type order struct {
 	bits    uint32 // that count wraps at
 }
 
-// New returns an Assembler for codec, one of "H264", "H265", "AV1", "VP9" and
-// "Opus". It waits for a keyframe first, unless it is for audio.
+// New returns an Assembler for codec, one of "H264", "H265", "AV1", "VP9", "Opus"
+// and "AAC". It waits for a keyframe first, unless it is for audio.
 func New(codec string, cfg Config) (*Assembler, error) {
 	cfg = cfg.withDefaults()
 	a := &Assembler{config: cfg, video: true, broken: true, waiting: true}
@@ -119,8 +125,17 @@ func New(codec string, cfg Config) (*Assembler, error) {
 		a.timeline.rate = 48000
 		a.timeline.ordered = true
 		a.video, a.broken, a.waiting = false, false, false
+	case "AAC":
+		aac, err := newAAC(cfg)
+		if err != nil {
+			return nil, err
+		}
+		a.format = aac
+		a.timeline.rate = aac.rate
+		a.timeline.ordered = true
+		a.video, a.broken, a.waiting = false, false, false
 	default:
-		return nil, fmt.Errorf("assemble %q: not one of H264, H265, AV1, VP9, Opus", codec)
+		return nil, fmt.Errorf("assemble %q: not one of H264, H265, AV1, VP9, Opus, AAC", codec)
 	}
 	a.reorder = reorder{wait: cfg.Reorder, max: cfg.MaxReorder, rate: a.timeline.rate}
 	return a, nil
@@ -191,7 +206,7 @@ func (a *Assembler) packet(p Packet) {
 	if p.Marker {
 		a.markers = true
 	}
-	if p.Marker || !a.video {
+	if p.Marker || !a.video && !a.frame.open {
 		a.finish()
 	}
 }
@@ -262,6 +277,12 @@ func (a *Assembler) finish() {
 		a.drop(&a.stats.Discarded)
 	default:
 		a.emit(pic)
+		if s, ok := a.format.(several); ok {
+			for s.more(&a.frame) {
+				a.pts += pic.duration
+				a.emit(pic)
+			}
+		}
 	}
 }
 

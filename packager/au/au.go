@@ -36,7 +36,7 @@ type Unit struct {
 
 // Params is what a decoder must know before the first Unit. It is immutable.
 type Params struct {
-	Codec string // "H264", "H265", "AV1", "VP9" or "Opus"
+	Codec string // "H264", "H265", "AV1", "VP9", "Opus" or "AAC"
 
 	// H264 and H265: whole NAL units without start code; one each is usual.
 	VPS, SPS, PPS [][]byte
@@ -54,4 +54,7 @@ type Params struct {
 	FullRange                   bool
 
 	SampleRate, Channels int // audio
+	// AAC: the AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1); nil is that of AAC-LC
+	// with SampleRate and Channels.
+	Config []byte
 }

@@ -25,6 +25,9 @@ type Config struct {
 	// Fmtp are the format parameters of the SDP. Parameter sets in it serve until
 	// the first ones come with the media (specs R22).
 	Fmtp string
+	// ClockRate is that of the RTP timestamps where the codec does not say it: of AAC,
+	// whose sample rate it is if zero.
+	ClockRate int
 }
 
 func (c Config) withDefaults() Config {

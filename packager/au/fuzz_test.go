@@ -75,7 +75,11 @@ func lines(payloads ...[]byte) []byte {
 // marker, the second says that a packet is lost.
 func fuzz(t *testing.T, codec string, b []byte) {
 	t.Helper()
-	a := assembler(t, codec, au.Config{MaxUnit: 1 << 16, Fmtp: "sprop-parameter-sets=" + string(b[:min(len(b), 8)])})
+	cfg := au.Config{MaxUnit: 1 << 16, Fmtp: "sprop-parameter-sets=" + string(b[:min(len(b), 8)])}
+	if codec == "AAC" {
+		cfg.Fmtp = stereo
+	}
+	a := assembler(t, codec, cfg)
 	p := au.Packet{Sequence: 65530, Timestamp: 1<<32 - 3000}
 	var units []au.Unit
 	for len(b) >= 2 {
@@ -108,7 +112,10 @@ func sound(t *testing.T, codec string, units []au.Unit) {
 		if codec == "Opus" && (u.Duration <= 0 || u.Duration > 5760) {
 			t.Fatalf("unit %d: duration %d", i, u.Duration)
 		}
-		if codec != "Opus" && (u.Params.Width <= 0 || u.Params.Width > 8192 || u.Params.Height <= 0 || u.Params.Height > 8192) {
+		if codec == "AAC" && (u.Duration != au.FrameAAC || len(u.Data) == 0 || len(u.Data) >= 1<<13) {
+			t.Fatalf("unit %d: duration %d, %d bytes", i, u.Duration, len(u.Data))
+		}
+		if codec != "Opus" && codec != "AAC" && (u.Params.Width <= 0 || u.Params.Width > 8192 || u.Params.Height <= 0 || u.Params.Height > 8192) {
 			t.Fatalf("unit %d: %dx%d", i, u.Params.Width, u.Params.Height)
 		}
 		if codec != "H264" && codec != "H265" {

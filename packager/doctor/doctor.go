@@ -47,6 +47,15 @@ const (
 	OpusDTX          Code = "opus-dtx"          // R47
 )
 
+// Codes returns all codes.
+func Codes() []Code {
+	var all []Code
+	for _, t := range texts() {
+		all = append(all, t.code)
+	}
+	return all
+}
+
 // Severity says how much a finding matters to those who watch.
 type Severity uint8
 
@@ -107,7 +116,7 @@ func Compare(before, after []Finding) Change {
 // Config says what is known of a Layer before its first packet.
 type Config struct {
 	Codec     string // as in au.Params
-	ClockRate int64  // RTP units per second; 48,000 for Opus and 90,000 otherwise if zero
+	ClockRate int64  // RTP units per second; 48,000 for audio and 90,000 otherwise if zero
 	// OnRequest says that the publisher promised to send key frames when asked, as
 	// browsers do. OBS and FFmpeg do not (specs R34).
 	OnRequest bool
@@ -120,7 +129,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.ClockRate <= 0 {
 		c.ClockRate = 90000
-		if c.Codec == opus {
+		if c.audio() {
 			c.ClockRate = 48000
 		}
 	}
@@ -130,5 +139,10 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// opus is the only audio codec.
-const opus = "Opus"
+// The audio codecs.
+const (
+	opus = "Opus"
+	aac  = "AAC"
+)
+
+func (c *Config) audio() bool { return c.Codec == opus || c.Codec == aac }

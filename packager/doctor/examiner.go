@@ -33,7 +33,7 @@ type Examiner struct {
 func New(cfg Config, now time.Time) *Examiner {
 	e := &Examiner{cfg: cfg.withDefaults(), now: now, signs: newSigns(), link: link{begun: now}}
 	e.pace.rate = e.cfg.ClockRate
-	e.sound.rate = e.cfg.ClockRate
+	e.sound.rate, e.sound.opus = e.cfg.ClockRate, e.cfg.Codec == opus
 	return e
 }
 
@@ -44,7 +44,7 @@ func (e *Examiner) Unit(u *au.Unit) {
 	e.second.units++
 	e.second.bytes += len(u.Data)
 	e.pace.unit(u, &e.second)
-	if e.cfg.Codec == opus {
+	if e.cfg.audio() {
 		e.sound.unit(u, &e.second)
 		return
 	}
@@ -90,7 +90,7 @@ func (e *Examiner) Advance(now, others time.Time) {
 	w := e.recent.sum()
 	e.examineLink(w)
 	e.examinePace(w)
-	if e.cfg.Codec == opus {
+	if e.cfg.audio() {
 		e.examineSound(last, w)
 		return
 	}

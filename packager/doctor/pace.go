@@ -122,7 +122,7 @@ func (e *Examiner) examinePace(w window) {
 		p.long.close()
 		e.judge(clockDrift, drift(p.long.all()))
 	}
-	if e.cfg.Codec != opus {
+	if !e.cfg.audio() {
 		e.examineFrames(w)
 	}
 }

@@ -17,9 +17,10 @@ const (
 	emptied   = 2    // bytes; a packet up to it has no frame (RFC 6716 §3.2, DTX)
 )
 
-// sound is what the Opus packets tell.
+// sound is what the frames tell; Opus tells of channels and pauses, too.
 type sound struct {
 	rate  int64
+	opus  bool
 	known bool
 	next  int64 // where the next packet should begin
 	quiet time.Duration
@@ -31,13 +32,13 @@ func (s *sound) unit(u *au.Unit, t *tally) {
 		t.left += left
 		t.pauses++
 	}
-	if len(u.Data) <= emptied {
+	if s.opus && len(u.Data) <= emptied {
 		t.left += u.Duration
 		t.pauses++
 	}
 	s.known, s.next = true, u.PTS+u.Duration
 	switch {
-	case len(u.Data) <= noSound:
+	case !s.opus || len(u.Data) <= noSound:
 	case u.Data[0]&stereoBit != 0:
 		t.stereo++
 	default:

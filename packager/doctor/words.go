@@ -222,12 +222,12 @@ func pictureTexts() map[symptom]text {
 		keyframeInterval: {
 			code: KeyframeInterval, unit: "s",
 			words:  "Key frames come up to # s apart. Segments cannot be shorter than that: viewers start later and are further behind.",
-			remedy: "In OBS set Settings → Output → Output Mode “Advanced” → Streaming → Keyframe Interval to 2 s (0 means automatic, about 8 s); 1 s is better for low latency. In FFmpeg use -g 60 at 30 frames a second.",
+			remedy: "In OBS set Settings → Output → Output Mode “Advanced” → Streaming → Keyframe Interval to 2 s (0 means automatic, about 8 s); 1 s is better for low latency. In FFmpeg use -g 60 at 30 frames a second. A camera has it in its video settings, as I-frame interval or GOP.",
 		},
 		ignoresPLI: {
 			code:   IgnoresPLI,
-			words:  "The publisher sends no key frame when asked for one (PLI). OBS and FFmpeg never do. After a loss the picture is damaged until the next one.",
-			remedy: "Let key frames come by themselves: Keyframe Interval 2 s or 1 s in OBS (Settings → Output), -g 60 in FFmpeg.",
+			words:  "The publisher sends no key frame when asked for one (PLI). OBS, FFmpeg and cameras never do. After a loss the picture is damaged until the next one.",
+			remedy: "Let key frames come by themselves: Keyframe Interval 2 s or 1 s in OBS (Settings → Output), -g 60 in FFmpeg, the I-frame interval in the settings of a camera.",
 			others: []other{{
 				promised, "The publisher promised to send key frames when asked (PLI), and does not. Segments become long.",
 				"Publish anew from the browser. If it stays, choose a smaller size: the encoder may be overloaded.",

@@ -25,7 +25,7 @@ func Codecs(p *au.Params) string {
 	case "Opus":
 		return "Opus" // as registered; Safari accepts no other spelling (specs L89)
 	case "AAC":
-		return "mp4a.40.2"
+		return "mp4a.40.2" // AAC-LC is all that there is
 	default:
 		return ""
 	}

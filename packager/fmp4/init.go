@@ -214,8 +214,12 @@ func vpConfig(p *au.Params) mp4.Box {
 }
 
 func audioEntry(p *au.Params) (mp4.Box, error) {
-	if p.Channels != 1 && p.Channels != 2 {
-		return nil, fmt.Errorf("%d channels; only 1 and 2 are supported", p.Channels)
+	most := 2
+	if p.Config != nil { // it says where they are
+		most = 8
+	}
+	if p.Channels < 1 || p.Channels > most {
+		return nil, fmt.Errorf("%d channels; only 1 to %d are supported", p.Channels, most)
 	}
 	if p.SampleRate <= 0 || p.SampleRate > math.MaxUint16 {
 		return nil, fmt.Errorf("sample rate %d is out of range", p.SampleRate)
@@ -227,6 +231,9 @@ func audioEntry(p *au.Params) (mp4.Box, error) {
 			PreSkip:            opusPreSkip,
 			InputSampleRate:    uint32(rate),
 		}), nil
+	}
+	if p.Config != nil {
+		return mp4.CreateAudioSampleEntryBox("mp4a", channels, 16, rate, mp4.CreateEsdsBox(p.Config)), nil
 	}
 	var config bytes.Buffer
 	asc := aac.AudioSpecificConfig{

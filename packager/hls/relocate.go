@@ -55,21 +55,28 @@ func (r Relocation) Apply(text []byte) []byte {
 		case bytes.HasPrefix(line, []byte("#EXT-X-GAP")):
 			mark = isGap
 			out = append(out, line...)
-		case bytes.HasPrefix(line, []byte("#EXT-X-PART:")), bytes.HasPrefix(line, []byte("#EXT-X-MAP:")):
-			out = r.move(out, line)
-		case bytes.HasPrefix(line, []byte("#EXT-X-PRELOAD-HINT:")):
-		case r.Late > 0 && bytes.HasPrefix(line, []byte("#EXT-X-SERVER-CONTROL:")):
-			out = holdBack(out, line, r.Late)
-		case r.Report != nil && bytes.HasPrefix(line, []byte("#EXT-X-RENDITION-REPORT:")):
-			out = r.report(out, line)
+		case control && bytes.HasPrefix(line, []byte("#EXT-X-TARGETDURATION:")):
+			out, control = block(append(out, line...), line), false
 		default:
-			out = append(out, line...)
-			if control && bytes.HasPrefix(line, []byte("#EXT-X-TARGETDURATION:")) {
-				out, control = block(out, line), false
-			}
+			out = r.tag(out, line)
 		}
 	}
 	return out
+}
+
+// tag appends a tag that says nothing of how it goes on.
+func (r Relocation) tag(out, line []byte) []byte {
+	switch {
+	case bytes.HasPrefix(line, []byte("#EXT-X-PART:")), bytes.HasPrefix(line, []byte("#EXT-X-MAP:")):
+		return r.move(out, line)
+	case bytes.HasPrefix(line, []byte("#EXT-X-PRELOAD-HINT:")):
+		return out
+	case r.Late > 0 && bytes.HasPrefix(line, []byte("#EXT-X-SERVER-CONTROL:")):
+		return holdBack(out, line, r.Late)
+	case r.Report != nil && bytes.HasPrefix(line, []byte("#EXT-X-RENDITION-REPORT:")):
+		return r.report(out, line)
+	}
+	return append(out, line...)
 }
 
 // segment appends the URI of a segment. mark is where EXT-X-GAP can be put in;

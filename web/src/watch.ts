@@ -6,6 +6,7 @@ import { copyOnClick, find, setFigures, setStatus, setText } from './dom'
 import { expose } from './figures'
 import { bindPlayer, cover, nameHere, uncover } from './player'
 import { ask, Refusal, wordsOf } from './refusal'
+import { reportTo } from './report'
 import { backoff, pauseUnlessBack } from './retry'
 import { authorization, playlist, takeToken, token } from './token'
 import { askForToken } from './tokenform'
@@ -34,6 +35,11 @@ bindPlayer(video)
 bindWatch()
 expose(stats)
 window.setInterval(showFigures, 500)
+reportTo(`/v1/streams/${encodeURIComponent(name)}/latency`, () =>
+  hls && figures.state === 'playing'
+    ? { playing: hls.playingDate, buffer: ahead(), stalls: figures.stalls }
+    : undefined,
+)
 void run()
 
 async function run(): Promise<void> {

@@ -1,4 +1,4 @@
-package rtc
+package limit
 
 import (
 	"errors"
@@ -8,27 +8,30 @@ import (
 	"time"
 )
 
-// limitedListener refuses TCP connections beyond tcpMax in all and tcpMaxPer of
-// one address (specs X17).
-type limitedListener struct {
+// Listener refuses TCP connections beyond most in all and mostPer of one address
+// (specs X17).
+type Listener struct {
 	net.Listener
+
+	most, mostPer int
 
 	mu    sync.Mutex
 	total int                // below mu
 	from  map[netip.Addr]int // below mu
 }
 
-func newLimitedListener(l net.Listener) *limitedListener {
-	return &limitedListener{Listener: l, from: make(map[netip.Addr]int)}
+// NewListener limits l.
+func NewListener(l net.Listener, most, mostPer int) *Listener {
+	return &Listener{Listener: l, most: most, mostPer: mostPer, from: make(map[netip.Addr]int)}
 }
 
 // acceptPause is how long to wait when no connection can be accepted now.
 const acceptPause = 50 * time.Millisecond
 
 // Accept waits for the next connection that is within the limits and closes
-// the others. It fails only when the listener is closed: Pion never calls it
+// the others. It fails only when the listener is closed: servers do not call it
 // again after an error, and running out of file descriptors passes.
-func (l *limitedListener) Accept() (net.Conn, error) {
+func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -38,7 +41,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 			time.Sleep(acceptPause)
 			continue
 		}
-		addr := addressOf(conn.RemoteAddr().String())
+		addr := Address(conn.RemoteAddr().String())
 		if l.take(addr) {
 			return &limitedConn{Conn: conn, release: sync.OnceFunc(func() { l.give(addr) })}, nil
 		}
@@ -46,10 +49,10 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *limitedListener) take(a netip.Addr) bool {
+func (l *Listener) take(a netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.total >= tcpMax || l.from[a] >= tcpMaxPer {
+	if l.total >= l.most || l.from[a] >= l.mostPer {
 		return false
 	}
 	l.total++
@@ -57,7 +60,7 @@ func (l *limitedListener) take(a netip.Addr) bool {
 	return true
 }
 
-func (l *limitedListener) give(a netip.Addr) {
+func (l *Listener) give(a netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.total--
@@ -77,9 +80,9 @@ func (c *limitedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// addressOf returns the address of host:port; the /64 network of an IPv6 one,
+// Address returns the address of host:port; the /64 network of an IPv6 one,
 // since one user has as many of those addresses as he likes.
-func addressOf(hostport string) netip.Addr {
+func Address(hostport string) netip.Addr {
 	ap, err := netip.ParseAddrPort(hostport)
 	if err != nil {
 		return netip.Addr{}

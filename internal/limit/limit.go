@@ -1,4 +1,5 @@
-package rtc
+// Package limit bounds how often one address may ask for something (specs X23).
+package limit
 
 import (
 	"net/netip"
@@ -11,8 +12,9 @@ import (
 // maxBuckets bounds the memory of the rate limit.
 const maxBuckets = 10_000
 
-// buckets limit the requests of each address (specs X23).
-type buckets struct {
+// Buckets limit the requests of each address. All methods may be called from any
+// goroutine.
+type Buckets struct {
 	rate  rate.Limit
 	burst int
 
@@ -20,12 +22,13 @@ type buckets struct {
 	of map[netip.Addr]*rate.Limiter // below mu
 }
 
-func newBuckets(perSecond float64, burst int) *buckets {
-	return &buckets{rate: rate.Limit(perSecond), burst: burst, of: make(map[netip.Addr]*rate.Limiter)}
+// NewBuckets allows each address so many requests a second, and burst at once.
+func NewBuckets(perSecond float64, burst int) *Buckets {
+	return &Buckets{rate: rate.Limit(perSecond), burst: burst, of: make(map[netip.Addr]*rate.Limiter)}
 }
 
-// allow takes one token of the address, or returns false.
-func (b *buckets) allow(a netip.Addr, now time.Time) bool {
+// Allow takes one token of the address, or returns false.
+func (b *Buckets) Allow(a netip.Addr, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l, ok := b.of[a]
@@ -41,7 +44,7 @@ func (b *buckets) allow(a netip.Addr, now time.Time) bool {
 
 // clean forgets the addresses whose bucket is full again, or all if that does
 // not help.
-func (b *buckets) clean(now time.Time) {
+func (b *Buckets) clean(now time.Time) {
 	for a, l := range b.of {
 		if l.TokensAt(now) >= float64(b.burst) {
 			delete(b.of, a)

@@ -1,0 +1,4 @@
+package api
+
+// ParseBeacon is parseBeacon.
+var ParseBeacon = parseBeacon

@@ -1,0 +1,111 @@
+// Package rtsp takes what publishers send by RTSP (RFC 2326), and what it fetches
+// from RTSP servers, and writes it into their Streams.
+//
+// It says what may be published, becomes the Stream's publisher, and moves RTP and
+// sender reports into the Stream. Sockets and requests are internal/rtsp's.
+//
+//	ANNOUNCE ──▶ Announce ─┐
+//	source ◀── Puller ─────┴▶ choose ──▶ Stream.Publish ──▶ feeder ──▶ primer ──▶ Session.Write
+//
+// Key frames cannot be asked for: cameras and encoders send them when they like.
+//
+// Invariant: a wrong request costs nobody anything: the running publisher is
+// replaced only by a session whose medias are all set up.
+package rtsp
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/bluenviron/gortsplib/v5/pkg/description"
+
+	"github.com/whipcast/whipcast/internal/problem"
+	"github.com/whipcast/whipcast/internal/rtsp"
+	"github.com/whipcast/whipcast/stream"
+)
+
+// Ingest makes publishers of what is announced. It implements rtsp.Ingest.
+type Ingest struct {
+	hub *stream.Hub
+}
+
+// New returns an Ingest into the Streams of hub.
+func New(hub *stream.Hub) *Ingest { return &Ingest{hub: hub} }
+
+// Announce says whether a description can be taken: one video, one audio, or both,
+// in codecs that a Stream can carry.
+func (in *Ingest) Announce(d *description.Session) error {
+	tracks, left := choose(d)
+	switch {
+	case len(left) > 0:
+		return problem.Problem{
+			Status: http.StatusUnsupportedMediaType, Title: "Codec not acceptable",
+			Detail: left[0].words + "; " + remedy,
+		}
+	case len(tracks) == 0:
+		return problem.Problem{
+			Status: http.StatusUnsupportedMediaType, Title: "Nothing to publish",
+			Detail: "the description has neither video nor audio",
+		}
+	}
+	return nil
+}
+
+// Record makes the request's principal the Stream's publisher.
+func (in *Ingest) Record(q rtsp.Request, d *description.Session, s rtsp.Recording) (rtsp.Run, error) {
+	f, err := publish(in.hub, q, d)
+	if err != nil {
+		return nil, refuse(err)
+	}
+	f.listen(s)
+	return f.run, nil
+}
+
+// publish makes a feeder of what a description has.
+func publish(hub *stream.Hub, q rtsp.Request, d *description.Session) (*feeder, error) {
+	tracks, _ := choose(d)
+	o := stream.Offer{Principal: q.Principal}
+	for _, t := range tracks {
+		o.Layers = append(o.Layers, t.layer)
+	}
+	for {
+		s, err := hub.Stream(q.Stream)
+		if err != nil {
+			return nil, err
+		}
+		session, err := s.Publish(o)
+		if errors.Is(err, stream.ErrClosed) {
+			continue // removed since we got it; the Hub makes a new one
+		}
+		if err != nil {
+			return nil, err
+		}
+		f := &feeder{session: session, tracks: tracks}
+		if state := s.State(); state.Epoch == session.Epoch() {
+			for i, source := range state.Sources {
+				tracks[i].source = source
+			}
+		}
+		return f, nil
+	}
+}
+
+// refuse maps the Stream's errors to RTSP, whose codes are those of HTTP.
+func refuse(err error) error {
+	switch {
+	case errors.Is(err, stream.ErrBusy):
+		return problem.Problem{
+			Status: http.StatusConflict, Title: "Stream is busy",
+			Detail: "somebody else publishes this stream: end that session first, or take another name",
+		}
+	case errors.Is(err, stream.ErrFull):
+		return problem.Problem{
+			Status: http.StatusServiceUnavailable, Title: "Too many streams",
+			Detail: "the gateway has as many streams as it may: try again later", RetryAfter: 10 * time.Second,
+		}
+	default:
+		return fmt.Errorf("publish: %w", err)
+	}
+}
