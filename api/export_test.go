@@ -1,4 +1,18 @@
 package api
 
+import "github.com/danielgtaylor/huma/v2"
+
 // ParseBeacon is parseBeacon.
 var ParseBeacon = parseBeacon
+
+// OpenAPI returns the description of the API.
+func (s *Server) OpenAPI() *huma.OpenAPI { return s.router.api.OpenAPI() }
+
+// Document returns it as it is sent.
+func (s *Server) Document() []byte { return s.router.doc }
+
+// Codes returns what an operation may answer with, by its ID.
+func (s *Server) Codes() map[string][]Code { return s.router.codes }
+
+// ListenersNow returns how many listen to events.
+func (s *Server) ListenersNow() int64 { return s.listeners.Load() }

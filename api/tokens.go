@@ -77,7 +77,7 @@ func (s *Server) makeToken(ctx context.Context, in *tokenIn) (*tokenOut, error) 
 	if err != nil {
 		return nil, err
 	}
-	out := Token{Token: text, ID: made.ID, Principal: made.Principal, Actions: made.Actions.Words(), Streams: []string{}, Expires: made.Expires.UTC()}
+	out := Token{Token: text, ID: made.ID, Principal: made.Principal, Actions: made.Actions.Words(), Streams: []string{}, Expires: wanted.Expires.UTC().Truncate(time.Second)}
 	for _, p := range made.Streams {
 		out.Streams = append(out.Streams, string(p))
 	}
@@ -108,7 +108,7 @@ func (s *Server) revoke(ctx context.Context, in *revokeIn) (*revokeOut, error) {
 	r.Until = r.At.Add(auth.MaxTTL)
 	switch {
 	case r.Stream != "" && !stream.ValidName(r.Stream):
-		return nil, stream.ErrName
+		return nil, Refuse(Invalid, "body.stream is not the name of a stream")
 	case !sees(grantOf(ctx), r.Stream):
 		return nil, Refuse(NotPermitted, "who may not use the API for all streams revokes the tokens of a stream of its own")
 	}
