@@ -88,11 +88,11 @@ func (p *parts) Sources() []api.Source {
 	return []api.Source{{Stream: "door", State: "waiting"}, {Stream: "three", State: "failing", Error: "gone", Failed: 3}}
 }
 
-func (p *parts) SetSource(_ context.Context, name string, s api.SourceSettings) error {
+func (p *parts) SetSource(ctx context.Context, name string, s api.SourceSettings) error {
 	if s.URL == "http://example.org" {
 		return api.ErrSourceURL
 	}
-	return p.RemoveSource(context.Background(), name)
+	return p.RemoveSource(ctx, name)
 }
 
 func (p *parts) RemoveSource(_ context.Context, name string) error {

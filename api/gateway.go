@@ -93,7 +93,7 @@ func (s *Server) eventOperation(t *router) {
 		if err != nil {
 			return nil, err
 		}
-		return &huma.StreamResponse{Body: func(c huma.Context) {
+		return &huma.StreamResponse{Body: func(c huma.Context) { //nolint:contextcheck // that of c is the request's
 			_, w := humago.Unwrap(c)
 			l.serve(c.Context(), w)
 		}}, nil

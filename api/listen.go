@@ -67,7 +67,7 @@ func (l *listener) serve(ctx context.Context, w http.ResponseWriter) {
 	defer l.server.listeners.Add(-1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(l.server.life, cancel)()
+	defer context.AfterFunc(l.server.life, cancel)() //nolint:contextcheck // the server's end is one of the request
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx passes each event on
 	control := http.NewResponseController(w)

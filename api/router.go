@@ -91,6 +91,9 @@ func (s *Server) newRouter() *router {
 	s.tokenOperations(t)
 	s.gatewayOperations(t)
 	s.reportOperation(t)
+	for _, name := range []string{"ErrorModel", "ErrorDetail"} { // huma's own, which no answer has
+		delete(t.api.OpenAPI().Components.Schemas.Map(), name)
+	}
 	t.doc, _ = json.MarshalIndent(t.api.OpenAPI(), "", " ") // schemas marshal
 	return t
 }
@@ -182,8 +185,7 @@ func add[I, O any](t *router, o operation, handle func(ctx context.Context, in *
 
 // queries reports whether an input has parameters that can be wrong.
 func queries(input reflect.Type) bool {
-	for i := range input.NumField() {
-		f := input.Field(i)
+	for f := range input.Fields() {
 		if f.Anonymous && queries(f.Type) || f.Tag.Get("query") != "" && f.Type.Kind() != reflect.String {
 			return true
 		}

@@ -229,7 +229,7 @@ func (all places) health() []api.Storage {
 
 // renditions reads what players choose from where they do: in the multivariant playlist.
 func renditions(store *memory.Store) func(name string) []api.Rendition {
-	return func(name string) []api.Rendition {
+	return func(name string) []api.Rendition { // it does not wait: what is not there is not waited for
 		o, err := store.Get(context.Background(), name+"/index.m3u8", nil)
 		if err != nil {
 			return nil

@@ -194,7 +194,7 @@ func (g *gateway) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.api = api.New(g.control(watch), g.hub, g.auth)
+	g.api = api.New(g.control(watch), g.hub, g.auth) //nolint:contextcheck // what it asks later does not wait
 	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(), authMetrics(g.auth), g.rtsp.metrics()))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)

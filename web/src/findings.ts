@@ -1,23 +1,14 @@
 // What the gateway finds wrong with what is published, for its publisher.
 
+import type * as api from './api'
 import { find, make, setText } from './dom'
 import { ask, Refusal } from './refusal'
 import { pause } from './retry'
 import { authorization } from './token'
 
-/** As /v1/streams/{stream} has it. */
-export interface Finding {
-  code: string
-  severity: string
-  words: string
-  remedy: string
-}
-
-export interface Examined {
-  kind: string
-  rid?: string
-  findings?: Finding[]
-}
+/** As /v1/streams/{stream} has it: what is shown of it. */
+export type Finding = Pick<api.Finding, 'code' | 'words' | 'remedy'> & { severity: string }
+export type Examined = Pick<api.Layer, 'kind' | 'rid'> & { findings?: Finding[] }
 
 /** One finding, with all layers that have it. */
 export interface Shown extends Finding {

@@ -1,5 +1,6 @@
 // The start page: what is live, and how to publish.
 
+import type * as api from './api'
 import { copyOnClick, find, make, setStatus, setText } from './dom'
 import { nameRule, validName } from './names'
 import { ask, Refusal, wordsOf } from './refusal'
@@ -8,12 +9,7 @@ import { authorization, keepToken, takeToken, token } from './token'
 import { askForToken } from './tokenform'
 import { codecs, since } from './words'
 
-interface Listed {
-  name: string
-  live: boolean
-  since?: string | number
-  layers?: { kind: string; rid?: string; codec: string }[]
-}
+type Listed = api.Stream
 
 const status = find('status', HTMLElement)
 const field = find('name', HTMLInputElement)

@@ -1,0 +1,352 @@
+// The types of the API, made of /openapi.json: WHIPCAST_UPDATE=1 go test ./api
+
+export interface Clip {
+  /** Where people find that. */
+  at: string
+  begin: string
+  /** Of media, in seconds. */
+  duration: number
+  end: string
+  /** Files that are missing. */
+  gaps: number
+  /** Of its multivariant playlist. */
+  key: string
+  name: string
+  place: string
+  segments: number
+  /** How long after begin players start, in seconds. */
+  start: number
+}
+
+export interface ClipList {
+  clips: Clip[]
+  /** Cursor of the next page; none at the end. */
+  next?: string
+}
+
+export interface ClipRequest {
+  /** A date as of RFC 3339, now, -5m for five minutes ago, or 00:10:00 for ten minutes after the begin of the newest replay. */
+  from: string
+  /** By default its begin. */
+  name?: string
+  /** By default all that keep media. */
+  place?: string
+  /** As from. */
+  to: string
+}
+
+export interface ConfigList {
+  config: Setting[]
+  /** Cursor of the next page; none at the end. */
+  next?: string
+}
+
+export interface Document {
+  /** For programs: it is never changed. */
+  code: string
+  /** Cause and remedy, for a person. */
+  detail?: string
+  /** The status of the response. */
+  status: number
+  /** Short, the same each time; for a person. */
+  title: string
+}
+
+export interface Event {
+  data?: unknown
+  id: number
+  stream?: string
+  time: string
+  type: string
+}
+
+export interface Finding {
+  code: string
+  /** Behind it, where there is one. */
+  measure?: Measure
+  /** What to do about it. */
+  remedy: string
+  severity: 'note' | 'warning' | 'problem'
+  since: string
+  /** What is wrong. */
+  words: string
+}
+
+export interface Hop {
+  /** Median, in seconds. */
+  p50: number
+  /** In seconds. */
+  p95: number
+  samples: number
+}
+
+export interface Layer {
+  /** Of the payloads, in bit/s, over the last two seconds. */
+  bitrate?: number
+  /** Of their payloads. */
+  bytes: number
+  codec: string
+  /** What is wrong with it, the worst first; of one stream only. */
+  findings?: Finding[]
+  kind: 'audio' | 'video'
+  /** Of the present or the last publisher, without repeated ones. */
+  packets: number
+  /** Of a simulcast layer. */
+  rid?: string
+}
+
+export interface Marker {
+  /** Client attributes: names are X- and capital letters, digits and hyphens. */
+  attributes?: Record<string, string>
+  class?: string
+  /** In seconds; 0 is an instant. */
+  duration?: number
+  end?: string
+  /** Names the marker in its stream; the same one again adds to it. */
+  id: string
+  /** Planned duration, in seconds. */
+  planned?: number
+  /** A whole splice_info_section, in Base64: the break ends. */
+  scte35In?: string
+  /** A whole splice_info_section, in Base64: a break begins. */
+  scte35Out?: string
+  /** By default the live edge. */
+  start?: string
+}
+
+export interface Measure {
+  unit: string
+  value: number
+}
+
+export interface Message {
+  /** When it is due, at most 30 s from now; by default now. */
+  at?: string
+  /** In Base64, instead of text. */
+  bytes?: string
+  /** In ASCII; players tell messages apart by it. */
+  label: string
+  text?: string
+}
+
+export interface Rendition {
+  /** Mean bit rate, in bit/s. */
+  average?: number
+  codecs: string
+  frameRate?: number
+  /** Highest bit rate of a segment, in bit/s. */
+  peak: number
+  resolution?: string
+  /** Of its playlist, relative to the multivariant one. */
+  uri: string
+}
+
+export interface Replay {
+  /** Where people find that. */
+  at: string
+  begin: string
+  /** Of media, in seconds. */
+  duration: number
+  end: string
+  /** Files that are missing. */
+  gaps: number
+  /** Of its multivariant playlist. */
+  key: string
+  place: string
+  presentation: string
+  segments: number
+  /** When it goes; without it stays. */
+  until?: string
+}
+
+export interface ReplayList {
+  /** Cursor of the next page; none at the end. */
+  next?: string
+  replays: Replay[]
+}
+
+export interface Report {
+  /** Seconds loaded ahead. */
+  buffer?: number
+  /** In seconds, for players that do not know that. */
+  latency?: number
+  /** Program date-time of the picture on the screen, in milliseconds since 1970. */
+  playing?: number
+  /** Times that the picture stood still since the report before. */
+  stalls?: number
+}
+
+export interface Revocation {
+  at: string
+  principal?: string
+  stream?: string
+  /** The id of a token. */
+  token?: string
+  /** What it takes back has expired by then. */
+  until: string
+}
+
+export interface RevocationList {
+  /** Cursor of the next page; none at the end. */
+  next?: string
+  revocations: Revocation[]
+}
+
+export interface RevocationRequest {
+  /** All that it got until now. */
+  principal?: string
+  /** All tokens that were made until now for this stream. */
+  stream?: string
+  /** A token, its id, or key:NAME. */
+  token?: string
+}
+
+export interface Session {
+  /** Media can flow. */
+  connected: boolean
+  /** It names the session here and, shortened, in the log; no secret. */
+  id: string
+  kind: 'publish' | 'watch'
+  /** Who it belongs to. */
+  principal?: string
+  since: string
+  /** Of one session only. */
+  statistics?: Statistics
+  stream: string
+}
+
+export interface SessionList {
+  /** Cursor of the next page; none at the end. */
+  next?: string
+  sessions: Session[]
+}
+
+export interface Setting {
+  key: string
+  /** The value is a secret, or has some, which are not shown. */
+  secret?: boolean
+  /** Text as in the file, or groups of keys. Secrets are not shown. */
+  value: unknown
+}
+
+export interface Source {
+  /** Of the last attempt. */
+  error?: string
+  /** Attempts in a row. */
+  failed: number
+  since: string
+  state: 'waiting' | 'connecting' | 'fetching' | 'failing'
+  stream: string
+}
+
+export interface SourceList {
+  /** Cursor of the next page; none at the end. */
+  next?: string
+  sources: Source[]
+}
+
+export interface SourceSettings {
+  /** Of the certificate behind rtsps://, SHA-256 in hexadecimal digits. */
+  fingerprint?: string
+  /** Only while somebody watches. */
+  on_demand?: boolean
+  /** rtsp:// or rtsps://, with user and password where needed. */
+  url: string
+}
+
+export interface Statistics {
+  bytesReceived: number
+  bytesSent: number
+  /** Kind of our candidate: host, srflx, prflx or relay. */
+  local?: string
+  packetsReceived: number
+  packetsSent: number
+  /** Kind of theirs. */
+  remote?: string
+  /** In seconds. */
+  roundTrip?: number
+  /** udp or tcp. */
+  transport?: string
+}
+
+export interface Storage {
+  /** Of these in memory. */
+  bytes: number
+  /** The last one, while it fails or did of late. */
+  error?: string
+  /** How long nothing has got through, in seconds. */
+  failing?: number
+  /** What is to be done about streams that are not written, because another gateway does. */
+  fenced: string[]
+  /** That wait. */
+  files: number
+  /** Files that playlists say are missing. */
+  missing: number
+  name: string
+  /** Age of the oldest that waits, in seconds. */
+  oldest: number
+  /** The last error of the spool, while it fails. */
+  spoolError?: string
+  /** Bytes in the spool. */
+  spooled: number
+  state: 'working' | 'behind' | 'down' | 'refused'
+}
+
+export interface StorageList {
+  /** Cursor of the next page; none at the end. */
+  next?: string
+  storage: Storage[]
+}
+
+export interface Stream {
+  /** Counts its publishers. */
+  epoch: number
+  /** By hop; of one stream only. */
+  latency?: Record<string, Hop>
+  /** What is published, or was at last. */
+  layers: Layer[]
+  /** Somebody publishes it. */
+  live: boolean
+  name: string
+  /** What HLS players choose from; of one stream only. */
+  renditions?: Rendition[]
+  /** Path of the page. */
+  seat: string
+  /** Of the last change of live or epoch. */
+  since: string
+  viewers?: Viewers
+  /** Path of the page. */
+  watch: string
+}
+
+export interface StreamList {
+  /** Cursor of the next page; none at the end. */
+  next?: string
+  streams: Stream[]
+}
+
+export interface Token {
+  actions: string[]
+  expires: string
+  /** To revoke it by; no secret. */
+  id: string
+  principal: string
+  streams: string[]
+  /** It is shown once, and kept nowhere. */
+  token: string
+}
+
+export interface TokenRequest {
+  actions: ('publish' | 'play' | 'admin')[]
+  /** In seconds; not longer than that of the token which asks. */
+  lifetime?: number
+  /** Who it is for; tokens of one principal take over each other's streams. */
+  principal?: string
+  /** Names; a * at the end stands for any rest. */
+  streams: string[]
+}
+
+export interface Viewers {
+  /** Sessions by WHEP that are connected. */
+  whep: number
+}
