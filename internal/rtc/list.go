@@ -103,7 +103,7 @@ func (x *Session) statistics() Statistics {
 		s.PacketsReceived += uint64(pair.PacketsReceived)
 		s.RoundTrip = max(s.RoundTrip, time.Duration(pair.CurrentRoundTripTime*float64(time.Second)))
 		if local, ok := report[pair.LocalCandidateID].(webrtc.ICECandidateStats); ok {
-			s.Local, s.Transport = local.CandidateType.String(), local.NetworkType
+			s.Local, s.Transport = local.CandidateType.String(), local.Protocol
 		}
 		if remote, ok := report[pair.RemoteCandidateID].(webrtc.ICECandidateStats); ok {
 			s.Remote = remote.CandidateType.String()
