@@ -99,6 +99,10 @@ type Limits struct {
 	Streams  int // names that exist at once
 	Sessions int // publishers and WHEP viewers at once, of all streams
 	Viewers  int // WHEP viewers at once, of one stream
+	Address  int // sessions at once, of one address
+	Token    int // sessions at once, of one token
+	Requests int // a second, of one address
+	Bitrate  int // Mb/s of one publisher
 }
 
 // Default returns the configuration of a start without file and variables.
@@ -113,7 +117,7 @@ func Default() Config {
 		HLS: HLS{
 			Segment: 2 * time.Second, Part: 500 * time.Millisecond, Window: time.Minute, Memory: 256 << 20, Grace: time.Minute, Audio: "both",
 		},
-		Limits: Limits{Streams: 100, Sessions: 4000, Viewers: 1000},
+		Limits: Limits{Streams: 100, Sessions: 4000, Viewers: 1000, Address: 500, Token: 1000, Requests: 2000, Bitrate: 50},
 	}
 }
 

@@ -75,6 +75,10 @@ func (c *Config) keys() []key {
 		{name: "limits.streams", parse: count(&c.Limits.Streams, 10_000), text: number(&c.Limits.Streams)},
 		{name: "limits.sessions", parse: count(&c.Limits.Sessions, 1_000_000), text: number(&c.Limits.Sessions)},
 		{name: "limits.viewers", parse: count(&c.Limits.Viewers, 1_000_000), text: number(&c.Limits.Viewers)},
+		{name: "limits.address", parse: count(&c.Limits.Address, 1_000_000), text: number(&c.Limits.Address)},
+		{name: "limits.token", parse: count(&c.Limits.Token, 1_000_000), text: number(&c.Limits.Token)},
+		{name: "limits.requests", parse: count(&c.Limits.Requests, 1_000_000), text: number(&c.Limits.Requests)},
+		{name: "limits.bitrate", parse: count(&c.Limits.Bitrate, 10_000), text: number(&c.Limits.Bitrate)},
 	}
 }
 

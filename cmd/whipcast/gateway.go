@@ -168,11 +168,14 @@ func (g *gateway) recall(ctx context.Context) {
 // wire makes all parts and joins them.
 func (g *gateway) wire(ctx context.Context) error {
 	var (
-		store   = g.window.store
-		limits  = g.config.Limits
-		cut     = g.config.HLS
-		watch   = allowWatch(g.auth, g.config.Auth.Watch)
-		counted whep.Metrics
+		store  = g.window.store
+		limits = g.config.Limits
+		cut    = g.config.HLS
+		watch  = allowWatch(g.auth, g.config.Auth.Watch)
+		all    = newCrowd(limits.Requests)
+
+		counted  whep.Metrics
+		received whip.Metrics
 	)
 	g.latency = latency.NewBook()
 	g.hub = stream.NewHub(stream.Config{MaxStreams: limits.Streams})
@@ -181,7 +184,8 @@ func (g *gateway) wire(ctx context.Context) error {
 		Record: g.record(), Audio: packager.Sound(cut.Audio), Latency: g.latency,
 	}, g.places.with(store), g.log)}
 	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{
-		Publish: allow(g.auth, auth.Publish, "whip"), Watch: allow(g.auth, auth.Play, "whep"), MaxSessions: limits.Sessions, Logger: g.log,
+		Publish: allow(g.auth, auth.Publish, "whip"), Watch: allow(g.auth, auth.Play, "whep"), MaxSessions: limits.Sessions,
+		MaxPerAddress: limits.Address, MaxPerPrincipal: limits.Token, Logger: g.log,
 	})
 	g.viewers = whep.New(whep.Config{Grace: cut.Grace, MaxViewers: limits.Viewers, Metrics: &counted}, g.hub, g.sessions)
 	if err := g.openRTSP(ctx); err != nil {
@@ -196,15 +200,17 @@ func (g *gateway) wire(ctx context.Context) error {
 		Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail, Latency: g.latency, Watch: mayReport(watch),
 		Sources: g.rtsp.list,
 	}, g.hub, g.auth)
-	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(), authMetrics(g.auth), g.rtsp.metrics()))
+	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(),
+		authMetrics(g.auth), g.rtsp.metrics(), g.refusals(all, &counted, &received)))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	routes := api.Routes{
-		WHIP: whip.New(whip.Config{}, g.hub, g.sessions), WHEP: g.viewers, Session: g.sessions, HLS: g.origin, Pages: pages,
+		WHIP: whip.New(whip.Config{MaxBitrate: int64(limits.Bitrate) * 1e6, Metrics: &received}, g.hub, g.sessions), WHEP: g.viewers,
+		Session: g.sessions, HLS: g.origin, Pages: pages,
 	}
 	g.rtsp.before(&routes, g.auth)
-	g.public.http = g.public.configure(front(g.config.HTTP, g.api.Public(routes)), secure(g.tls), g.log)
+	g.public.http = g.public.configure(front(g.config.HTTP, all, g.api.Public(routes)), secure(g.tls), g.log)
 	// A viewer that reads slower than this is no viewer. Held requests set a
 	// deadline of their own.
 	g.public.http.WriteTimeout = time.Minute
