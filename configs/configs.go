@@ -31,6 +31,7 @@ type Config struct {
 	HLS     HLS
 	Storage []Storage
 	Limits  Limits
+	Drain   Drain
 }
 
 // Log says what is logged, and how.
@@ -105,6 +106,12 @@ type Limits struct {
 	Bitrate  int // Mb/s of one publisher
 }
 
+// Drain is how a gateway is emptied before it stops.
+type Drain struct {
+	Peer     string        // base URL of the gateway that takes over; empty: none
+	Deadline time.Duration // when publishers that are still there are ended
+}
+
 // Default returns the configuration of a start without file and variables.
 func Default() Config {
 	return Config{
@@ -118,6 +125,7 @@ func Default() Config {
 			Segment: 2 * time.Second, Part: 500 * time.Millisecond, Window: time.Minute, Memory: 256 << 20, Grace: time.Minute, Audio: "both",
 		},
 		Limits: Limits{Streams: 100, Sessions: 4000, Viewers: 1000, Address: 500, Token: 1000, Requests: 2000, Bitrate: 50},
+		Drain:  Drain{Deadline: time.Hour},
 	}
 }
 

@@ -173,6 +173,8 @@ func TestErrors(t *testing.T) {
 		{"ACME for a local name", "http: {tls: {acme_host: localhost}}\n", nil, `FILE:1: http.tls.acme_host = "localhost": not a name of the public DNS; write the name that browsers reach this machine by, such as live.example.org`},
 		{"proxy that is no network", "http: {proxies: [nginx]}\n", nil, `FILE:1: http.proxies = "nginx": "nginx" is no IP network; list networks or addresses, such as [10.0.0.0/8, 2001:db8::7]`},
 		{"everybody a proxy (X34)", "http: {proxies: [0.0.0.0/0]}\n", nil, `FILE:1: http.proxies = "0.0.0.0/0": 0.0.0.0/0 is everybody, who could write any address; list the networks of your proxies only`},
+		{"drain to a path", "drain: {peer: 'https://b.example.org/x'}\n", nil, `FILE:1: drain.peer = "https://b.example.org/x": more than scheme, host and port; write one such as https://b.example.org`},
+		{"drain to a host", "drain: {peer: b.example.org}\n", nil, `FILE:1: drain.peer = "b.example.org": not a URL; write one such as https://b.example.org`},
 		{"watch", "auth: {watch: yes}\n", nil, `FILE:1: auth.watch = "yes": unknown word; use open or token`},
 		{"key without hash", "auth: {keys: [{name: a, actions: [play], streams: ['*']}]}\n", nil, `FILE:1: auth.keys = "(not shown)": entry 1: hash: not sha256: and 64 hexadecimal digits; whipcast token --key makes a key and its hash; the key itself does not belong here`},
 		{"key itself in place of its hash, not shown (X4)", "auth: {keys: [{name: a, hash: correcthorse, actions: [play], streams: ['*']}]}\n", nil, `FILE:1: auth.keys = "(not shown)": entry 1: hash: not sha256: and 64 hexadecimal digits; whipcast token --key makes a key and its hash; the key itself does not belong here`},

@@ -64,12 +64,13 @@ type gateway struct {
 	api       *api.Server
 	public    *server
 	admin     *server
+	drainage  drainage
 	extra     []task // besides the gateway itself
 }
 
 // openGateway makes a gateway of a valid configuration. Close it, or run it.
 func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*gateway, error) {
-	g := &gateway{config: config, log: newLog(config.Log, logs), secret: secret{token: config.Auth.PublishToken}}
+	g := &gateway{config: config, log: newLog(config.Log, logs), secret: secret{token: config.Auth.PublishToken}, drainage: newDrainage()}
 	var err error
 	if g.secret.token == "" {
 		if g.secret, err = publishToken(config.DataDir); err != nil {
@@ -103,6 +104,7 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		return nil, err
 	}
 	g.add("checks", g.lookAround)
+	g.add("drain", g.drains)
 	if g.tls != nil {
 		g.add("certificate", g.tls.Run)
 	}
@@ -267,7 +269,10 @@ func (g *gateway) run(ctx context.Context) error {
 		g.log.WarnContext(ctx, "admin.address is not loopback: whoever reaches it sees metrics and profiles", "admin", g.admin.listener.Addr().String())
 	}
 
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-g.drainage.empty:
+	}
 	g.api.Ready(false)
 	g.log.InfoContext(ctx, "stopping")
 	stop, cancel := context.WithTimeout(life, stopTime)
