@@ -214,7 +214,7 @@ func checkPorts(c Config) *Error {
 // checkRTSP finds what RTSP needs besides: a certificate, and UDP ports that WebRTC
 // does not have.
 func checkRTSP(c Config) *Error {
-	if c.RTSP.TLSAddress != "" && c.HTTP.TLS.Certificate == "" {
+	if c.RTSP.TLSAddress != "" && !c.HTTP.TLS.On() {
 		return &Error{
 			Key: "rtsp.tls_address", Value: c.RTSP.TLSAddress, Cause: "http.tls.certificate is not set",
 			Remedy: "set http.tls.certificate and http.tls.key, which RTSPS shows, too",

@@ -60,11 +60,13 @@ func (g *gateway) refusals(all *crowd, viewers *whep.Metrics, publishers *whip.M
 		{"token", &sessions.PerPrincipal},
 		{"drain", &sessions.Drained},
 		{"viewers", &viewers.Refused},
-		{"bitrate", &publishers.Cut},
 	} {
 		m := total("whipcast_limit_refused_total", "Requests that a limit refused, and publishers that one cut off.", each.at)
 		m.Labels = map[string]string{"limit": each.name}
 		list = append(list, m)
 	}
-	return list
+	return append(list, api.Metric{
+		Name: list[0].Name, Help: list[0].Help, Labels: map[string]string{"limit": "bitrate"}, Total: true,
+		Read: func() float64 { return float64(publishers.Cut.Load() + g.rtsp.cut.Load()) },
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/whipcast/whipcast/internal/rtc"
@@ -20,11 +21,12 @@ const (
 // drainage is the state of a gateway that is emptied.
 type drainage struct {
 	wanted chan struct{} // holds a wish to drain
+	begun  atomic.Bool   // new sessions are refused
 	empty  chan struct{} // closed when the gateway may stop
 }
 
-func newDrainage() drainage {
-	return drainage{wanted: make(chan struct{}, 1), empty: make(chan struct{})}
+func newDrainage() *drainage {
+	return &drainage{wanted: make(chan struct{}, 1), empty: make(chan struct{})}
 }
 
 // drain begins to empty the gateway, which then stops by itself. It returns at once
@@ -57,6 +59,7 @@ func (g *gateway) drains(ctx context.Context) error {
 // the deadline, and players had the time to read what it sent last. It returns false
 // if ctx ends before.
 func (g *gateway) empty(ctx context.Context) bool {
+	g.drainage.begun.Store(true)
 	end := time.Now().Add(g.config.Drain.Deadline)
 	g.sessions.Drain(rtc.Draining{To: g.config.Drain.Peer, RetryAfter: drainRetry})
 	g.api.Drain(func() []string { return g.left(end) })
@@ -97,11 +100,16 @@ func (g *gateway) publishersEnd(ctx context.Context, end time.Time) bool {
 	}
 }
 
-// live returns the names of the streams that are published.
+// live returns the names of the streams that somebody publishes. What is fetched goes
+// on for ever: nobody waits for its end.
 func (g *gateway) live() []string {
+	fetched := map[string]bool{}
+	for _, s := range g.rtsp.puller.Status() {
+		fetched[s.Stream] = true
+	}
 	var names []string
 	for _, s := range g.hub.Streams() {
-		if s.State().Live {
+		if s.State().Live && !fetched[s.Name()] {
 			names = append(names, s.Name())
 		}
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // post sends a POST that no redirect follows.
-func post(t *testing.T, url string) *http.Response {
+func post(t *testing.T, url string) (status int, header http.Header) {
 	t.Helper()
 	c := client(t, nil)
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -29,7 +29,7 @@ func post(t *testing.T, url string) *http.Response {
 		t.Fatal(err)
 	}
 	_ = response.Body.Close()
-	return response
+	return response.StatusCode, response.Header
 }
 
 // ended waits until a program has ended by itself.
@@ -60,11 +60,13 @@ func TestDrain(t *testing.T) {
 		log      string // that the gateway writes
 	}{
 		{
-			"the publisher ends", []string{"WHIPCAST_DRAIN_PEER=https://b.example.org"},
+			"the publisher ends",
+			[]string{"WHIPCAST_DRAIN_PEER=https://b.example.org"},
 			http.StatusTemporaryRedirect, "Location", "https://b.example.org/whip/other?token=x", true, "drained",
 		},
 		{
-			"the deadline comes", []string{"WHIPCAST_DRAIN_DEADLINE=6s"},
+			"the deadline comes",
+			[]string{"WHIPCAST_DRAIN_DEADLINE=6s"},
 			http.StatusServiceUnavailable, "Retry-After", "10", false, "gateway is drained",
 		},
 	} {
@@ -91,10 +93,10 @@ func TestDrain(t *testing.T) {
 				t.Errorf("healthz: %d", r.status)
 			}
 			for _, door := range []string{"/whip/other", "/whep/test"} {
-				response := post(t, base+door+"?token=x")
+				status, header := post(t, base+door+"?token=x")
 				want := strings.Replace(tt.value, "/whip/other", door, 1)
-				if response.StatusCode != tt.status || response.Header.Get(tt.header) != want {
-					t.Errorf("POST %s: %d, %s %q", door, response.StatusCode, tt.header, response.Header.Get(tt.header))
+				if status != tt.status || header.Get(tt.header) != want {
+					t.Errorf("POST %s: %d, %s %q", door, status, tt.header, header.Get(tt.header))
 				}
 			}
 			before := get(t.Context(), c, playlist, "").body

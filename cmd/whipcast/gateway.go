@@ -64,7 +64,7 @@ type gateway struct {
 	api       *api.Server
 	public    *server
 	admin     *server
-	drainage  drainage
+	drainage  *drainage
 	extra     []task // besides the gateway itself
 }
 

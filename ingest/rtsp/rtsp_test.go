@@ -71,7 +71,7 @@ func TestAnnounce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := &description.Session{Medias: tt.medias}
-			err := New(stream.NewHub(stream.Config{})).Announce(d)
+			err := New(Config{}, stream.NewHub(stream.Config{})).Announce(d)
 			p, ok := errors.AsType[problem.Problem](err)
 			if tt.want != "" {
 				if !ok || p.Status != http.StatusUnsupportedMediaType || !strings.Contains(p.Detail, tt.want) {
@@ -109,7 +109,7 @@ func (r *recording) OnPacketRTCPAny(cb gortsplib.OnPacketRTCPAnyFunc) { r.contro
 // parameter sets, and the same publisher takes over.
 func TestRecord(t *testing.T) {
 	hub := stream.NewHub(stream.Config{})
-	in := New(hub)
+	in := New(Config{}, hub)
 	sps, pps := []byte{0x67, 1, 2}, []byte{0x68, 3}
 	video := media("video", &format.H264{PayloadTyp: 96, PacketizationMode: 1, SPS: sps, PPS: pps})
 	sound := media("audio", aac(func(*format.MPEG4Audio) {}))
@@ -176,7 +176,7 @@ func TestRecord(t *testing.T) {
 	if _, err := in.Record(rtsp.Request{Stream: "..", Caller: rtsp.Caller{Principal: "owner"}}, d, &recording{}); !errors.Is(err, stream.ErrName) {
 		t.Errorf("bad name: %v", err)
 	}
-	full := New(stream.NewHub(stream.Config{MaxStreams: 1}))
+	full := New(Config{}, stream.NewHub(stream.Config{MaxStreams: 1}))
 	for i, name := range []string{"a", "b"} {
 		run, err := full.Record(rtsp.Request{Stream: name}, d, &recording{})
 		if p, _ := errors.AsType[problem.Problem](err); i == 1 && p.Status != http.StatusServiceUnavailable {

@@ -13,6 +13,7 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 
+	"github.com/whipcast/whipcast/internal/limit"
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -32,7 +33,7 @@ type publisher struct {
 	tracks  []*track      // fixed
 	tooLong atomic.Uint64 // messages of data channels
 	bytes   atomic.Uint64 // that came, of all layers
-	meter   meter         // only serve's goroutine
+	meter   limit.Meter   // only serve's goroutine
 	metrics *Metrics
 }
 
@@ -63,7 +64,7 @@ func (p *publisher) serve(ctx context.Context) error {
 	p.session.Go(func() { p.requests(ctx, wanted) })
 	first := time.NewTicker(firstKeyframeEvery)
 	defer first.Stop()
-	look := time.NewTicker(meterEvery)
+	look := time.NewTicker(limit.MeterEvery)
 	defer look.Stop()
 	tries, looked := 0, time.Now()
 	for {
@@ -79,7 +80,7 @@ func (p *publisher) serve(ctx context.Context) error {
 				first.Stop()
 			}
 		case now := <-look.C:
-			if err := p.meter.spend(p.bytes.Swap(0), now.Sub(looked)); err != nil {
+			if err := p.meter.Spend(p.bytes.Swap(0), now.Sub(looked)); err != nil {
 				p.metrics.Cut.Add(1)
 				return err
 			}

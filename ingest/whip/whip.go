@@ -30,7 +30,7 @@ type Config struct {
 	// VP9 and Opus.
 	Codecs []rtc.Codec
 	// MaxBitrate of a publisher with all its layers, in bits a second; 0: no limit.
-	// Who sends more is cut off with ErrBitrate (specs X24).
+	// Who sends more is cut off with limit.ErrBitrate (specs X24).
 	MaxBitrate int64
 	Metrics    *Metrics // nil: not counted
 }
@@ -74,7 +74,7 @@ func (e *endpoint) accept(ctx context.Context, q rtc.Request) (*rtc.Session, err
 		session.Discard()
 		return nil, err
 	}
-	p.session, p.meter.limit = session, float64(e.cfg.MaxBitrate)
+	p.session, p.meter.Limit = session, float64(e.cfg.MaxBitrate)
 	p.metrics = e.cfg.Metrics
 	session.Start(p.run)
 	return session, nil
