@@ -46,7 +46,7 @@ func Rules() []Rule {
 		{"internal/limit", nil},
 		{"internal/rtc", []string{"internal/limit", "internal/problem"}},
 		{"internal/rtsp", []string{"internal/limit", "internal/problem"}},
-		{"ingest/rtsp", []string{"stream", "internal/limit", "internal/rtsp", "internal/problem"}},
+		{"ingest/rtsp", []string{"stream", "internal/limit", "internal/outbound", "internal/rtsp", "internal/problem"}},
 		{"egress/rtsp", []string{"stream", "internal/rtsp", "internal/problem"}},
 		{"internal/rtc/rtctest", []string{"internal/rtc"}},
 		{"ingest/whip", []string{"stream", "internal/limit", "internal/rtc", "internal/problem"}},
