@@ -21,17 +21,18 @@ import (
 
 // Config is all that an operator can choose. whipcast.yaml explains each key.
 type Config struct {
-	DataDir string
-	Log     Log
-	HTTP    HTTP
-	Media   Media
-	Admin   Admin
-	RTSP    RTSP
-	Auth    Auth
-	HLS     HLS
-	Storage []Storage
-	Limits  Limits
-	Drain   Drain
+	DataDir  string
+	Log      Log
+	HTTP     HTTP
+	Media    Media
+	Admin    Admin
+	RTSP     RTSP
+	Auth     Auth
+	HLS      HLS
+	Storage  []Storage
+	Webhooks []Hook
+	Limits   Limits
+	Drain    Drain
 }
 
 // Log says what is logged, and how.

@@ -297,6 +297,7 @@ func FuzzLoad(f *testing.F) {
 	for _, seed := range []string{
 		string(reference), "", "hls: {part: 3s}", "a: &a [*a]", "? [a]\n: b", "log: !!binary x", "\xff\xfe", "<<: {data_dir: a}",
 		"auth: {keys: [" + someKey + "], jwks: {issuer: 'https://x', audience: y}, webhook: {url: 'https://x', secret: 0123456789abcdef}}",
+		"webhooks: [{url: 'https://x', secret: 0123456789abcdef, events: [replay.ready], streams: a*}]",
 		"media: {public_ips: [1.2.3.4, ::1]}", "auth: {publish_token: 'a b'}", "--- |\n x\n...\n%YAML 1.2\n---\n",
 	} {
 		f.Add(seed, ":8080")
@@ -432,6 +433,50 @@ func TestServeErrors(t *testing.T) {
 		"serve: parts, public_url: 'https://x'}, {type: directory, path: b, serve: segments, public_url: 'https://y'}]": `entry 2: serve: another entry has it`,
 	} {
 		if _, err := Load(write(t, at+text), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s:\n got %v\nwant %s", text, err, want)
+		}
+	}
+}
+
+func TestWebhooks(t *testing.T) {
+	file := `
+webhooks:
+  - url: https://example.org/events?key=hunter2
+    secret: whsec_MDEyMzQ1Njc4OWFiY2RlZg==
+    events: [stream.started, storage.failing]
+    streams: tour-*
+  - {url: 'http://10.0.0.7:3000', secret: 0123456789abcdef, streams: [a, b*]}
+`
+	want := Default()
+	want.Webhooks = []Hook{
+		{
+			URL: "https://example.org/events?key=hunter2", Secret: "whsec_MDEyMzQ1Njc4OWFiY2RlZg==",
+			Events: []string{"stream.started", "storage.failing"}, Streams: []string{"tour-*"},
+		},
+		{URL: "http://10.0.0.7:3000", Secret: "0123456789abcdef", Streams: []string{"a", "b*"}},
+	}
+	got, err := Load(write(t, file), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, got, want)
+	for text, want := range map[string]string{
+		"{}":                                  `not a list; write [{url: https://example.org/events, secret: …}]`,
+		"[x]":                                 `entry 1: no keys; write [{url:`,
+		"[{uri: x}]":                          `entry 1: unknown key "uri"; it has url, secret, events, streams`,
+		"[{url: x}]":                          `entry 1: url: not a URL; write one such as https://example.org/events`,
+		"[{url: ftp://x}]":                    `entry 1: url: not a URL`,
+		"[{url: 'https://x'}]":                `entry 1: secret: not given; make one, as by openssl rand -hex 32`,
+		"[{url: 'https://x', secret: short}]": `entry 1: secret: shorter than 16 characters; make one`,
+		"[{url: 'https://x', secret: whsec_notbase64notbase64}]":                                       `entry 1: secret: not 16 or more bytes in base64 after whsec_; copy it as a whole`,
+		"[{url: 'https://x', secret: whsec_c2hvcnQ=}]":                                                 `entry 1: secret: not 16 or more bytes in base64`,
+		"[{url: 'https://x', secret: 0123456789abcdef, events: [stream.begun]}]":                       `entry 1: events: unknown word; use stream.started, stream.stopped,`,
+		"[{url: 'https://x', secret: 0123456789abcdef, events: all}]":                                  `entry 1: events: not a list`,
+		"[{url: 'https://x', secret: 0123456789abcdef, streams: 'a*b'}]":                               `entry 1: streams: "a*b" is no name of a stream`,
+		"[{url: 'https://x', secret: 0123456789abcdef}, {url: 'https://x', secret: 0123456789abcdeg}]": `entry 2: url: another entry has it; make one entry of the two`,
+	} {
+		_, err := Load("", []string{"WHIPCAST_WEBHOOKS=" + text})
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), `WHIPCAST_WEBHOOKS: webhooks = "(not shown)": `) {
 			t.Errorf("%s:\n got %v\nwant %s", text, err, want)
 		}
 	}

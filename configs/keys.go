@@ -73,6 +73,7 @@ func (c *Config) keys() []key {
 		{name: "hls.audio", parse: oneOf(&c.HLS.Audio, "both", "opus", "aac"), text: text(&c.HLS.Audio)},
 		{name: "hls.grace", parse: duration(&c.HLS.Grace, 100*time.Millisecond, time.Hour), text: span(&c.HLS.Grace)},
 		{name: "storage", secret: true, nested: true, parse: storages(&c.Storage), text: listed(&c.Storage)},
+		{name: "webhooks", secret: true, nested: true, parse: hooks(&c.Webhooks), text: hooksText(&c.Webhooks)},
 		{name: "limits.streams", parse: count(&c.Limits.Streams, 10_000), text: number(&c.Limits.Streams)},
 		{name: "limits.sessions", parse: count(&c.Limits.Sessions, 1_000_000), text: number(&c.Limits.Sessions)},
 		{name: "limits.viewers", parse: count(&c.Limits.Viewers, 1_000_000), text: number(&c.Limits.Viewers)},

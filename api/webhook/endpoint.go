@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -62,6 +63,9 @@ func (e *endpoint) connect(cfg Config) error {
 	at, err := url.Parse(e.hook.URL)
 	if err != nil || at.Host == "" {
 		return fmt.Errorf("open %s: its URL cannot be read", e.hook.Name) // which may hold a secret
+	}
+	if ip, err := netip.ParseAddr(at.Hostname()); err == nil && outbound.Metadata(ip) {
+		return fmt.Errorf("open %s: its URL leads to a metadata service: %w", e.hook.Name, outbound.ErrForbidden)
 	}
 	e.secret, e.state = outbound.Secret(e.hook.Secret), Working
 	e.client = outbound.NewClient(outbound.Config{Time: callTime, Calls: cfg.Calls, Guard: outbound.Chosen(at.Hostname())})

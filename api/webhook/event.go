@@ -10,8 +10,9 @@ import (
 
 // The types of events.
 const (
-	StreamStarted    = "stream.started"    // a stream has its first publisher
-	StreamStopped    = "stream.stopped"    // it has ended: nobody came back within hls.grace
+	StreamStarted    = "stream.started"    // a publisher is there
+	StreamStopped    = "stream.stopped"    // it left, or another one took its place
+	StreamEnded      = "stream.ended"      // nobody came back in time: players are told the end
 	StreamDegraded   = "stream.degraded"   // viewers see or hear that something is wrong
 	StreamRecovered  = "stream.recovered"  // and not any more
 	ReplayReady      = "replay.ready"      // a stream that has ended can be watched from its begin
@@ -21,7 +22,7 @@ const (
 
 // Types returns all types of events. Those of seats get their place here.
 func Types() []string {
-	return []string{StreamStarted, StreamStopped, StreamDegraded, StreamRecovered, ReplayReady, StorageFailing, StorageRecovered}
+	return []string{StreamStarted, StreamStopped, StreamEnded, StreamDegraded, StreamRecovered, ReplayReady, StorageFailing, StorageRecovered}
 }
 
 // Event is one thing that happened. It is a value: nobody changes it.
