@@ -44,8 +44,8 @@ type payload struct {
 // maxBody is the most bytes of one call.
 const maxBody = 64 << 10
 
-// body returns what a receiver gets of an event.
-func (e Event) body() ([]byte, error) {
+// Body returns what a receiver gets of an event.
+func (e Event) Body() ([]byte, error) {
 	text, err := json.Marshal(payload{e.Type, e.Time.UTC().Truncate(time.Millisecond), e.Stream, e.Data})
 	switch {
 	case err != nil:

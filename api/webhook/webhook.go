@@ -164,7 +164,7 @@ func (s *Sender) Post(e Event) {
 			continue
 		}
 		if body == nil && err == nil {
-			if body, err = e.body(); err != nil {
+			if body, err = e.Body(); err != nil {
 				s.log.Error("event cannot be sent", "event", e.Type, "error", err)
 			}
 		}

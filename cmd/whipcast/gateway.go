@@ -59,6 +59,7 @@ type gateway struct {
 	window    window
 	places    places
 	archive   *replay.Archive // nil: no place keeps media
+	webhooks  webhooks
 	origin    *hls.Handler
 	latency   *latency.Book
 	api       *api.Server
@@ -99,9 +100,16 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		g.close()
 		return nil, err
 	}
+	if g.webhooks, err = openWebhooks(config, g.log); err != nil {
+		g.close()
+		return nil, err
+	}
 	if err := g.wire(ctx); err != nil {
 		g.close()
 		return nil, err
+	}
+	if g.webhooks.sender != nil {
+		g.add("webhooks", g.announce)
 	}
 	g.add("checks", g.lookAround)
 	g.add("drain", g.drains)
@@ -199,11 +207,11 @@ func (g *gateway) wire(ctx context.Context) error {
 		return err
 	}
 	g.api = api.New(api.Config{
-		Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail, Latency: g.latency, Watch: mayReport(watch),
+		Findings: findings(g.packaging.packager.Findings), Detail: g.detail, Latency: g.latency, Watch: mayReport(watch),
 		Sources: g.rtsp.list,
 	}, g.hub, g.auth)
 	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(),
-		authMetrics(g.auth), g.rtsp.metrics(), g.refusals(all, &counted, &received)))
+		g.webhooks.metrics(), authMetrics(g.auth), g.rtsp.metrics(), g.refusals(all, &counted, &received)))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
@@ -219,6 +227,9 @@ func (g *gateway) wire(ctx context.Context) error {
 	g.admin.http = g.admin.configure(g.api.Admin(metrics), nil, g.log)
 	return nil
 }
+
+// detail says in a line each how what is beside the gateway does.
+func (g *gateway) detail() []string { return append(g.places.detail(), g.webhooks.detail()...) }
 
 // live returns the origin's share of a presentation: the playlists with parts,
 // not the plain ones, which have the same keys and are for buckets.
