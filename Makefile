@@ -92,6 +92,10 @@ fuzz: ## every fuzz target for FUZZTIME (default 5s)
 		done
 	done
 
+.PHONY: docs
+docs: ## docs/configuration.md, from the code
+	UPDATE_DOCS=1 go test ./configs -count=1 -run '^TestConfiguration$$'
+
 .PHONY: bench
 bench: ## all benchmarks, with allocations; COUNT=6 for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -count $${COUNT:-1} ./... | tee bench.out

@@ -96,6 +96,7 @@ type Server struct {
 
 	pace           pace
 	refusedReports atomic.Uint64
+	left           atomic.Pointer[func() []string] // set while the gateway drains
 }
 
 // New returns a Server that is not ready yet.
@@ -117,6 +118,10 @@ func (s *Server) RefusedReports() uint64 { return s.refusedReports.Load() }
 
 // Ready sets what /readyz says from now on.
 func (s *Server) Ready(is bool) { s.ready.Store(is) }
+
+// Drain makes /readyz fail from now on. left returns lines for the operator on who is
+// still there; the admin address adds them. It must not wait.
+func (s *Server) Drain(left func() []string) { s.left.Store(&left) }
 
 // Public returns the handler of the public address.
 func (s *Server) Public(to Routes) http.Handler {
@@ -203,6 +208,14 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request, detail func() []
 	w.Header().Set("Server", "whipcast") // so that whipcast check knows who has the port
 	if r.URL.Path == "/readyz" && !s.ready.Load() {
 		problem.Problem{Status: http.StatusServiceUnavailable, Title: "not ready", Detail: "the gateway is starting or stopping"}.Write(w)
+		return
+	}
+	if left := s.left.Load(); left != nil && r.URL.Path == "/readyz" {
+		p := problem.Problem{Status: http.StatusServiceUnavailable, Title: "draining", Detail: "the gateway takes no new sessions and stops when the last publisher has ended"}
+		if detail != nil {
+			p.Detail = strings.Join((*left)(), "\n")
+		}
+		p.Write(w)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -21,16 +21,18 @@ import (
 
 // Config is all that an operator can choose. whipcast.yaml explains each key.
 type Config struct {
-	DataDir string
-	Log     Log
-	HTTP    HTTP
-	Media   Media
-	Admin   Admin
-	RTSP    RTSP
-	Auth    Auth
-	HLS     HLS
-	Storage []Storage
-	Limits  Limits
+	DataDir  string
+	Log      Log
+	HTTP     HTTP
+	Media    Media
+	Admin    Admin
+	RTSP     RTSP
+	Auth     Auth
+	HLS      HLS
+	Storage  []Storage
+	Webhooks []Hook
+	Limits   Limits
+	Drain    Drain
 }
 
 // Log says what is logged, and how.
@@ -99,6 +101,16 @@ type Limits struct {
 	Streams  int // names that exist at once
 	Sessions int // publishers and WHEP viewers at once, of all streams
 	Viewers  int // WHEP viewers at once, of one stream
+	Address  int // sessions at once, of one address
+	Token    int // sessions at once, of one token
+	Requests int // a second, of one address
+	Bitrate  int // Mb/s of one publisher
+}
+
+// Drain is how a gateway is emptied before it stops.
+type Drain struct {
+	Peer     string        // base URL of the gateway that takes over; empty: none
+	Deadline time.Duration // when publishers that are still there are ended
 }
 
 // Default returns the configuration of a start without file and variables.
@@ -113,7 +125,8 @@ func Default() Config {
 		HLS: HLS{
 			Segment: 2 * time.Second, Part: 500 * time.Millisecond, Window: time.Minute, Memory: 256 << 20, Grace: time.Minute, Audio: "both",
 		},
-		Limits: Limits{Streams: 100, Sessions: 4000, Viewers: 1000},
+		Limits: Limits{Streams: 100, Sessions: 4000, Viewers: 1000, Address: 500, Token: 1000, Requests: 2000, Bitrate: 50},
+		Drain:  Drain{Deadline: time.Hour},
 	}
 }
 
@@ -202,7 +215,7 @@ func checkPorts(c Config) *Error {
 // checkRTSP finds what RTSP needs besides: a certificate, and UDP ports that WebRTC
 // does not have.
 func checkRTSP(c Config) *Error {
-	if c.RTSP.TLSAddress != "" && c.HTTP.TLS.Certificate == "" {
+	if c.RTSP.TLSAddress != "" && !c.HTTP.TLS.On() {
 		return &Error{
 			Key: "rtsp.tls_address", Value: c.RTSP.TLSAddress, Cause: "http.tls.certificate is not set",
 			Remedy: "set http.tls.certificate and http.tls.key, which RTSPS shows, too",

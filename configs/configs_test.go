@@ -173,6 +173,8 @@ func TestErrors(t *testing.T) {
 		{"ACME for a local name", "http: {tls: {acme_host: localhost}}\n", nil, `FILE:1: http.tls.acme_host = "localhost": not a name of the public DNS; write the name that browsers reach this machine by, such as live.example.org`},
 		{"proxy that is no network", "http: {proxies: [nginx]}\n", nil, `FILE:1: http.proxies = "nginx": "nginx" is no IP network; list networks or addresses, such as [10.0.0.0/8, 2001:db8::7]`},
 		{"everybody a proxy (X34)", "http: {proxies: [0.0.0.0/0]}\n", nil, `FILE:1: http.proxies = "0.0.0.0/0": 0.0.0.0/0 is everybody, who could write any address; list the networks of your proxies only`},
+		{"drain to a path", "drain: {peer: 'https://b.example.org/x'}\n", nil, `FILE:1: drain.peer = "https://b.example.org/x": more than scheme, host and port; write one such as https://b.example.org`},
+		{"drain to a host", "drain: {peer: b.example.org}\n", nil, `FILE:1: drain.peer = "b.example.org": not a URL; write one such as https://b.example.org`},
 		{"watch", "auth: {watch: yes}\n", nil, `FILE:1: auth.watch = "yes": unknown word; use open or token`},
 		{"key without hash", "auth: {keys: [{name: a, actions: [play], streams: ['*']}]}\n", nil, `FILE:1: auth.keys = "(not shown)": entry 1: hash: not sha256: and 64 hexadecimal digits; whipcast token --key makes a key and its hash; the key itself does not belong here`},
 		{"key itself in place of its hash, not shown (X4)", "auth: {keys: [{name: a, hash: correcthorse, actions: [play], streams: ['*']}]}\n", nil, `FILE:1: auth.keys = "(not shown)": entry 1: hash: not sha256: and 64 hexadecimal digits; whipcast token --key makes a key and its hash; the key itself does not belong here`},
@@ -295,6 +297,7 @@ func FuzzLoad(f *testing.F) {
 	for _, seed := range []string{
 		string(reference), "", "hls: {part: 3s}", "a: &a [*a]", "? [a]\n: b", "log: !!binary x", "\xff\xfe", "<<: {data_dir: a}",
 		"auth: {keys: [" + someKey + "], jwks: {issuer: 'https://x', audience: y}, webhook: {url: 'https://x', secret: 0123456789abcdef}}",
+		"webhooks: [{url: 'https://x', secret: 0123456789abcdef, events: [replay.ready], streams: a*}]",
 		"media: {public_ips: [1.2.3.4, ::1]}", "auth: {publish_token: 'a b'}", "--- |\n x\n...\n%YAML 1.2\n---\n",
 	} {
 		f.Add(seed, ":8080")
@@ -430,6 +433,50 @@ func TestServeErrors(t *testing.T) {
 		"serve: parts, public_url: 'https://x'}, {type: directory, path: b, serve: segments, public_url: 'https://y'}]": `entry 2: serve: another entry has it`,
 	} {
 		if _, err := Load(write(t, at+text), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s:\n got %v\nwant %s", text, err, want)
+		}
+	}
+}
+
+func TestWebhooks(t *testing.T) {
+	file := `
+webhooks:
+  - url: https://example.org/events?key=hunter2
+    secret: whsec_MDEyMzQ1Njc4OWFiY2RlZg==
+    events: [stream.started, storage.failing]
+    streams: tour-*
+  - {url: 'http://10.0.0.7:3000', secret: 0123456789abcdef, streams: [a, b*]}
+`
+	want := Default()
+	want.Webhooks = []Hook{
+		{
+			URL: "https://example.org/events?key=hunter2", Secret: "whsec_MDEyMzQ1Njc4OWFiY2RlZg==",
+			Events: []string{"stream.started", "storage.failing"}, Streams: []string{"tour-*"},
+		},
+		{URL: "http://10.0.0.7:3000", Secret: "0123456789abcdef", Streams: []string{"a", "b*"}},
+	}
+	got, err := Load(write(t, file), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, got, want)
+	for text, want := range map[string]string{
+		"{}":                                  `not a list; write [{url: https://example.org/events, secret: …}]`,
+		"[x]":                                 `entry 1: no keys; write [{url:`,
+		"[{uri: x}]":                          `entry 1: unknown key "uri"; it has url, secret, events, streams`,
+		"[{url: x}]":                          `entry 1: url: not a URL; write one such as https://example.org/events`,
+		"[{url: ftp://x}]":                    `entry 1: url: not a URL`,
+		"[{url: 'https://x'}]":                `entry 1: secret: not given; make one, as by openssl rand -hex 32`,
+		"[{url: 'https://x', secret: short}]": `entry 1: secret: shorter than 16 characters; make one`,
+		"[{url: 'https://x', secret: whsec_notbase64notbase64}]":                                       `entry 1: secret: not 16 or more bytes in base64 after whsec_; copy it as a whole`,
+		"[{url: 'https://x', secret: whsec_c2hvcnQ=}]":                                                 `entry 1: secret: not 16 or more bytes in base64`,
+		"[{url: 'https://x', secret: 0123456789abcdef, events: [stream.begun]}]":                       `entry 1: events: unknown word; use stream.started, stream.stopped,`,
+		"[{url: 'https://x', secret: 0123456789abcdef, events: all}]":                                  `entry 1: events: not a list`,
+		"[{url: 'https://x', secret: 0123456789abcdef, streams: 'a*b'}]":                               `entry 1: streams: "a*b" is no name of a stream`,
+		"[{url: 'https://x', secret: 0123456789abcdef}, {url: 'https://x', secret: 0123456789abcdeg}]": `entry 2: url: another entry has it; make one entry of the two`,
+	} {
+		_, err := Load("", []string{"WHIPCAST_WEBHOOKS=" + text})
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), `WHIPCAST_WEBHOOKS: webhooks = "(not shown)": `) {
 			t.Errorf("%s:\n got %v\nwant %s", text, err, want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,9 +73,16 @@ func (c *Config) keys() []key {
 		{name: "hls.audio", parse: oneOf(&c.HLS.Audio, "both", "opus", "aac"), text: text(&c.HLS.Audio)},
 		{name: "hls.grace", parse: duration(&c.HLS.Grace, 100*time.Millisecond, time.Hour), text: span(&c.HLS.Grace)},
 		{name: "storage", secret: true, nested: true, parse: storages(&c.Storage), text: listed(&c.Storage)},
+		{name: "webhooks", secret: true, nested: true, parse: hooks(&c.Webhooks), text: hooksText(&c.Webhooks)},
 		{name: "limits.streams", parse: count(&c.Limits.Streams, 10_000), text: number(&c.Limits.Streams)},
 		{name: "limits.sessions", parse: count(&c.Limits.Sessions, 1_000_000), text: number(&c.Limits.Sessions)},
 		{name: "limits.viewers", parse: count(&c.Limits.Viewers, 1_000_000), text: number(&c.Limits.Viewers)},
+		{name: "limits.address", parse: count(&c.Limits.Address, 1_000_000), text: number(&c.Limits.Address)},
+		{name: "limits.token", parse: count(&c.Limits.Token, 1_000_000), text: number(&c.Limits.Token)},
+		{name: "limits.requests", parse: count(&c.Limits.Requests, 1_000_000), text: number(&c.Limits.Requests)},
+		{name: "limits.bitrate", parse: count(&c.Limits.Bitrate, 10_000), text: number(&c.Limits.Bitrate)},
+		{name: "drain.peer", parse: origin(&c.Drain.Peer), text: text(&c.Drain.Peer)},
+		{name: "drain.deadline", parse: duration(&c.Drain.Deadline, time.Second, 24*time.Hour), text: span(&c.Drain.Deadline)},
 	}
 }
 
@@ -260,6 +268,26 @@ func networks(at *[]netip.Prefix) func(string) *Error {
 			return &Error{Cause: fmt.Sprintf("%d networks", len(all)), Remedy: fmt.Sprintf("list at most %d", most)}
 		}
 		*at = all
+		return nil
+	}
+}
+
+// origin reads the URL of a server: scheme, host and port.
+func origin(at *string) func(string) *Error {
+	return func(s string) *Error {
+		const remedy = "write one such as https://b.example.org"
+		if s == "" {
+			*at = ""
+			return nil
+		}
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" {
+			return &Error{Cause: "not a URL", Remedy: remedy}
+		}
+		if u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+			return &Error{Cause: "more than scheme, host and port", Remedy: remedy}
+		}
+		*at = u.Scheme + "://" + u.Host
 		return nil
 	}
 }

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"time"
+
+	"github.com/whipcast/whipcast/internal/outbound"
 )
 
 // askTime is how long an answer of another server may take (specs X6).
@@ -17,20 +18,7 @@ const askTime = 3 * time.Second
 // yet they get bounded time, follow no redirect, and no proxy of the environment
 // sees what is sent to them (specs X6, X30).
 func newClient() *http.Client {
-	return &http.Client{
-		Transport: &http.Transport{
-			DialContext:            (&net.Dialer{Timeout: askTime}).DialContext,
-			TLSHandshakeTimeout:    askTime,
-			ResponseHeaderTimeout:  askTime,
-			MaxResponseHeaderBytes: 16 << 10,
-			MaxConnsPerHost:        maxCalls,
-			MaxIdleConnsPerHost:    8,
-			IdleConnTimeout:        time.Minute,
-			ForceAttemptHTTP2:      true,
-		},
-		Timeout:       askTime,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	return outbound.NewClient(outbound.Config{Time: askTime, Calls: maxCalls})
 }
 
 // fetch returns the body of an answer of status 200 with at most so many bytes.

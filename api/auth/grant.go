@@ -123,6 +123,10 @@ func whole() Grant {
 	return Grant{ID: ownerID, Principal: ownerID, Actions: Publish | Play | Admin, Streams: []Pattern{"*"}}
 }
 
+// Shared says whether many have a principal, so that nothing can be said of one of
+// them: who knows the publish token, and who watches while watching is open.
+func Shared(principal string) bool { return principal == ownerID || principal == viewerID }
+
 // The principals that no credential of another kind can have: those have a colon.
 const (
 	ownerID  = "owner"  // who knows the publish token

@@ -3,10 +3,8 @@ package auth
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -18,6 +16,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/whipcast/whipcast/internal/outbound"
 )
 
 // Webhook is a server of the operator that decides on tokens that nobody else here
@@ -71,13 +71,7 @@ type verdict struct {
 
 func newHook(cfg Webhook, log *slog.Logger) *hook {
 	cfg.Keep = min(cfg.Keep, maxKeep)
-	secret := []byte(cfg.Secret)
-	if text, ok := strings.CutPrefix(cfg.Secret, "whsec_"); ok {
-		if raw, err := base64.StdEncoding.DecodeString(text); err == nil {
-			secret = raw
-		}
-	}
-	return &hook{cfg: cfg, secret: secret, client: newClient(), log: log, slots: make(chan struct{}, maxCalls)}
+	return &hook{cfg: cfg, secret: outbound.Secret(cfg.Secret), client: newClient(), log: log, slots: make(chan struct{}, maxCalls)}
 }
 
 // decide returns what the token grants of what is asked for, which is no more than that.
@@ -155,20 +149,9 @@ func (h *hook) request(ctx context.Context, q Request) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, at := "auth_"+rand.Text(), strconv.FormatInt(time.Now().Unix(), 10)
 	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("webhook-id", id)
-	request.Header.Set("webhook-timestamp", at)
-	request.Header.Set("webhook-signature", "v1,"+signature(h.secret, id, at, body))
+	outbound.Sign(request.Header, h.secret, "auth_"+rand.Text(), strconv.FormatInt(time.Now().Unix(), 10), body)
 	return request, nil
-}
-
-// signature is that of Standard Webhooks, version 1.
-func signature(secret []byte, id, at string, body []byte) string {
-	mac := hmac.New(sha256.New, secret)
-	_, _ = io.WriteString(mac, id+"."+at+".") // a hash never fails
-	_, _ = mac.Write(body)
-	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
 func (h *hook) failed(ctx context.Context, err error) (verdict, time.Duration) {

@@ -25,7 +25,7 @@ import (
 // control is what the API takes from the parts of the gateway.
 func (g *gateway) control(watch hls.Authorize) api.Config {
 	cfg := api.Config{
-		Findings: findings(g.packaging.packager.Findings), Detail: g.places.detail, Renditions: renditions(g.window.store),
+		Findings: findings(g.packaging.packager.Findings), Detail: g.detail, Renditions: renditions(g.window.store),
 		Sessions: sessions{g.sessions}, Marks: marks{g.packaging.packager}, Storage: g.places.health,
 		Settings: func() []api.Setting { return settingsOf(g.config) }, Events: g.events,
 		Latency: g.latency, Watch: mayReport(watch), Sources: g.rtsp.list,

@@ -60,18 +60,20 @@ type gateway struct {
 	window    window
 	places    places
 	archive   *replay.Archive // nil: no place keeps media
+	webhooks  webhooks
 	origin    *hls.Handler
 	latency   *latency.Book
 	api       *api.Server
 	events    *event.Events
 	public    *server
 	admin     *server
+	drainage  *drainage
 	extra     []task // besides the gateway itself
 }
 
 // openGateway makes a gateway of a valid configuration. Close it, or run it.
 func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*gateway, error) {
-	g := &gateway{config: config, log: newLog(config.Log, logs), secret: secret{token: config.Auth.PublishToken}, events: event.New(0)}
+	g := &gateway{config: config, log: newLog(config.Log, logs), secret: secret{token: config.Auth.PublishToken}, drainage: newDrainage(), events: event.New(0)}
 	var err error
 	if g.secret.token == "" {
 		if g.secret, err = publishToken(config.DataDir); err != nil {
@@ -100,11 +102,19 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		g.close()
 		return nil, err
 	}
+	if g.webhooks, err = openWebhooks(config, g.log); err != nil {
+		g.close()
+		return nil, err
+	}
 	if err := g.wire(ctx); err != nil {
 		g.close()
 		return nil, err
 	}
+	if g.webhooks.sender != nil {
+		g.add("webhooks", g.announce)
+	}
 	g.add("checks", g.lookAround)
+	g.add("drain", g.drains)
 	if g.tls != nil {
 		g.add("certificate", g.tls.Run)
 	}
@@ -170,11 +180,14 @@ func (g *gateway) recall(ctx context.Context) {
 // wire makes all parts and joins them.
 func (g *gateway) wire(ctx context.Context) error {
 	var (
-		store   = g.window.store
-		limits  = g.config.Limits
-		cut     = g.config.HLS
-		watch   = allowWatch(g.auth, g.config.Auth.Watch)
-		counted whep.Metrics
+		store  = g.window.store
+		limits = g.config.Limits
+		cut    = g.config.HLS
+		watch  = allowWatch(g.auth, g.config.Auth.Watch)
+		all    = newCrowd(limits.Requests)
+
+		counted  whep.Metrics
+		received whip.Metrics
 	)
 	g.latency = latency.NewBook()
 	g.hub = stream.NewHub(stream.Config{MaxStreams: limits.Streams})
@@ -183,7 +196,8 @@ func (g *gateway) wire(ctx context.Context) error {
 		Record: g.record(), Audio: packager.Sound(cut.Audio), Latency: g.latency,
 	}, g.places.with(store), g.log)}
 	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{
-		Publish: allow(g.auth, auth.Publish, "whip"), Watch: allow(g.auth, auth.Play, "whep"), MaxSessions: limits.Sessions, Logger: g.log,
+		Publish: allow(g.auth, auth.Publish, "whip"), Watch: allow(g.auth, auth.Play, "whep"), MaxSessions: limits.Sessions,
+		MaxPerAddress: limits.Address, MaxPerPrincipal: limits.Token, Logger: g.log,
 	})
 	g.viewers = whep.New(whep.Config{Grace: cut.Grace, MaxViewers: limits.Viewers, Metrics: &counted}, g.hub, g.sessions)
 	if err := g.openRTSP(ctx); err != nil {
@@ -195,21 +209,26 @@ func (g *gateway) wire(ctx context.Context) error {
 		return err
 	}
 	g.api = api.New(g.control(watch), g.hub, g.auth) //nolint:contextcheck // what it asks later does not wait
-	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(), authMetrics(g.auth), g.rtsp.metrics()))
+	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(),
+		g.webhooks.metrics(), authMetrics(g.auth), g.rtsp.metrics(), g.refusals(all, &counted, &received)))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	routes := api.Routes{
-		WHIP: whip.New(whip.Config{}, g.hub, g.sessions), WHEP: g.viewers, Session: g.sessions, HLS: g.origin, Pages: pages,
+		WHIP: whip.New(whip.Config{MaxBitrate: int64(limits.Bitrate) * 1e6, Metrics: &received}, g.hub, g.sessions), WHEP: g.viewers,
+		Session: g.sessions, HLS: g.origin, Pages: pages,
 	}
 	g.rtsp.before(&routes, g.auth)
-	g.public.http = g.public.configure(front(g.config.HTTP, g.api.Public(routes)), secure(g.tls), g.log)
+	g.public.http = g.public.configure(front(g.config.HTTP, all, g.api.Public(routes)), secure(g.tls), g.log)
 	// A viewer that reads slower than this is no viewer. Held requests set a
 	// deadline of their own.
 	g.public.http.WriteTimeout = time.Minute
 	g.admin.http = g.admin.configure(g.api.Admin(metrics), nil, g.log)
 	return nil
 }
+
+// detail says in a line each how what is beside the gateway does.
+func (g *gateway) detail() []string { return append(g.places.detail(), g.webhooks.detail()...) }
 
 // live returns the origin's share of a presentation: the playlists with parts,
 // not the plain ones, which have the same keys and are for buckets.
@@ -261,7 +280,10 @@ func (g *gateway) run(ctx context.Context) error {
 		g.log.WarnContext(ctx, "admin.address is not loopback: whoever reaches it sees metrics and profiles", "admin", g.admin.listener.Addr().String())
 	}
 
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-g.drainage.empty:
+	}
 	g.api.Ready(false)
 	g.log.InfoContext(ctx, "stopping")
 	stop, cancel := context.WithTimeout(life, stopTime)

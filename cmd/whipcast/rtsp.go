@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/whipcast/whipcast/api"
 	"github.com/whipcast/whipcast/api/auth"
@@ -12,6 +13,7 @@ import (
 	egress "github.com/whipcast/whipcast/egress/rtsp"
 	"github.com/whipcast/whipcast/egress/whep"
 	ingest "github.com/whipcast/whipcast/ingest/rtsp"
+	"github.com/whipcast/whipcast/internal/problem"
 	"github.com/whipcast/whipcast/internal/rtsp"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -24,6 +26,7 @@ type rtspDoor struct {
 	puller  *ingest.Puller
 	demand  *demand
 	list    *sources
+	cut     atomic.Uint64 // publishers that sent more than they may
 }
 
 // pull prepares what is fetched: what the configuration lists, and what the API
@@ -71,10 +74,16 @@ func (d *rtspDoor) before(to *api.Routes, authority *auth.Authority) {
 }
 
 // admit returns the rule of a door for RTSP sessions, which end when what let them
-// in is revoked.
-func admit(authority *auth.Authority, action auth.Action) func(r *http.Request, stream string) (rtsp.Caller, error) {
-	rule := allow(authority, action, "rtsp")
+// in is revoked. Nobody comes in while the gateway drains.
+func (g *gateway) admit(action auth.Action) func(r *http.Request, stream string) (rtsp.Caller, error) {
+	rule := allow(g.auth, action, "rtsp")
 	return func(r *http.Request, stream string) (rtsp.Caller, error) {
+		if g.drainage.begun.Load() {
+			return rtsp.Caller{}, problem.Problem{
+				Status: http.StatusServiceUnavailable, Title: "Gateway is drained", RetryAfter: drainRetry,
+				Detail: "the gateway takes no new sessions before it stops: try again when it is back",
+			}
+		}
 		caller, err := rule(r, stream)
 		return rtsp.Caller{Principal: caller.Principal, Revoked: caller.Revoked}, err
 	}
@@ -103,10 +112,10 @@ func (g *gateway) openRTSP(ctx context.Context) error {
 	g.rtsp.demand.viewers = append(g.rtsp.demand.viewers, g.rtsp.egress.Viewers)
 	var err error
 	g.rtsp.server, err = rtsp.New(ctx, rtsp.Config{
-		Address: c.Address, TLSAddress: c.TLSAddress, TLS: secure(g.tls), Publish: admit(g.auth, auth.Publish), Watch: admit(g.auth, auth.Play),
+		Address: c.Address, TLSAddress: c.TLSAddress, TLS: secure(g.tls), Publish: g.admit(auth.Publish), Watch: g.admit(auth.Play),
 		Passwords: []string{g.secret.token}, ValidName: stream.ValidName, MaxSessions: limits.Sessions, Logger: g.log,
 		Wake: g.rtsp.demand.wake,
-	}, ingest.New(g.hub), g.rtsp.egress)
+	}, ingest.New(ingest.Config{MaxBitrate: int64(limits.Bitrate) * 1e6, Cut: &g.rtsp.cut}, g.hub), g.rtsp.egress)
 	if e, ok := errors.AsType[*rtsp.AddressError](err); ok {
 		key := "rtsp.address"
 		if e.Address == c.TLSAddress {

@@ -46,7 +46,8 @@ func secure(source *certificate.Source) *tls.Config {
 // behind proxies (specs X34), and browsers learn to ask a host that is ours by name
 // over TLS only (specs X33). A host that has its certificate from elsewhere may
 // have it for trying things out: nothing is promised for it.
-func front(config configs.HTTP, next http.Handler) http.Handler {
+func front(config configs.HTTP, all *crowd, next http.Handler) http.Handler {
+	next = all.limit(next)
 	if host := config.TLS.ACMEHost; host != "" {
 		inner := next
 		next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

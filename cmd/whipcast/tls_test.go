@@ -89,7 +89,7 @@ func TestCertificateChanges(t *testing.T) {
 
 // TestStrictTransport: X33 browsers keep to TLS on the host that is ours by name.
 func TestStrictTransport(t *testing.T) {
-	handler := front(configs.HTTP{TLS: configs.TLS{ACMEHost: "live.example.org"}}, http.NotFoundHandler())
+	handler := front(configs.HTTP{TLS: configs.TLS{ACMEHost: "live.example.org"}}, newCrowd(10), http.NotFoundHandler())
 	for name, want := range map[string]string{"live.example.org": secureFor, "": "", "other.example.org": ""} {
 		r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
 		r.TLS = &tls.ConnectionState{ServerName: name}

@@ -7,6 +7,7 @@ import "sync/atomic"
 type Metrics struct {
 	Viewers          atomic.Int64  // connected now
 	Sessions         atomic.Uint64 // accepted
+	Refused          atomic.Uint64 // by MaxViewers
 	Packets          atomic.Uint64 // sent, without retransmits
 	Bytes            atomic.Uint64 // of payload, without retransmits
 	NACKs            atomic.Uint64 // sequence numbers asked for again

@@ -157,6 +157,7 @@ func (s *Server) accept(ctx context.Context, q rtc.Request) (*rtc.Session, error
 		return nil, err
 	}
 	if s.viewers(st) >= s.cfg.MaxViewers {
+		s.cfg.Metrics.Refused.Add(1)
 		return nil, problem.Problem{
 			Status: http.StatusServiceUnavailable, Title: "Too many viewers", RetryAfter: 10 * time.Second,
 			Detail: fmt.Sprintf("this stream has %d viewers already: try again later, or watch it by HLS", s.cfg.MaxViewers),

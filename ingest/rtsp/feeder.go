@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/bluenviron/gortsplib/v5/pkg/description"
@@ -11,6 +12,7 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 
+	"github.com/whipcast/whipcast/internal/limit"
 	"github.com/whipcast/whipcast/internal/rtsp"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -19,6 +21,10 @@ import (
 type feeder struct {
 	session *stream.Session
 	tracks  []*track // fixed
+
+	bytes atomic.Uint64  // of payload that came
+	meter limit.Meter    // only run's goroutine
+	cut   *atomic.Uint64 // not nil with a meter
 }
 
 // listen takes all packets of a session.
@@ -29,12 +35,23 @@ func (f *feeder) listen(s rtsp.Recording) {
 
 // run waits for the end. It returns why it came.
 func (f *feeder) run(ctx context.Context) ([]slog.Attr, error) {
-	select {
-	case <-f.session.Done():
-	case <-ctx.Done():
-		f.session.Close(context.Cause(ctx))
+	look := time.NewTicker(limit.MeterEvery)
+	defer look.Stop()
+	looked := time.Now()
+	for {
+		select {
+		case <-f.session.Done():
+			return f.notes(), f.session.Err()
+		case <-ctx.Done():
+			f.session.Close(context.Cause(ctx))
+		case now := <-look.C:
+			if err := f.meter.Spend(f.bytes.Swap(0), now.Sub(looked)); err != nil {
+				f.cut.Add(1)
+				f.session.Close(err)
+			}
+			looked = now
+		}
 	}
-	return f.notes(), f.session.Err()
 }
 
 func (f *feeder) track(m *description.Media) *track {
@@ -50,6 +67,7 @@ func (f *feeder) track(m *description.Media) *track {
 // the protocol makes a new buffer for each. It comes without padding, in order
 // and only once.
 func (f *feeder) packet(m *description.Media, _ format.Format, p *rtp.Packet) {
+	f.bytes.Add(uint64(len(p.Payload)))
 	t := f.track(m)
 	if t == nil || p.PayloadType != t.payloadType {
 		return

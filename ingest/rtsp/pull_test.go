@@ -34,7 +34,7 @@ func serve(t *testing.T, port int) *server {
 		return rtsp.Caller{}, problem.Problem{Status: http.StatusUnauthorized, Title: "token needed", Detail: "send one"}
 	}
 	s, err := rtsp.New(t.Context(), rtsp.Config{Address: fmt.Sprintf("127.0.0.1:%d", port), Watch: only, Passwords: []string{"s3cret"}},
-		New(hub), egress.New(egress.Config{}, hub))
+		New(Config{}, hub), egress.New(egress.Config{}, hub))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/bluenviron/gortsplib/v5/pkg/description"
@@ -28,11 +29,25 @@ import (
 
 // Ingest makes publishers of what is announced. It implements rtsp.Ingest.
 type Ingest struct {
+	cfg Config
 	hub *stream.Hub
 }
 
+// Config of an Ingest. The zero value works.
+type Config struct {
+	// MaxBitrate of a publisher, in bits a second; 0: no limit. Who sends more is cut
+	// off with limit.ErrBitrate (specs X24).
+	MaxBitrate int64
+	Cut        *atomic.Uint64 // counts them; nil: they are not
+}
+
 // New returns an Ingest into the Streams of hub.
-func New(hub *stream.Hub) *Ingest { return &Ingest{hub: hub} }
+func New(cfg Config, hub *stream.Hub) *Ingest {
+	if cfg.Cut == nil {
+		cfg.Cut = new(atomic.Uint64)
+	}
+	return &Ingest{cfg: cfg, hub: hub}
+}
 
 // Announce says whether a description can be taken: one video, one audio, or both,
 // in codecs that a Stream can carry.
@@ -59,6 +74,8 @@ func (in *Ingest) Record(q rtsp.Request, d *description.Session, s rtsp.Recordin
 	if err != nil {
 		return nil, refuse(err)
 	}
+	f.meter.Limit = float64(in.cfg.MaxBitrate)
+	f.cut = in.cfg.Cut
 	f.listen(s)
 	return f.run, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 
+	"github.com/whipcast/whipcast/internal/limit"
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -31,6 +32,9 @@ type publisher struct {
 	feed    *stream.Session
 	tracks  []*track      // fixed
 	tooLong atomic.Uint64 // messages of data channels
+	bytes   atomic.Uint64 // that came, of all layers
+	meter   limit.Meter   // only serve's goroutine
+	metrics *Metrics
 }
 
 // track is the way of one Layer. Its upper fields are fixed after accept.
@@ -60,7 +64,9 @@ func (p *publisher) serve(ctx context.Context) error {
 	p.session.Go(func() { p.requests(ctx, wanted) })
 	first := time.NewTicker(firstKeyframeEvery)
 	defer first.Stop()
-	tries := 0
+	look := time.NewTicker(limit.MeterEvery)
+	defer look.Stop()
+	tries, looked := 0, time.Now()
 	for {
 		select {
 		case t := <-p.session.Tracks():
@@ -73,6 +79,12 @@ func (p *publisher) serve(ctx context.Context) error {
 			if tries = p.insist(tries); tries >= firstKeyframeTries {
 				first.Stop()
 			}
+		case now := <-look.C:
+			if err := p.meter.Spend(p.bytes.Swap(0), now.Sub(looked)); err != nil {
+				p.metrics.Cut.Add(1)
+				return err
+			}
+			looked = now
 		case <-p.feed.Done():
 			return p.feed.Err()
 		case <-ctx.Done():
@@ -175,6 +187,7 @@ func (p *publisher) read(t rtc.Track, k *track) {
 			continue
 		}
 		errs = 0
+		p.bytes.Add(uint64(n))
 		packet, ok := parse(&header, buffer[:n])
 		if !ok || header.PayloadType != k.payloadType {
 			continue

@@ -29,11 +29,18 @@ type Config struct {
 	// Codecs that are accepted, the preferred one first. nil: H264, H265, AV1,
 	// VP9 and Opus.
 	Codecs []rtc.Codec
+	// MaxBitrate of a publisher with all its layers, in bits a second; 0: no limit.
+	// Who sends more is cut off with limit.ErrBitrate (specs X24).
+	MaxBitrate int64
+	Metrics    *Metrics // nil: not counted
 }
 
 // New returns the handler of /whip/{stream}. Who may publish, limits and logs
 // are the registry's.
 func New(cfg Config, hub *stream.Hub, registry *rtc.Registry) http.Handler {
+	if cfg.Metrics == nil {
+		cfg.Metrics = new(Metrics)
+	}
 	e := &endpoint{cfg: cfg, hub: hub, registry: registry}
 	return registry.Endpoint(rtc.EndpointConfig{
 		Direction: rtc.Receive,
@@ -67,7 +74,8 @@ func (e *endpoint) accept(ctx context.Context, q rtc.Request) (*rtc.Session, err
 		session.Discard()
 		return nil, err
 	}
-	p.session = session
+	p.session, p.meter.Limit = session, float64(e.cfg.MaxBitrate)
+	p.metrics = e.cfg.Metrics
 	session.Start(p.run)
 	return session, nil
 }

@@ -70,6 +70,11 @@ func authorize(r *http.Request, name string) (rtc.Caller, error) {
 
 func start(t *testing.T, cfg rtc.RegistryConfig, media rtc.Config) *gateway {
 	t.Helper()
+	return startWith(t, Config{}, cfg, media)
+}
+
+func startWith(t *testing.T, own Config, cfg rtc.RegistryConfig, media rtc.Config) *gateway {
+	t.Helper()
 	log := &lines{}
 	if media.Address == "" {
 		media.Address = "127.0.0.1:0"
@@ -85,7 +90,7 @@ func start(t *testing.T, cfg rtc.RegistryConfig, media rtc.Config) *gateway {
 	registry := rtc.NewRegistry(engine, cfg)
 	hub := stream.NewHub(stream.Config{MaxStreams: 50})
 	mux := http.NewServeMux()
-	mux.Handle("/whip/{stream}", New(Config{}, hub, registry))
+	mux.Handle("/whip/{stream}", New(own, hub, registry))
 	mux.Handle("/session/{id}", registry)
 	server := httptest.NewServer(mux)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -32,24 +32,6 @@ func (g *gateway) kill(t *testing.T) {
 	<-g.done
 }
 
-// startWith starts a gateway that ended, with what it had.
-func startWith(t *testing.T, old *gateway, settings ...string) *gateway {
-	t.Helper()
-	g := &gateway{address: old.address, media: old.media, admin: old.admin, data: old.data}
-	g.program = launch(t, append([]string{
-		"WHIPCAST_HTTP_ADDRESS=" + g.address,
-		"WHIPCAST_MEDIA_ADDRESS=" + g.media,
-		"WHIPCAST_ADMIN_ADDRESS=" + g.admin,
-		"WHIPCAST_DATA_DIR=" + g.data,
-		"WHIPCAST_AUTH_PUBLISH_TOKEN=" + token,
-	}, settings...), plainBinary, "serve")
-	until(t, 20*time.Second, "the gateway is ready again", func() bool {
-		got, err := get(t.Context(), g.url("/readyz"))
-		return err == nil && got.status == http.StatusOK
-	})
-	return g
-}
-
 // stored returns the text of an object, "" if there is none.
 func stored(t *testing.T, sink *s3.Sink, key string) string {
 	t.Helper()
@@ -89,7 +71,7 @@ func TestHandOver(t *testing.T) {
 	last := w.newest.Load()
 	g.kill(t)
 	began := time.Now()
-	g = startWith(t, g, inBucket(server)...)
+	g = startAgain(t, g, inBucket(server)...)
 	until(t, 30*time.Second, "the publisher is back", func() bool { return strings.Count(publisher.out.String(), "publishing") == 2 })
 	back := w.newest.Load()
 	until(t, 30*time.Second, "the bucket goes on", func() bool { return w.newest.Load() >= back+3 })

@@ -88,7 +88,7 @@ func Address(hostport string) netip.Addr {
 		return netip.Addr{}
 	}
 	a := ap.Addr().Unmap().WithZone("")
-	if a.Is6() {
+	if a.Is6() && !a.IsLoopback() {
 		if p, err := a.Prefix(64); err == nil {
 			a = p.Addr()
 		}

@@ -2,6 +2,7 @@ package rtc
 
 import (
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -47,15 +48,23 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// limitAddress returns the address that a request counts for.
+func limitAddress(r *http.Request) netip.Addr { return limit.Address(r.RemoteAddr) }
+
 // post makes a Session. All that can be wrong with the request is found before
 // anything is taken (specs W12).
 func (e *endpoint) post(w http.ResponseWriter, r *http.Request) error {
 	g := e.registry
-	if !g.posts.Allow(limit.Address(r.RemoteAddr), time.Now()) {
+	address := limitAddress(r)
+	if !g.posts.Allow(address, time.Now()) {
+		g.refused.PostRate.Add(1)
 		return problem.Problem{
 			Status: http.StatusTooManyRequests, Title: "Too many requests",
 			Detail: "this address makes sessions too fast: wait before the next attempt", RetryAfter: 2 * time.Second,
 		}
+	}
+	if d := g.drain.Load(); d != nil {
+		return g.elsewhere(w, r, *d)
 	}
 	name := strings.TrimPrefix(r.URL.Path, e.cfg.Prefix)
 	if e.cfg.ValidName != nil && !e.cfg.ValidName(name) {
@@ -68,6 +77,7 @@ func (e *endpoint) post(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	caller.Address = address
 	if contentType(r) != typeSDP {
 		w.Header().Set("Accept-Post", typeSDP)
 		return problem.Problem{

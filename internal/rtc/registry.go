@@ -7,11 +7,12 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/whipcast/whipcast/internal/limit"
-	"github.com/whipcast/whipcast/internal/problem"
 )
 
 // Registry holds all Sessions and answers HTTP for them. All methods may be
@@ -19,7 +20,10 @@ import (
 type Registry struct {
 	engine *Engine
 	cfg    RegistryConfig
-	posts  *limit.Buckets
+
+	posts, changes *limit.Buckets
+	refused        Refusals
+	drain          atomic.Pointer[Draining] // nil: not draining
 
 	wg sync.WaitGroup // one for each Session that was opened
 
@@ -27,8 +31,7 @@ type Registry struct {
 
 	mu       sync.Mutex
 	sessions map[string]*Session // below mu: started, not ended
-	open     int                 // below mu: opened, not finished
-	pending  int                 // below mu: of these not connected
+	quota    quota               // below mu: opened, not finished
 	closed   bool                // below mu
 }
 
@@ -50,6 +53,12 @@ func NewRegistry(engine *Engine, cfg RegistryConfig) *Registry {
 	if cfg.PendingTimeout <= 0 {
 		cfg.PendingTimeout = 15 * time.Second
 	}
+	if cfg.MaxPerAddress <= 0 {
+		cfg.MaxPerAddress = 500
+	}
+	if cfg.MaxPerPrincipal <= 0 {
+		cfg.MaxPerPrincipal = 1000
+	}
 	if cfg.PostRate <= 0 {
 		cfg.PostRate = 10
 	}
@@ -63,6 +72,8 @@ func NewRegistry(engine *Engine, cfg RegistryConfig) *Registry {
 		engine:   engine,
 		cfg:      cfg,
 		posts:    limit.NewBuckets(cfg.PostRate, cfg.PostBurst),
+		changes:  limit.NewBuckets(changeRate, changeBurst),
+		quota:    quota{address: map[netip.Addr]int{}, principal: map[string]int{}},
 		sessions: make(map[string]*Session),
 	}
 }
@@ -109,21 +120,21 @@ func (g *Registry) all() []*Session {
 func (g *Registry) Counts() (all, pending int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.open, g.pending
+	return g.quota.open, g.quota.pending
 }
 
 // Open makes the PeerConnection and the answer of a Session, which is then to
 // be started or discarded. The error is a problem.Problem: 503 over the limits,
 // 422 if Pion does not take the offer. It leaves nothing behind when it fails.
 func (g *Registry) Open(ctx context.Context, o Opening) (*Session, error) {
-	if err := g.take(o.Direction); err != nil {
+	if err := g.take(o.Direction, o.Caller); err != nil {
 		return nil, err
 	}
 	x, err := g.prepare(ctx, o)
 	if err != nil {
 		g.mu.Lock()
-		g.give()
-		g.pending--
+		g.give(o.Caller)
+		g.quota.pending--
 		g.mu.Unlock()
 		return nil, err
 	}
@@ -162,39 +173,6 @@ func (g *Registry) prepare(ctx context.Context, o Opening) (*Session, error) {
 	return x, nil
 }
 
-// take reserves a place for a Session. A tenth of all places is not for viewers:
-// a publisher who reconnects must not find the house full of his own audience.
-func (g *Registry) take(d Direction) error {
-	sessions, pending := g.cfg.MaxSessions, g.cfg.MaxPending
-	if d == Send {
-		sessions -= sessions / 10
-		pending -= pending / 10
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	busy := problem.Problem{Status: http.StatusServiceUnavailable, RetryAfter: 5 * time.Second}
-	switch {
-	case g.closed:
-		busy.Title, busy.Detail = "Gateway stops", "the gateway is shutting down: try again when it is back"
-	case g.open >= sessions:
-		busy.Title, busy.Detail = "Too many sessions", "the gateway has as many sessions as it may: try again later"
-	case g.pending >= pending:
-		busy.Title, busy.Detail = "Too many pending sessions", "too many sessions are being set up: try again in a few seconds"
-	default:
-		g.open++
-		g.pending++
-		g.wg.Add(1)
-		return nil
-	}
-	return busy
-}
-
-// give returns the place of a Session. g.mu is held.
-func (g *Registry) give() {
-	g.open--
-	g.wg.Done()
-}
-
 // connected is called when ICE and DTLS of a Session are done, also again after
 // a restart.
 func (g *Registry) connected(x *Session) {
@@ -205,7 +183,7 @@ func (g *Registry) connected(x *Session) {
 	default:
 		close(x.connected)
 		if !x.gone {
-			g.pending--
+			g.quota.pending--
 		}
 	}
 }
@@ -276,10 +254,10 @@ func (x *Session) release() {
 	delete(g.sessions, x.id)
 	x.gone = true
 	if errors.Is(x.lost(), ErrNeverConnected) {
-		g.pending--
+		g.quota.pending--
 	}
 	close(x.done)
-	g.give()
+	g.give(x.opening.Caller)
 }
 
 // newID returns 128 random bits after a letter for the direction, which lets

@@ -12,7 +12,7 @@ func TestPlacesForPublishers(t *testing.T) {
 		g := NewRegistry(nil, cfg)
 		admit := func(d Direction) int {
 			n := 0
-			for g.take(d) == nil {
+			for g.take(d, Caller{}) == nil {
 				n++
 			}
 			return n

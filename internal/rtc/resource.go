@@ -19,6 +19,10 @@ const (
 	sessionMethods = "GET, HEAD, OPTIONS, PATCH, DELETE"
 	patchRate      = 10 // a second and Session (specs X15)
 	patchBurst     = 30
+
+	// PATCHes and DELETEs a second and address, for many Sessions behind one.
+	changeRate  = 50
+	changeBurst = 1000
 )
 
 // resource is what PATCHes change of a Session.
@@ -73,10 +77,15 @@ func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			break
 		}
 		w.WriteHeader(http.StatusNoContent)
-	case http.MethodPatch:
-		err = g.patch(w, r, id)
-	case http.MethodDelete:
-		err = g.delete(w, r, id)
+	case http.MethodPatch, http.MethodDelete:
+		if err = g.slow(r); err != nil {
+			break
+		}
+		change := g.patch
+		if r.Method == http.MethodDelete {
+			change = g.delete
+		}
+		err = change(w, r, id)
 	default:
 		notAllowed(w, sessionMethods)
 	}
@@ -139,6 +148,7 @@ func (g *Registry) patch(w http.ResponseWriter, r *http.Request, id string) erro
 		return err
 	}
 	if !x.patch.limit.Allow() {
+		g.refused.ChangeRate.Add(1)
 		return problem.Problem{
 			Status: http.StatusTooManyRequests, Title: "Too many requests",
 			Detail: "send several candidates in one PATCH", RetryAfter: time.Second,

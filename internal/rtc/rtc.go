@@ -83,6 +83,9 @@ type Authorize func(r *http.Request, stream string) (Caller, error)
 // Caller is who asks.
 type Caller struct {
 	Principal string // who may PATCH, DELETE and take over
+	Many      bool   // many share the Principal: MaxPerPrincipal does not count it
+	// Address is the other side's, of IPv6 its /64 network. The endpoint sets it.
+	Address netip.Addr
 	// Revoked reports whether the permission has been taken back since. It must not
 	// wait, and may be called from any goroutine. nil: never.
 	Revoked func() bool
@@ -98,15 +101,18 @@ type ICEServer struct {
 
 // RegistryConfig of a Registry. The zero value works and lets everybody in.
 type RegistryConfig struct {
-	Publish, Watch Authorize     // nil: everybody may, as principal ""
-	MaxSessions    int           // default 4,000; a tenth of it is not for viewers
-	MaxPending     int           // sessions not connected yet, default 500; as MaxSessions
-	PendingTimeout time.Duration // from POST to connected, default 15 s
-	PostRate       float64       // POSTs a second from one address, default 10
-	PostBurst      int           // POSTs at once from one address, default 100
-	Strict         bool          // a PATCH needs If-Match (428 without); otherwise it may be left out (specs W40)
-	ICEServers     []ICEServer
-	Logger         *slog.Logger // nil: nothing is logged
+	Publish, Watch Authorize // nil: everybody may, as principal ""
+	MaxSessions    int       // default 4,000; a tenth of it is not for viewers
+	MaxPending     int       // sessions not connected yet, default 500; as MaxSessions
+	// Sessions of one address, default 500; of loopback as many as may be.
+	MaxPerAddress   int
+	MaxPerPrincipal int           // sessions of one principal, default 1,000
+	PendingTimeout  time.Duration // from POST to connected, default 15 s
+	PostRate        float64       // POSTs a second from one address, default 10
+	PostBurst       int           // POSTs at once from one address, default 100
+	Strict          bool          // a PATCH needs If-Match (428 without); otherwise it may be left out (specs W40)
+	ICEServers      []ICEServer
+	Logger          *slog.Logger // nil: nothing is logged
 }
 
 // Codec is a codec as negotiated, or as wanted.

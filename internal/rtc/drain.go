@@ -1,0 +1,80 @@
+package rtc
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/whipcast/whipcast/internal/problem"
+)
+
+// ErrDrained says that the gateway is being emptied and waits no longer.
+var ErrDrained = errors.New("gateway is drained")
+
+// Draining says where new Sessions should go instead.
+type Draining struct {
+	// To is the base URL of another gateway, such as https://b.example.org: whoever
+	// is sent there may send the token along, so it must be as trusted as this one
+	// (specs W69, X36). Empty: clients are told to try again.
+	To         string
+	RetryAfter time.Duration // said without To
+}
+
+// Live is one Session, for people.
+type Live struct {
+	Direction Direction
+	Stream    string
+	Session   string // the beginning of its id, as in the log
+}
+
+// Drain lets no new Session begin from now on: POSTs are sent elsewhere. What runs
+// goes on.
+func (g *Registry) Drain(d Draining) { g.drain.Store(&d) }
+
+// Live returns the Sessions that have not ended, publishers first, then by stream.
+func (g *Registry) Live() []Live {
+	var all []Live
+	for _, x := range g.all() {
+		if x.Err() == nil {
+			all = append(all, Live{x.opening.Direction, x.opening.Stream, x.id[:7]})
+		}
+	}
+	slices.SortFunc(all, func(a, b Live) int {
+		if a.Direction != b.Direction {
+			return int(a.Direction) - int(b.Direction)
+		}
+		return strings.Compare(a.Stream+"/"+a.Session, b.Stream+"/"+b.Session)
+	})
+	return all
+}
+
+// EndAll ends all Sessions of a direction for a reason. It does not wait.
+func (g *Registry) EndAll(d Direction, reason error) {
+	for _, x := range g.all() {
+		if x.opening.Direction == d {
+			x.End(reason)
+		}
+	}
+}
+
+// elsewhere answers a POST while the Registry drains. The path and the query, which
+// may have a token, stay.
+func (g *Registry) elsewhere(w http.ResponseWriter, r *http.Request, d Draining) error {
+	g.refused.Drained.Add(1)
+	if d.To == "" {
+		return problem.Problem{
+			Status: http.StatusServiceUnavailable, Title: "Gateway is drained", RetryAfter: max(d.RetryAfter, time.Second),
+			Detail: "the gateway takes no new sessions before it stops: try again when it is back",
+		}
+	}
+	to := strings.TrimSuffix(d.To, "/") + r.URL.EscapedPath()
+	if r.URL.RawQuery != "" {
+		to += "?" + r.URL.RawQuery
+	}
+	w.Header().Set("Location", to)
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusTemporaryRedirect) // keeps method and body (RFC 9110 §15.4.8)
+	return nil
+}
