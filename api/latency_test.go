@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/whipcast/whipcast/api"
@@ -52,46 +53,48 @@ const beacon = "/v1/streams/show/latency"
 // TestReports: what a player reports counts within its bounds, and what it says of
 // the time is judged by our clock.
 func TestReports(t *testing.T) {
-	at := func(behind time.Duration) string {
-		return fmt.Sprintf(`{"playing":%d}`, time.Now().Add(-behind).UnixMilli())
-	}
-	for _, tt := range []struct {
-		body          string
-		status        int
-		least, most   float64 // of the latency; 0: none
-		stalls        uint64
-		buffered, due bool
-	}{
-		{body: at(2 * time.Second), status: 204, least: 2, most: 10},
-		{body: at(-300 * time.Millisecond), status: 204, least: 0, most: 0.005, due: true}, // program date-time was corrected
-		{body: at(-time.Minute), status: 204},                                              // cannot be
-		{body: at(3 * time.Hour), status: 204, least: 120, most: 120},
-		{body: `{"latency":2.5,"stalls":3,"buffer":1.5,"other":{}}`, status: 204, least: 2.5, most: 2.5, stalls: 3, buffered: true},
-		{body: `{"latency":-1,"stalls":-7,"buffer":-1}`, status: 204},
-		{body: `{"latency":1e300,"stalls":1e300}`, status: 204, least: 120, most: 120, stalls: 100},
-		{body: `{}`, status: 204},
-		{body: ``, status: 400},
-		{body: `{"latency":"2"}`, status: 400},
-		{body: `[1]`, status: 400},
-		{body: `{"latency":1e400}`, status: 400},
-		{body: `{"x":"` + strings.Repeat("x", 1024) + `"}`, status: 413},
-	} {
-		a := newAudience(t, api.Config{})
-		got := a.report(http.MethodPost, beacon, tt.body)
-		if got.status != tt.status {
-			t.Errorf("%.60s: status %d, want %d", tt.body, got.status, tt.status)
+	synctest.Test(t, func(t *testing.T) {
+		at := func(behind time.Duration) string {
+			return fmt.Sprintf(`{"playing":%d}`, time.Now().Add(-behind).UnixMilli())
 		}
-		l := a.book.Total(latency.Player)
-		if want := tt.least > 0 || tt.due; l.Sum < tt.least || l.Sum > tt.most || (l.Count() > 0) != want {
-			t.Errorf("%.60s: %d latencies of %v s, want %v to %v", tt.body, l.Count(), l.Sum, tt.least, tt.most)
+		for _, tt := range []struct {
+			body          string
+			status        int
+			least, most   float64 // of the latency; 0: none
+			stalls        uint64
+			buffered, due bool
+		}{
+			{body: at(2 * time.Second), status: 204, least: 2, most: 2},
+			{body: at(-300 * time.Millisecond), status: 204, least: 0, most: 0, due: true}, // program date-time was corrected
+			{body: at(-time.Minute), status: 204},                                          // cannot be
+			{body: at(3 * time.Hour), status: 204, least: 120, most: 120},
+			{body: `{"latency":2.5,"stalls":3,"buffer":1.5,"other":{}}`, status: 204, least: 2.5, most: 2.5, stalls: 3, buffered: true},
+			{body: `{"latency":-1,"stalls":-7,"buffer":-1}`, status: 204},
+			{body: `{"latency":1e300,"stalls":1e300}`, status: 204, least: 120, most: 120, stalls: 100},
+			{body: `{}`, status: 204},
+			{body: ``, status: 400},
+			{body: `{"latency":"2"}`, status: 400},
+			{body: `[1]`, status: 400},
+			{body: `{"latency":1e400}`, status: 400},
+			{body: `{"x":"` + strings.Repeat("x", 1024) + `"}`, status: 413},
+		} {
+			a := newAudience(t, api.Config{})
+			got := a.report(http.MethodPost, beacon, tt.body)
+			if got.status != tt.status {
+				t.Errorf("%.60s: status %d, want %d", tt.body, got.status, tt.status)
+			}
+			l := a.book.Total(latency.Player)
+			if want := tt.least > 0 || tt.due; l.Sum < tt.least || l.Sum > tt.most || (l.Count() > 0) != want {
+				t.Errorf("%.60s: %d latencies of %v s, want %v to %v", tt.body, l.Count(), l.Sum, tt.least, tt.most)
+			}
+			if a.book.Stalls() != tt.stalls || (a.book.Buffer().Count() > 0) != tt.buffered {
+				t.Errorf("%.60s: %d stalls, %d buffers", tt.body, a.book.Stalls(), a.book.Buffer().Count())
+			}
+			if refused := a.server.RefusedReports(); (refused > 0) != (tt.status != 204) {
+				t.Errorf("%.60s: %d refused", tt.body, refused)
+			}
 		}
-		if a.book.Stalls() != tt.stalls || (a.book.Buffer().Count() > 0) != tt.buffered {
-			t.Errorf("%.60s: %d stalls, %d buffers", tt.body, a.book.Stalls(), a.book.Buffer().Count())
-		}
-		if refused := a.server.RefusedReports(); (refused > 0) != (tt.status != 204) {
-			t.Errorf("%.60s: %d refused", tt.body, refused)
-		}
-	}
+	})
 }
 
 // TestReportsNameNothing: a report of what is not there leaves nothing behind.
