@@ -581,14 +581,7 @@ func monitor(t *testing.T, base, uri string) []string {
 // the gateway beside it: as smoothly, and as near to live.
 func TestBrowserCaches(t *testing.T) {
 	g := serveWith(t, plainBinary) // the browser needs the cores
-	missed := playCached(t, g, "one")
-	if len(missed) > 0 { // wall-clock marks on two cores: a second run decides
-		t.Logf("first run: %q; a second one decides", missed)
-		missed = playCached(t, g, "two")
-	}
-	for _, m := range missed {
-		t.Error(m)
-	}
+	decide(t, func(run string) []string { return playCached(t, g, run) })
 }
 
 func playCached(t *testing.T, g *gateway, stream string) []string {

@@ -31,14 +31,7 @@ const (
 // published (specs L33).
 func TestBrowserDrops(t *testing.T) {
 	g := serveWith(t, plainBinary) // the browser needs the cores
-	missed := dropAll(t, g, "a")
-	if len(missed) > 0 { // wall-clock marks on two cores: a second run decides
-		t.Logf("first run: %q; a second one decides", missed)
-		missed = dropAll(t, g, "b")
-	}
-	for _, m := range missed {
-		t.Error(m)
-	}
+	decide(t, func(run string) []string { return dropAll(t, g, run) })
 }
 
 func dropAll(t *testing.T, g *gateway, run string) []string {

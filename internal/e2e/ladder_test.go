@@ -13,14 +13,7 @@ import (
 // its network gets slow, and up again when it is fast, without a stall.
 func TestBrowserLadder(t *testing.T) {
 	g := serveWith(t, plainBinary) // the browser needs the cores
-	missed := climb(t, g, "one")
-	if len(missed) > 0 { // wall-clock marks on two cores: a second run decides
-		t.Logf("first run: %q; a second one decides", missed)
-		missed = climb(t, g, "two")
-	}
-	for _, m := range missed {
-		t.Error(m)
-	}
+	decide(t, func(run string) []string { return climb(t, g, run) })
 }
 
 const topHeight = 720

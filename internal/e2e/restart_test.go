@@ -20,14 +20,7 @@ import (
 // playlists go on where they were, no name means something else than before,
 // and hls.js plays on without a reload (specs S17).
 func TestBrowserRestart(t *testing.T) {
-	missed := restartAll(t)
-	if len(missed) > 0 { // wall-clock marks on two cores: a second run decides
-		t.Logf("first run: %q; a second one decides", missed)
-		missed = restartAll(t)
-	}
-	for _, m := range missed {
-		t.Error(m)
-	}
+	decide(t, func(string) []string { return restartAll(t) })
 }
 
 // restarted is a gateway that ends and is started again.
