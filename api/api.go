@@ -20,6 +20,7 @@ import (
 	"context"
 	"hash/maphash"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
@@ -77,6 +78,9 @@ type Config struct {
 	// counted. nil: the remote address, loopback not counted. Behind a proxy give
 	// one that reads its header (specs X34).
 	Client func(r *http.Request) netip.Addr
+	// Logger is told the cause where a client is told only that something failed here;
+	// nil: nothing.
+	Logger *slog.Logger
 }
 
 // Server answers the API's requests. All methods may be called from any
@@ -106,6 +110,9 @@ func New(cfg Config, hub *stream.Hub, authority *auth.Authority) *Server {
 	}
 	if cfg.Client == nil {
 		cfg.Client = remoteAddress
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{cfg: cfg, hub: hub, auth: authority, events: cfg.Events, pace: pace{seed: maphash.MakeSeed()}}
 	s.life, s.end = context.WithCancel(context.Background())

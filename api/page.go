@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/base64"
 	"slices"
+	"strings"
 )
 
 // Page is what all lists are asked by.
@@ -24,15 +25,7 @@ func cut[T any](all []row[T], p Page) ([]T, string, error) {
 	if err != nil {
 		return nil, "", Refuse(Malformed, "cursor is not next of an earlier page")
 	}
-	slices.SortFunc(all, func(a, b row[T]) int {
-		switch {
-		case a.key < b.key:
-			return -1
-		case a.key > b.key:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(all, func(a, b row[T]) int { return strings.Compare(a.key, b.key) })
 	rows := []T{}
 	last := ""
 	for _, r := range all {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"path"
 	"reflect"
@@ -50,6 +51,7 @@ type router struct {
 	scopes map[string]scope // by pattern
 	codes  map[string][]Code
 	doc    []byte
+	log    *slog.Logger
 }
 
 // grantKey is the key of a request's Grant in its context.
@@ -82,7 +84,7 @@ func (s *Server) newRouter() *router {
 		DefaultFormat: "application/json",
 		Transformers:  []huma.Transformer{documentProblem},
 	}
-	t := &router{mux: mux, api: humago.New(mux, config), scopes: map[string]scope{}, codes: map[string][]Code{}}
+	t := &router{mux: mux, api: humago.New(mux, config), scopes: map[string]scope{}, codes: map[string][]Code{}, log: s.cfg.Logger}
 	s.streamOperations(t)
 	s.sessionOperations(t)
 	s.markOperations(t)
@@ -116,6 +118,13 @@ type failure struct {
 func (f failure) GetStatus() int            { return f.Status }
 func (f failure) GetHeaders() http.Header   { return f.header }
 func (f failure) ContentType(string) string { return "application/problem+json" }
+
+// tell logs the cause of what is not the client's fault: it sees none of it.
+func (t *router) tell(ctx context.Context, o operation, err error) {
+	if code := Code(problemOf(err).Code); code == Internal || code == StorageFailed {
+		t.log.ErrorContext(ctx, "API operation failed", "operation", o.id, "code", string(code), "error", err)
+	}
+}
 
 func fail(err error) error {
 	f := failure{problemOf(err), http.Header{}}
@@ -177,6 +186,7 @@ func add[I, O any](t *router, o operation, handle func(ctx context.Context, in *
 	}, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
 		if err != nil {
+			t.tell(ctx, o, err)
 			return nil, fail(err)
 		}
 		return out, nil

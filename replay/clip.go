@@ -86,7 +86,7 @@ func (a *Archive) Clip(ctx context.Context, wanted Request) ([]Clip, error) {
 		a.metrics.Clips.Add(1)
 	}
 	if !tried {
-		return nil, fmt.Errorf("clip %s: no place that keeps media is called %q", wanted.Stream, wanted.Place)
+		return nil, fmt.Errorf("clip %s: %w: %.80q", wanted.Stream, ErrPlace, wanted.Place)
 	}
 	return clips, errors.Join(failed...)
 }

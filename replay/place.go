@@ -233,7 +233,7 @@ func (w *worker) put(ctx context.Context, o storage.Object) error {
 	o.Type, o.Modified = mpegURL, time.Now()
 	if err := w.Sink.Put(ctx, o); err != nil {
 		w.archive.metrics.Failures.Add(1)
-		return err
+		return fmt.Errorf("%w: %w", ErrStorage, err)
 	}
 	return nil
 }

@@ -57,6 +57,8 @@ var (
 	ErrExists  = errors.New("a clip of this name exists")
 	ErrNoMedia = errors.New("no media of that time is there")
 	ErrTimes   = errors.New("times are not in order")
+	ErrPlace   = errors.New("no place that keeps media has this name")
+	ErrStorage = errors.New("storage failed") // beside what the place said
 )
 
 // Place is a storage place that keeps media longer than the live window.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -141,7 +142,7 @@ func (w *worker) delete(ctx context.Context, key string) error {
 	defer cancel()
 	if err := w.Sink.Delete(ctx, key); err != nil {
 		w.archive.metrics.Failures.Add(1)
-		return err
+		return fmt.Errorf("%w: %w", ErrStorage, err)
 	}
 	w.archive.metrics.Deleted.Add(1)
 	return nil

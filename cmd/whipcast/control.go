@@ -28,7 +28,7 @@ func (g *gateway) control(watch hls.Authorize) api.Config {
 		Findings: findings(g.packaging.packager.Findings), Detail: g.detail, Renditions: renditions(g.window.store),
 		Sessions: sessions{g.sessions}, Marks: marks{g.packaging.packager}, Storage: g.places.health,
 		Settings: func() []api.Setting { return settingsOf(g.config) }, Events: g.events,
-		Latency: g.latency, Watch: mayReport(watch), Sources: g.rtsp.list,
+		Latency: g.latency, Watch: mayReport(watch), Sources: g.rtsp.list, Logger: g.log,
 	}
 	if g.archive != nil {
 		cfg.Archive = archive{g.archive}
@@ -158,10 +158,12 @@ func archiveError(err error, unknown api.Code) error {
 	if err == nil {
 		return nil
 	}
-	err = refuse(err,
+	if errors.Is(err, replay.ErrStorage) { // its cause is for the log
+		return errors.Join(api.Refuse(api.StorageFailed, ""), err)
+	}
+	return refuse(err,
 		refusal{replay.ErrUnknown, unknown, false}, refusal{replay.ErrLive, api.ReplayLive, false}, refusal{replay.ErrExists, api.ClipExists, false},
-		refusal{replay.ErrNoMedia, api.NoMedia, true}, refusal{replay.ErrTimes, api.Invalid, true}, refusal{storage.ErrKey, unknown, false})
-	return err
+		refusal{replay.ErrNoMedia, api.NoMedia, true}, refusal{replay.ErrTimes, api.Invalid, true}, refusal{replay.ErrPlace, api.Invalid, true}, refusal{storage.ErrKey, unknown, false})
 }
 
 func (a archive) Replays(stream string) []api.Replay {

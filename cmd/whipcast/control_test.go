@@ -1,8 +1,12 @@
 package main
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -58,4 +62,79 @@ func TestControlOfARealGateway(t *testing.T) {
 		}
 	}
 	eventually(t, c, playlistURL(t, c, base, "test"), func(r reply) bool { return strings.Contains(r.body, `ID="goal"`) })
+}
+
+// TestClipsByAPI: clips of a running stream are made in a real place, listed and
+// deleted by the API. What is wrong with a request is said; what is wrong with the
+// place is in the log.
+func TestClipsByAPI(t *testing.T) {
+	var files sync.Map
+	var full atomic.Bool
+	place := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, known := files.Load(r.URL.Path)
+		switch {
+		case r.Method == http.MethodPut && full.Load() && strings.Contains(r.URL.Path, "/clips/"):
+			http.Error(w, "full", http.StatusInsufficientStorage)
+		case r.Method == http.MethodPut:
+			_, _ = io.Copy(io.Discard, r.Body)
+			files.Store(r.URL.Path, true)
+			w.WriteHeader(http.StatusCreated)
+		case r.Method == http.MethodDelete:
+			files.Delete(r.URL.Path)
+			w.WriteHeader(http.StatusNoContent)
+		case !known:
+			http.NotFound(w, r)
+		}
+	}))
+	defer place.Close()
+	gateway := start(t, settings(t, "WHIPCAST_AUTH_PUBLISH_TOKEN="+token,
+		"WHIPCAST_STORAGE=[{type: httpput, url: '"+place.URL+"', keep: forever}]"), "serve")
+	base := strings.TrimSuffix(gateway.out.waitFor(t, "Home"), "/")
+	c := client(t, nil)
+	start(t, nil, "publish", "--url", base+"/whip/test", "--token", token)
+	ask := func(method, path, body string) reply {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, base+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Content-Type", "application/json")
+		answer, err := c.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		return reply{status: answer.StatusCode, body: string(text), err: err}
+	}
+	const clips = "/v1/streams/test/clips"
+	eventually(t, c, base+clips, func(reply) bool { // as soon as there is a segment
+		r := ask(http.MethodPost, clips, `{"from":"-1m","to":"now","name":"first"}`)
+		return r.status == http.StatusCreated && strings.Contains(r.body, `"name":"first"`)
+	})
+	if _, ok := files.Load("/test/clips/first/index.m3u8"); !ok {
+		t.Error("the place has no clip")
+	}
+	full.Store(true)
+	for _, row := range []struct {
+		method, path, body, want string
+		status                   int
+	}{
+		{http.MethodGet, clips, "", `"name":"first"`, http.StatusOK},
+		{http.MethodPost, clips, `{"from":"-1m","to":"now","name":"first"}`, "clip-exists", http.StatusConflict},
+		{http.MethodPost, clips, `{"from":"-1m","to":"now","name":"second","place":"s3-7"}`, "no place that keeps media has this name", http.StatusUnprocessableEntity},
+		{http.MethodPost, clips, `{"from":"-1m","to":"now","name":"second"}`, "storage-failed", http.StatusBadGateway},
+		{http.MethodPost, clips, `{"from":"-9h","to":"-8h"}`, "no-media", http.StatusNotFound},
+		{http.MethodDelete, clips + "/second", "", "no-such-clip", http.StatusNotFound},
+		{http.MethodDelete, clips + "/first", "", "", http.StatusNoContent},
+		{http.MethodGet, clips, "", `"clips":[]`, http.StatusOK},
+	} {
+		if r := ask(row.method, row.path, row.body); r.status != row.status || !strings.Contains(r.body, row.want) {
+			t.Errorf("%s %s %s: %d %s", row.method, row.path, row.body, r.status, r.body)
+		}
+	}
+	if log := gateway.err.String(); !strings.Contains(log, "API operation failed") || !strings.Contains(log, "operation=makeClip") || !strings.Contains(log, "507") {
+		t.Errorf("the cause is not in the log:\n%s", log)
+	}
 }

@@ -14,14 +14,12 @@
 package rtsp
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"github.com/bluenviron/gortsplib/v5/pkg/description"
 
+	"github.com/whipcast/whipcast/ingest"
 	"github.com/whipcast/whipcast/internal/problem"
 	"github.com/whipcast/whipcast/internal/rtsp"
 	"github.com/whipcast/whipcast/stream"
@@ -72,7 +70,7 @@ func (in *Ingest) Announce(d *description.Session) error {
 func (in *Ingest) Record(q rtsp.Request, d *description.Session, s rtsp.Recording) (rtsp.Run, error) {
 	f, err := publish(in.hub, q, d)
 	if err != nil {
-		return nil, refuse(err)
+		return nil, ingest.Refuse(err)
 	}
 	f.meter.Limit = float64(in.cfg.MaxBitrate)
 	f.cut = in.cfg.Cut
@@ -87,42 +85,12 @@ func publish(hub *stream.Hub, q rtsp.Request, d *description.Session) (*feeder, 
 	for _, t := range tracks {
 		o.Layers = append(o.Layers, t.layer)
 	}
-	for {
-		s, err := hub.Stream(q.Stream)
-		if err != nil {
-			return nil, err
-		}
-		session, err := s.Publish(o)
-		if errors.Is(err, stream.ErrClosed) {
-			continue // removed since we got it; the Hub makes a new one
-		}
-		if err != nil {
-			return nil, err
-		}
-		f := &feeder{session: session, tracks: tracks}
-		if state := s.State(); state.Epoch == session.Epoch() {
-			for i, source := range state.Sources {
-				tracks[i].source = source
-			}
-		}
-		return f, nil
+	session, sources, err := ingest.Publish(hub, q.Stream, o)
+	if err != nil {
+		return nil, err
 	}
-}
-
-// refuse maps the Stream's errors to RTSP, whose codes are those of HTTP.
-func refuse(err error) error {
-	switch {
-	case errors.Is(err, stream.ErrBusy):
-		return problem.Problem{
-			Status: http.StatusConflict, Title: "Stream is busy",
-			Detail: "somebody else publishes this stream: end that session first, or take another name",
-		}
-	case errors.Is(err, stream.ErrFull):
-		return problem.Problem{
-			Status: http.StatusServiceUnavailable, Title: "Too many streams",
-			Detail: "the gateway has as many streams as it may: try again later", RetryAfter: 10 * time.Second,
-		}
-	default:
-		return fmt.Errorf("publish: %w", err)
+	for i, source := range sources {
+		tracks[i].source = source
 	}
+	return &feeder{session: session, tracks: tracks}, nil
 }

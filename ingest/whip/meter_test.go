@@ -43,8 +43,14 @@ func TestBitrate(t *testing.T) {
 			if res, _ := rtctest.Token("secret").Do(t, http.MethodGet, x.URL, ""); res.StatusCode != http.StatusNotFound {
 				t.Errorf("the session: %s", res.Status)
 			}
-			if log := g.log.String(); !strings.Contains(log, "0.4 are allowed") || !strings.Contains(log, "lower the encoder's bit rate") {
-				t.Errorf("log: %s", log)
+			told := func() bool { // a moment after the other side has seen the end
+				log := g.log.String()
+				return strings.Contains(log, "0.4 are allowed") && strings.Contains(log, "lower the encoder's bit rate")
+			}
+			for deadline := time.Now().Add(10 * time.Second); !told() && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+			}
+			if !told() {
+				t.Errorf("log: %s", g.log.String())
 			}
 		})
 	}

@@ -14,12 +14,9 @@ package whip
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
-	"time"
 
-	"github.com/whipcast/whipcast/internal/problem"
+	"github.com/whipcast/whipcast/ingest"
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -87,49 +84,14 @@ func (e *endpoint) publish(q rtc.Request, offer *rtc.Offer) (*publisher, error) 
 	for _, t := range tracks {
 		o.Layers = append(o.Layers, t.layer)
 	}
-	for {
-		s, err := e.hub.Stream(q.Stream)
-		if err != nil {
-			return nil, refuse(err)
-		}
-		feed, err := s.Publish(o)
-		if errors.Is(err, stream.ErrClosed) {
-			continue // removed since we got it; the Hub makes a new one
-		}
-		if err != nil {
-			return nil, refuse(err)
-		}
-		p := &publisher{feed: feed, tracks: tracks}
-		if state := s.State(); state.Epoch == feed.Epoch() {
-			for i, source := range state.Sources {
-				tracks[i].source = source
-			}
-		}
-		return p, nil
+	feed, sources, err := ingest.Publish(e.hub, q.Stream, o)
+	if err != nil {
+		return nil, ingest.Refuse(err)
 	}
-}
-
-// refuse maps the Stream's errors to HTTP.
-func refuse(err error) error {
-	switch {
-	case errors.Is(err, stream.ErrBusy):
-		return problem.Problem{
-			Status: http.StatusConflict, Title: "Stream is busy",
-			Detail: "somebody else publishes this stream: end that session first, or take another name",
-		}
-	case errors.Is(err, stream.ErrFull):
-		return problem.Problem{
-			Status: http.StatusServiceUnavailable, Title: "Too many streams",
-			Detail: "the gateway has as many streams as it may: try again later", RetryAfter: 10 * time.Second,
-		}
-	case errors.Is(err, stream.ErrLayers):
-		return problem.Problem{
-			Status: http.StatusUnprocessableEntity, Title: "Offer not acceptable",
-			Detail: "the offer has more layers than a stream may have",
-		}
-	default:
-		return fmt.Errorf("publish: %w", err)
+	for i, source := range sources {
+		tracks[i].source = source
 	}
+	return &publisher{feed: feed, tracks: tracks}, nil
 }
 
 // tracksOf lists what the offer promises, the best video layer first.

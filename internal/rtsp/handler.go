@@ -61,9 +61,10 @@ func (h *handler) ask(conn *gortsplib.ServerConn, req *base.Request, path, query
 
 // answer turns an error into a response. The connection of a request that was
 // refused is closed, but that of one without credentials: it is asked for them.
-func answer(conn *gortsplib.ServerConn, req *base.Request, err error) (*base.Response, error) {
+func (h *handler) answer(conn *gortsplib.ServerConn, req *base.Request, err error) (*base.Response, error) {
 	p, ok := errors.AsType[problem.Problem](err)
 	if !ok {
+		h.server.log.Error("RTSP request failed", "method", string(req.Method), "error", err)
 		p = problem.Problem{Status: http.StatusInternalServerError, Title: "Internal error", Detail: "the gateway's log has the cause"}
 	}
 	res := &base.Response{
@@ -83,7 +84,7 @@ func fine() *base.Response { return &base.Response{StatusCode: base.StatusOK} }
 func (h *handler) OnDescribe(c *gortsplib.ServerHandlerOnDescribeCtx) (*base.Response, *gortsplib.ServerStream, error) {
 	stream, _, err := h.describe(c.Conn, c.Request, c.Path, c.Query)
 	if err != nil {
-		res, err := answer(c.Conn, c.Request, err)
+		res, err := h.answer(c.Conn, c.Request, err)
 		return res, nil, err
 	}
 	// The SETUP that follows plays what was described, whatever is published then.
@@ -124,7 +125,7 @@ func (h *handler) OnAnnounce(c *gortsplib.ServerHandlerOnAnnounceCtx) (*base.Res
 		err = h.server.take(publishing)
 	}
 	if err != nil {
-		return answer(c.Conn, c.Request, err)
+		return h.answer(c.Conn, c.Request, err)
 	}
 	h.open(c.Session, q, publishing)
 	return fine(), nil
@@ -150,7 +151,7 @@ func (h *handler) OnSetup(c *gortsplib.ServerHandlerOnSetupCtx) (*base.Response,
 		err = h.server.take(watching)
 	}
 	if err != nil {
-		res, err := answer(c.Conn, c.Request, err)
+		res, err := h.answer(c.Conn, c.Request, err)
 		return res, nil, err
 	}
 	x := h.open(c.Session, q, watching)
@@ -172,11 +173,11 @@ func (h *handler) setup(c *gortsplib.ServerHandlerOnSetupCtx) (*gortsplib.Server
 func (h *handler) OnRecord(c *gortsplib.ServerHandlerOnRecordCtx) (*base.Response, error) {
 	x, ok := c.Session.UserData().(*session)
 	if !ok || h.expired() != nil {
-		return answer(c.Conn, c.Request, errFull)
+		return h.answer(c.Conn, c.Request, errFull)
 	}
 	run, err := h.server.ingest.Record(x.request, c.Session.AnnouncedDescription(), c.Session)
 	if err != nil {
-		return answer(c.Conn, c.Request, err)
+		return h.answer(c.Conn, c.Request, err)
 	}
 	h.launch(c.Session, x, run)
 	return fine(), nil
@@ -186,14 +187,14 @@ func (h *handler) OnRecord(c *gortsplib.ServerHandlerOnRecordCtx) (*base.Respons
 func (h *handler) OnPlay(c *gortsplib.ServerHandlerOnPlayCtx) (*base.Response, error) {
 	x, ok := c.Session.UserData().(*session)
 	if !ok || h.expired() != nil {
-		return answer(c.Conn, c.Request, errFull)
+		return h.answer(c.Conn, c.Request, errFull)
 	}
 	if c.Session.State() == gortsplib.ServerSessionStatePlay {
 		return fine(), nil
 	}
 	run, err := h.server.egress.Play(x.request, x.outlet)
 	if err != nil {
-		return answer(c.Conn, c.Request, err)
+		return h.answer(c.Conn, c.Request, err)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
