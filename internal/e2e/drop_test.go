@@ -23,6 +23,7 @@ type drop struct {
 const (
 	beforeDrop = 4                // seconds of media that all players have shown
 	afterDrop  = 12 * time.Second // of play that is looked at after the return
+	mostStalls = 3                // in it: eight players decode in software on two cores
 )
 
 // TestBrowserDrops: publishers go away for 5, 20 and 50 seconds, one of them
@@ -119,9 +120,9 @@ func (d *drop) judge(t *testing.T, v *viewer, end time.Time) []string {
 	stalls := 0
 	if ok {
 		stalls = v.stalls(again)
-		miss(stalls <= 1, "%d stalls after the return, at most 1 is allowed", stalls)
+		miss(stalls <= mostStalls, "%d stalls after the return, at most %d are allowed", stalls, mostStalls)
 		last := v.played(end.Add(-afterDrop/2), end)
-		miss(last > afterDrop.Seconds()/4, "only %.1f s of media were played at the end", last)
+		miss(last > 0.6*afterDrop.Seconds()/2, "only %.1f s of media were played in the last %v", last, afterDrop/2)
 	}
 	t.Logf("%-22s %4.1f s played before, %4.1f s while nobody published, goes on %4.1f s after the return, %d stalls, %4.1f s played since; %s",
 		v.Name, before, v.played(d.left, d.back), again.Sub(d.back).Seconds(), stalls, v.played(d.back, end), v.errors())
