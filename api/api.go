@@ -68,6 +68,8 @@ type Config struct {
 	Detail func() []string
 	// Sources are the streams that are fetched. Nil: there are none.
 	Sources Sources
+	// Drainer empties the gateway. Nil: nothing does by the API.
+	Drainer Drainer
 	// Latency has how long media takes, and takes what players report; nil: the API
 	// says nothing of it.
 	Latency *latency.Book
@@ -129,6 +131,9 @@ func (s *Server) Ready(is bool) { s.ready.Store(is) }
 // Drain makes /readyz fail from now on. left returns lines for the operator on who is
 // still there; the admin address adds them. It must not wait.
 func (s *Server) Drain(left func() []string) { s.left.Store(&left) }
+
+// Resume takes Drain back.
+func (s *Server) Resume() { s.left.Store(nil) }
 
 // Public returns the handler of the public address.
 func (s *Server) Public(to Routes) http.Handler {

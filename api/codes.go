@@ -50,6 +50,8 @@ const (
 	SourceURL        Code = "not-a-source-url"
 	ReportRate       Code = "too-many-reports"
 	Listeners        Code = "too-many-listeners"
+	NotDraining      Code = "not-draining"
+	DrainOver        Code = "drain-over"
 	Internal         Code = "internal-error"
 )
 
@@ -88,6 +90,8 @@ func Problems() []Meaning {
 		{NoArchive, http.StatusConflict, "nothing is kept", "set keep of an entry of storage to forever, or to a time such as 24h", 0},
 		{SourceFixed, http.StatusConflict, "source of the configuration", "this stream is in rtsp.pull: change it there", 0},
 		{SourcesFull, http.StatusConflict, "too many sources", "remove one, or raise limits.streams", 0},
+		{NotDraining, http.StatusConflict, "not draining", "there is nothing to take back", 0},
+		{DrainOver, http.StatusConflict, "drain is over", "the last publisher has ended and the gateway stops: start it again", 0},
 		{TooLarge, http.StatusRequestEntityTooLarge, "body too large", "at most 64 KiB are read", 0},
 		{NotJSON, http.StatusUnsupportedMediaType, "not JSON", "send the body as application/json", 0},
 		{Invalid, http.StatusUnprocessableEntity, "invalid request", "a parameter or a field of the body is not as openapi.json says", 0},

@@ -26,6 +26,7 @@ import (
 type parts struct {
 	mu    sync.Mutex
 	ended []string
+	drain error
 }
 
 // outcome refuses what is called like a code.
@@ -60,6 +61,20 @@ func (p *parts) End(id string) bool {
 	p.ended = append(p.ended, id)
 	return true
 }
+
+func (p *parts) Drainage() api.Drainage {
+	now := time.Now()
+	return api.Drainage{Draining: true, To: "https://b.example.org", Since: &now, Deadline: &now, Published: []string{"live"}, Viewers: 1}
+}
+
+func (p *parts) Drain(_ context.Context, wanted api.DrainRequest) error {
+	if wanted.To != nil {
+		return outcome(*wanted.To)
+	}
+	return p.drain
+}
+
+func (p *parts) Resume(context.Context) error { return p.drain }
 
 func (p *parts) Mark(_ context.Context, _ string, m api.Marker) error { return outcome(m.ID) }
 func (p *parts) Remove(_ context.Context, _, id string) error         { return outcome(id) }
@@ -165,7 +180,7 @@ func newContract(t testing.TB, change func(*api.Config)) *contract {
 		Renditions: func(string) []api.Rendition {
 			return []api.Rendition{{URI: "video/index.m3u8", Codecs: "avc1", Peak: 1}}
 		},
-		Sessions: c.parts, Marks: c.parts, Archive: c.parts, Sources: c.parts, Latency: book,
+		Sessions: c.parts, Marks: c.parts, Archive: c.parts, Sources: c.parts, Drainer: c.parts, Latency: book,
 		Storage: func() []api.Storage {
 			return []api.Storage{{Name: "s3 1", State: "working", Fenced: []string{}}, {Name: "directory 2", State: "down", Fenced: []string{}}}
 		},
@@ -327,6 +342,7 @@ func good(id string) string {
 		"setMarker": `{"id":"a","class":"x","start":"2026-11-21T12:00:00Z","duration":0,"scte35Out":"AAAA","attributes":{"X-A":"b"}}`, "sendMessage": `{"label":"a","text":"b"}`,
 		"makeClip": `{"from":"-5m","to":"now","name":"goal"}`, "makeToken": `{"actions":["play"],"streams":["live"]}`,
 		"revoke": `{"stream":"live"}`, "setSource": `{"url":"rtsp://example.org"}`, "report": `{"latency":1}`,
+		"drain": `{"to":"https://b.example.org","deadline":60}`,
 	}[id]
 }
 
@@ -389,6 +405,9 @@ func TestContract(t *testing.T) {
 		{id: "makeToken", path: "/v1/tokens", body: `{"actions":["play"],"streams":["*"]}`, token: "key-admin", code: api.TooMuch},
 		{id: "makeToken", path: "/v1/tokens", body: `{"actions":["play"],"streams":["ta"],"principal":"me"}`, token: "key-admin", code: api.TooMuch},
 		{id: "makeToken", path: "/v1/tokens", body: `{"actions":["play"],"streams":["a/b"]}`, code: api.Invalid},
+		{id: "drain", path: "/v1/drain", status: 202, has: `"published":["live"]`},
+		{id: "drain", path: "/v1/drain", body: `{"to":"drain-over"}`, code: api.DrainOver},
+		{id: "drain", path: "/v1/drain", body: `{"deadline":-1}`, code: api.Invalid},
 		{id: "listen", path: "/v1/events?type=nothing", code: api.Invalid},
 		{id: "report", path: "/v1/streams/nobody/latency", body: good("report"), code: api.NoStream},
 	} {
@@ -396,6 +415,10 @@ func TestContract(t *testing.T) {
 			x.token = token
 		}
 		c.do(t, x)
+	}
+	for _, code := range []api.Code{api.NotDraining, api.DrainOver} {
+		c.parts.drain = api.Refuse(code, "")
+		c.do(t, exchange{id: "resume", path: "/v1/drain", token: token, code: code})
 	}
 	c.without(t)
 	c.listeners(t)
@@ -450,6 +473,9 @@ func (c *contract) without(t *testing.T) {
 		{id: "setMarker", path: "/v1/streams/live/markers", body: good("setMarker"), code: api.NotLive},
 		{id: "setSource", path: "/v1/sources/live", body: good("setSource"), code: api.NoSource},
 		{id: "getSession", path: "/v1/sessions/pAAAAAAAAA", code: api.NoSession},
+		{id: "drain", path: "/v1/drain", body: good("drain"), code: api.NoResource},
+		{id: "resume", path: "/v1/drain", code: api.NotDraining},
+		{id: "getDrain", path: "/v1/drain", status: 200, has: `"draining":false`},
 		{id: "listReplays", path: "/v1/streams/live/replays", status: 200, has: `{"replays":[]}`},
 		{id: "listClips", path: "/v1/streams/live/clips", status: 200, has: `{"clips":[]}`},
 		{id: "listSessions", path: "/v1/sessions", status: 200, has: `{"sessions":[]}`},
@@ -575,6 +601,7 @@ func TestPages(t *testing.T) {
 		{id: "listStorage", path: "/v1/storage", token: "key-admin", code: api.NotPermitted},
 		{id: "listConfig", path: "/v1/config?prefix=hls", has: "hls.part", no: "storage"},
 		{id: "listConfig", path: "/v1/config", token: "key-admin", code: api.NotPermitted},
+		{id: "drain", path: "/v1/drain", token: "key-admin", code: api.NotPermitted},
 		// Who publishes a stream marks it, and no more.
 		{id: "setMarker", path: "/v1/streams/three/markers", body: good("setMarker"), token: "key-publish", status: 204},
 		{id: "removeMarker", path: "/v1/streams/three/markers/m", token: "key-publish", status: 204},
@@ -623,8 +650,8 @@ func TestTokens(t *testing.T) {
 // FuzzBodies: no body makes an operation answer other than it is described to.
 func FuzzBodies(f *testing.F) {
 	c := newContract(f, nil)
-	ids := []string{"setMarker", "sendMessage", "makeClip", "makeToken", "revoke", "setSource"}
-	paths := []string{"/v1/streams/live/markers", "/v1/streams/live/messages", "/v1/streams/live/clips", "/v1/tokens", "/v1/revocations", "/v1/sources/live"}
+	ids := []string{"setMarker", "sendMessage", "makeClip", "makeToken", "revoke", "setSource", "drain"}
+	paths := []string{"/v1/streams/live/markers", "/v1/streams/live/messages", "/v1/streams/live/clips", "/v1/tokens", "/v1/revocations", "/v1/sources/live", "/v1/drain"}
 	for i, id := range ids {
 		f.Add(uint8(i), good(id))
 		f.Add(uint8(i), `{"id":null,"actions":[null],"streams":[""],"lifetime":1e308,"duration":-1,"start":"x","scte35Out":"*"}`)

@@ -92,6 +92,7 @@ func (s *Server) newRouter() *router {
 	s.sourceOperations(t)
 	s.tokenOperations(t)
 	s.gatewayOperations(t)
+	s.drainOperations(t)
 	s.reportOperation(t)
 	for _, name := range []string{"ErrorModel", "ErrorDetail"} { // huma's own, which no answer has
 		delete(t.api.OpenAPI().Components.Schemas.Map(), name)
@@ -172,7 +173,7 @@ func add[I, O any](t *router, o operation, handle func(ctx context.Context, in *
 	pattern := o.method + " " + o.path
 	t.scopes[pattern] = o.scope
 	codes := append([]Code{TokenNeeded, WrongToken, TokenExpired, TokenRevoked, NotPermitted, TokenUnchecked}, o.codes...)
-	if body, ok := reflect.TypeFor[I]().FieldByName("Body"); ok && body.Type.Kind() == reflect.Struct {
+	if body, ok := reflect.TypeFor[I]().FieldByName("Body"); ok && slices.Contains([]reflect.Kind{reflect.Struct, reflect.Pointer}, body.Type.Kind()) {
 		codes = append(codes, Malformed, TooLarge, NotJSON, Invalid)
 	} else if reflect.TypeFor[I]().NumField() > 0 && queries(reflect.TypeFor[I]()) {
 		codes = append(codes, Invalid)

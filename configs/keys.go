@@ -272,6 +272,16 @@ func networks(at *[]netip.Prefix) func(string) *Error {
 	}
 }
 
+// ParseOrigin reads a base URL of another gateway: scheme, host and port. The empty
+// one is none.
+func ParseOrigin(s string) (string, error) {
+	var at string
+	if err := origin(&at)(s); err != nil {
+		return "", err
+	}
+	return at, nil
+}
+
 // origin reads the URL of a server: scheme, host and port.
 func origin(at *string) func(string) *Error {
 	return func(s string) *Error {

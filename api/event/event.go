@@ -30,6 +30,8 @@ const (
 	MarkerSet      = "marker.set"      // Marker
 	MarkerRemoved  = "marker.removed"  // Marker
 	TokensRevoked  = "tokens.revoked"  // Revocation
+	DrainBegun     = "drain.begun"     // Drain: also when it is changed
+	DrainEnded     = "drain.ended"     // no Data: it was taken back
 )
 
 const (
@@ -42,6 +44,7 @@ func Types() []string {
 	return []string{
 		StreamStarted, StreamStopped, StreamFindings, SessionBegun, SessionEnded, StorageState,
 		ReplayReady, ReplayDeleted, ClipReady, ClipDeleted, MarkerSet, MarkerRemoved, TokensRevoked,
+		DrainBegun, DrainEnded,
 	}
 }
 
@@ -120,6 +123,12 @@ type Revocation struct {
 	Token     string `json:"token,omitempty"` // its ID
 	Principal string `json:"principal,omitempty"`
 	Stream    string `json:"stream,omitempty"`
+}
+
+// Drain is the Data of drain.begun.
+type Drain struct {
+	To       string    `json:"to,omitempty"` // where new sessions are sent
+	Deadline time.Time `json:"deadline"`     // when publishers are ended
 }
 
 // ErrMissed is returned once by Next when events went that it had not read; the next

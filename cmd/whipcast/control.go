@@ -28,7 +28,7 @@ func (g *gateway) control(watch hls.Authorize) api.Config {
 		Findings: findings(g.packaging.packager.Findings), Detail: g.detail, Renditions: renditions(g.window.store),
 		Sessions: sessions{g.sessions}, Marks: marks{g.packaging.packager}, Storage: g.places.health,
 		Settings: func() []api.Setting { return settingsOf(g.config) }, Events: g.events,
-		Latency: g.latency, Watch: mayReport(watch), Sources: g.rtsp.list, Logger: g.log,
+		Latency: g.latency, Watch: mayReport(watch), Sources: g.rtsp.list, Drainer: drainer{g}, Logger: g.log,
 	}
 	if g.archive != nil {
 		cfg.Archive = archive{g.archive}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -109,7 +110,7 @@ func TestDrain(t *testing.T) {
 			}
 			gateway.ended(t)
 			if log := gateway.err.String(); !strings.Contains(log, tt.log) || !strings.Contains(log, "drain waits for publishers") || !strings.Contains(log, "stopped") ||
-				strings.Contains(log, "drain.deadline has come") == tt.leaves {
+				strings.Contains(log, "deadline of the drain has come") == tt.leaves {
 				t.Errorf("log: %s", log)
 			}
 		})
@@ -135,4 +136,63 @@ func TestDrainOfNobody(t *testing.T) {
 	if !strings.Contains(logs.String(), "drained") {
 		t.Errorf("log: %s", &logs)
 	}
+}
+
+// TestDrainByAPI: the API drains as SIGUSR1 does, says how it stands, changes where
+// sessions go, takes it back, and is refused once it is too late.
+func TestDrainByAPI(t *testing.T) {
+	gateway := start(t, settings(t, "WHIPCAST_AUTH_PUBLISH_TOKEN="+token, "WHIPCAST_HLS_SEGMENT=500ms", "WHIPCAST_HLS_PART=200ms"), "serve")
+	base := strings.TrimSuffix(gateway.out.waitFor(t, "Home"), "/")
+	c := client(t, nil)
+	ready := func(status int) {
+		t.Helper()
+		eventually(t, c, base+"/readyz", func(r reply) bool { return r.status == status })
+	}
+	ready(http.StatusOK)
+	ask := func(method, body string, status int, has string) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), method, base+"/v1/drain", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body != "" {
+			request.Header.Set("Content-Type", "application/json")
+		}
+		request.Header.Set("Authorization", "Bearer "+token)
+		response, err := c.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err != nil || response.StatusCode != status || !strings.Contains(string(text), has) {
+			t.Errorf("%s %s: %d %s %v", method, body, response.StatusCode, text, err)
+		}
+	}
+	publisher := start(t, nil, "publish", "--url", base+"/whip/test", "--token", token)
+	playlistURL(t, c, base, "test")
+
+	ask(http.MethodGet, "", http.StatusOK, `"draining":false`)
+	ask(http.MethodDelete, "", http.StatusConflict, "not-draining")
+	ask(http.MethodPost, `{"to":"https://b.example.org/path"}`, http.StatusUnprocessableEntity, "more than scheme")
+	ask(http.MethodPost, "", http.StatusAccepted, `"published":["test"]`)
+	ready(http.StatusServiceUnavailable)
+	if status, header := post(t, base+"/whip/other"); status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
+		t.Errorf("without a peer: %d %v", status, header)
+	}
+	ask(http.MethodPost, `{"to":"https://b.example.org","deadline":3600}`, http.StatusAccepted, `"to":"https://b.example.org"`)
+	if status, header := post(t, base+"/whip/other"); status != http.StatusTemporaryRedirect || header.Get("Location") != "https://b.example.org/whip/other" {
+		t.Errorf("with a peer: %d %v", status, header)
+	}
+	ask(http.MethodDelete, "", http.StatusNoContent, "")
+	ready(http.StatusOK)
+	if status, _ := post(t, base+"/whip/other"); status != http.StatusBadRequest && status != http.StatusUnprocessableEntity {
+		t.Errorf("after it was taken back, an offer without media: %d", status)
+	}
+	ask(http.MethodPost, `{"deadline":0}`, http.StatusAccepted, `"draining":true`)
+	gateway.ended(t)
+	if log := gateway.err.String(); !strings.Contains(log, "taken back") || !strings.Contains(log, "deadline of the drain has come") || !strings.Contains(log, "drained") {
+		t.Errorf("log: %s", log)
+	}
+	_, _ = publisher.stop() // it was ended: whatever it says
 }

@@ -78,7 +78,7 @@ func (d *rtspDoor) before(to *api.Routes, authority *auth.Authority) {
 func (g *gateway) admit(action auth.Action) func(r *http.Request, stream string) (rtsp.Caller, error) {
 	rule := allow(g.auth, action, "rtsp")
 	return func(r *http.Request, stream string) (rtsp.Caller, error) {
-		if g.drainage.begun.Load() {
+		if g.drainage.now() != nil {
 			return rtsp.Caller{}, problem.Problem{
 				Status: http.StatusServiceUnavailable, Title: "Gateway is drained", RetryAfter: drainRetry,
 				Detail: "the gateway takes no new sessions before it stops: try again when it is back",

@@ -33,6 +33,9 @@ type Live struct {
 // goes on.
 func (g *Registry) Drain(d Draining) { g.drain.Store(&d) }
 
+// Resume takes Drain back: new Sessions begin here again.
+func (g *Registry) Resume() { g.drain.Store(nil) }
+
 // Live returns the Sessions that have not ended, publishers first, then by stream.
 func (g *Registry) Live() []Live {
 	var all []Live

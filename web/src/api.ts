@@ -52,6 +52,29 @@ export interface Document {
   title: string
 }
 
+export interface DrainRequest {
+  /** Seconds from now after which publishers are ended; by default drain.deadline. */
+  deadline?: number
+  /** Base URL of the gateway that new WHIP and WHEP sessions are sent to. By default drain.peer; empty: they are told to try again later. */
+  to?: string
+}
+
+export interface Drainage {
+  /** When publishers are ended. */
+  deadline?: string
+  /** New sessions are refused; the gateway stops when the last publisher has ended. */
+  draining: boolean
+  /** The last publisher has ended and the gateway stops: it cannot be taken back. */
+  over?: boolean
+  /** Streams that are waited for, and that would be now: those that are published, but not fetched. */
+  published: string[]
+  since?: string
+  /** Where new sessions are sent. */
+  to?: string
+  /** Sessions that watch, which are ended last. */
+  viewers: number
+}
+
 export interface Event {
   data?: unknown
   id: number
