@@ -57,7 +57,9 @@ type Config struct {
 	// Renditions returns what HLS players choose from of a stream, the best first. It
 	// must not wait. Nil: the API says nothing of it.
 	Renditions func(name string) []Rendition
-	Sessions   Sessions         // nil: there are none
+	Sessions   Sessions // nil: there are none
+	// HLSViewers estimates how many players read a stream by HLS. It must not wait; nil: 0.
+	HLSViewers func(name string) int
 	Marks      Marks            // nil: nothing can be marked
 	Archive    Archive          // nil: nothing is kept
 	Storage    func() []Storage // it must not wait; nil: there are no places

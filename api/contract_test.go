@@ -39,9 +39,9 @@ func outcome(name string) error {
 
 func (p *parts) All() []api.Session {
 	return []api.Session{
-		{ID: "pAAAAAAAAA", Kind: api.Publishing, Stream: "live", Principal: "key:studio", Since: time.Now(), Connected: true},
-		{ID: "wBBBBBBBBB", Kind: api.Watching, Stream: "live", Since: time.Now(), Connected: true},
-		{ID: "wCCCCCCCCC", Kind: api.Watching, Stream: "three", Since: time.Now()},
+		{ID: "pAAAAAAAAA", Kind: api.Publishing, Protocol: api.WHIP, Stream: "live", Principal: "key:studio", Since: time.Now(), Connected: true},
+		{ID: "wBBBBBBBBB", Kind: api.Watching, Protocol: api.WHEP, Stream: "live", Since: time.Now(), Connected: true},
+		{ID: "wCCCCCCCCC", Kind: api.Watching, Protocol: api.RTSP, Stream: "three", Since: time.Now()},
 	}
 }
 
@@ -75,6 +75,8 @@ func (p *parts) Drain(_ context.Context, wanted api.DrainRequest) error {
 }
 
 func (p *parts) Resume(context.Context) error { return p.drain }
+
+func (p *parts) Reason(string) string { return "ended by DELETE" }
 
 func (p *parts) Mark(_ context.Context, _ string, m api.Marker) error { return outcome(m.ID) }
 func (p *parts) Remove(_ context.Context, _, id string) error         { return outcome(id) }
@@ -181,6 +183,7 @@ func newContract(t testing.TB, change func(*api.Config)) *contract {
 			return []api.Rendition{{URI: "video/index.m3u8", Codecs: "avc1", Peak: 1}}
 		},
 		Sessions: c.parts, Marks: c.parts, Archive: c.parts, Sources: c.parts, Drainer: c.parts, Latency: book,
+		HLSViewers: func(string) int { return 7 },
 		Storage: func() []api.Storage {
 			return []api.Storage{{Name: "s3 1", State: "working", Fenced: []string{}}, {Name: "directory 2", State: "down", Fenced: []string{}}}
 		},
@@ -590,6 +593,9 @@ func TestPages(t *testing.T) {
 		{id: "listStreams", path: "/v1/streams", token: "key-admin", has: `"name":"three"`, no: `"name":"live"`},
 		{id: "listSessions", path: "/v1/sessions?kind=watch&stream=live", has: "wBBBBBBBBB", no: "pAAAAAAAAA"},
 		{id: "listSessions", path: "/v1/sessions?kind=both", code: api.Invalid},
+		{id: "listSessions", path: "/v1/sessions?protocol=rtsp", has: "wCCCCCCCCC", no: "wBBBBBBBBB"},
+		{id: "listSessions", path: "/v1/sessions?protocol=http", code: api.Invalid},
+		{id: "getStream", path: "/v1/streams/live", has: `"viewers":{"total":8,"whep":1,"rtsp":0,"hls":7}`},
 		{id: "listSessions", path: "/v1/sessions", token: "key-admin", has: "wCCCCCCCCC", no: "pAAAAAAAAA"},
 		{id: "getSession", path: "/v1/sessions/pAAAAAAAAA", token: "key-admin", code: api.NoSession}, // X1
 		{id: "endSession", path: "/v1/sessions/pAAAAAAAAA", token: "key-admin", code: api.NoSession},

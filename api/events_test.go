@@ -175,6 +175,7 @@ func (c *changing) All() []api.Session {
 }
 func (c *changing) One(string) (api.Session, bool) { return api.Session{}, false }
 func (c *changing) End(string) bool                { return false }
+func (c *changing) Reason(id string) string        { return "ended by the test: " + id }
 
 // TestRun: what changes is told once, with what was before; bit rates are measured.
 func TestRun(t *testing.T) {
@@ -202,6 +203,7 @@ func TestRun(t *testing.T) {
 		var running sync.WaitGroup
 		running.Go(func() { _ = server.Run(ctx) })
 		later := func() { time.Sleep(time.Second); synctest.Wait() }
+		var last event.Event
 		expect := func(want ...string) {
 			t.Helper()
 			later()
@@ -210,6 +212,7 @@ func TestRun(t *testing.T) {
 				if err != nil || e.Type != kind {
 					t.Fatalf("%+v, %v; want %s", e, err, kind)
 				}
+				last = e
 			}
 			short, stop := context.WithTimeout(t.Context(), time.Second)
 			defer stop()
@@ -219,7 +222,9 @@ func TestRun(t *testing.T) {
 		}
 		expect()
 		session := publish(t, hub, "one")
-		parts.set(func() { parts.sessions = []api.Session{{ID: "p1", Kind: api.Publishing, Stream: "one"}} })
+		parts.set(func() {
+			parts.sessions = []api.Session{{ID: "p1", Kind: api.Publishing, Protocol: api.RTSP, Stream: "one"}}
+		})
 		expect(event.StreamStarted, event.SessionBegun)
 		parts.set(func() { parts.findings = []api.Finding{{Code: "b-frames", Severity: "warning", Words: "1"}} })
 		expect(event.StreamFindings)
@@ -244,8 +249,14 @@ func TestRun(t *testing.T) {
 		session.Close(nil)
 		parts.set(func() { parts.sessions = nil })
 		expect(event.StreamStopped, event.SessionEnded)
+		if want := (event.Session{ID: "p1", Kind: api.Publishing, Protocol: api.RTSP, Reason: "ended by the test: p1"}); last.Data != want {
+			t.Errorf("%+v, want %+v", last.Data, want)
+		}
 		publish(t, hub, "one").Close(nil) // between two looks
 		expect(event.StreamStarted, event.StreamStopped)
+		if want := (event.Stop{Epoch: 2, Reason: stream.ErrClosed.Error()}); last.Data != want {
+			t.Errorf("%+v, want %+v", last.Data, want)
+		}
 		cancel()
 		running.Wait()
 	})

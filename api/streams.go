@@ -80,27 +80,40 @@ func (s *Server) find(name string) (*stream.Stream, error) {
 	return found, nil
 }
 
-// countViewers counts the connected viewers of all streams; nil: nobody does.
-func (s *Server) countViewers() map[string]int {
+// countViewers counts the connected viewers of all streams, without those by HLS; nil:
+// nobody does.
+func (s *Server) countViewers() map[string]Viewers {
 	if s.cfg.Sessions == nil {
 		return nil
 	}
-	viewers := map[string]int{}
+	all := map[string]Viewers{}
 	for _, one := range s.cfg.Sessions.All() {
-		if one.Kind == Watching && one.Connected {
-			viewers[one.Stream]++
+		if one.Kind != Watching || !one.Connected {
+			continue
 		}
+		v := all[one.Stream]
+		if one.Protocol == RTSP {
+			v.RTSP++
+		} else {
+			v.WHEP++
+		}
+		all[one.Stream] = v
 	}
-	return viewers
+	return all
 }
 
-func (s *Server) describe(name string, state stream.State, viewers map[string]int) Stream {
+func (s *Server) describe(name string, state stream.State, viewers map[string]Viewers) Stream {
 	j := Stream{
 		Name: name, Live: state.Live, Since: state.Since.UTC(), Epoch: state.Epoch,
 		Layers: []Layer{}, Watch: "/watch/" + name, Seat: "/seat/" + name,
 	}
 	if viewers != nil {
-		j.Viewers = &Viewers{WHEP: viewers[name]}
+		v := viewers[name]
+		if s.cfg.HLSViewers != nil {
+			v.HLS = s.cfg.HLSViewers(name)
+		}
+		v.Total = v.WHEP + v.RTSP + v.HLS
+		j.Viewers = &v
 	}
 	for _, source := range state.Sources {
 		c := source.Counters()

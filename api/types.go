@@ -60,7 +60,10 @@ type Measure struct {
 
 // Viewers counts who watches a stream.
 type Viewers struct {
-	WHEP int `json:"whep" doc:"Sessions by WHEP that are connected."`
+	Total int `json:"total" doc:"All of them."`
+	WHEP  int `json:"whep" doc:"Sessions by WHEP that are connected."`
+	RTSP  int `json:"rtsp" doc:"Sessions by RTSP that play."`
+	HLS   int `json:"hls" doc:"Estimate: different players that asked the gateway for a playlist in the last 20 to 30 s. Behind a CDN it sees the CDN's requests only."`
 }
 
 // Rendition is one row of the multivariant playlist.
@@ -73,10 +76,11 @@ type Rendition struct {
 	Average    uint64  `json:"average,omitempty" doc:"Mean bit rate, in bit/s."`
 }
 
-// Session is one WHIP or WHEP session.
+// Session is one WHIP, WHEP or RTSP session.
 type Session struct {
 	ID        string    `json:"id" doc:"It names the session here and, shortened, in the log; no secret."`
 	Kind      string    `json:"kind" enum:"publish,watch"`
+	Protocol  string    `json:"protocol" enum:"whip,whep,rtsp"`
 	Stream    string    `json:"stream"`
 	Principal string    `json:"principal,omitempty" doc:"Who it belongs to."`
 	Since     time.Time `json:"since"`

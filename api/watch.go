@@ -51,6 +51,7 @@ type picture struct {
 type condition struct {
 	live     bool
 	epoch    uint64
+	left     string // why the last publisher that is gone left
 	severity string // of the worst finding
 	findings []event.Finding
 }
@@ -62,6 +63,9 @@ func (s *Server) look(before picture) picture {
 	for _, each := range s.hub.Streams() {
 		state := each.State()
 		c := condition{live: state.Live, epoch: state.Epoch, severity: "none"}
+		if state.Left != nil {
+			c.left = state.Left.Error()
+		}
 		if state.Live {
 			sources = append(sources, state.Sources...)
 			c.findings, c.severity = s.findings(each.Name(), state.Sources)
@@ -114,9 +118,9 @@ func (s *Server) tell(before, now picture) {
 		is, here := now.sessions[id]
 		switch {
 		case here && !there:
-			s.events.Publish(event.SessionBegun, is.Stream, event.Session{ID: id, Kind: is.Kind, Principal: is.Principal})
+			s.events.Publish(event.SessionBegun, is.Stream, eventOf(is, ""))
 		case there && !here:
-			s.events.Publish(event.SessionEnded, was.Stream, event.Session{ID: id, Kind: was.Kind, Principal: was.Principal})
+			s.events.Publish(event.SessionEnded, was.Stream, eventOf(was, s.cfg.Sessions.Reason(id)))
 		}
 	}
 	for name, is := range now.storage {
@@ -126,14 +130,18 @@ func (s *Server) tell(before, now picture) {
 	}
 }
 
+func eventOf(one Session, reason string) event.Session {
+	return event.Session{ID: one.ID, Kind: one.Kind, Protocol: one.Protocol, Principal: one.Principal, Reason: reason}
+}
+
 func (s *Server) tellStream(name string, was, is condition) {
 	if was.live && (!is.live || is.epoch != was.epoch) {
-		s.events.Publish(event.StreamStopped, name, event.Stop{Epoch: was.epoch})
+		s.events.Publish(event.StreamStopped, name, event.Stop{Epoch: was.epoch, Reason: is.left})
 	}
 	if is.epoch > was.epoch {
 		s.events.Publish(event.StreamStarted, name, event.Start{Epoch: is.epoch})
 		if !is.live { // it came and went between two looks
-			s.events.Publish(event.StreamStopped, name, event.Stop{Epoch: is.epoch})
+			s.events.Publish(event.StreamStopped, name, event.Stop{Epoch: is.epoch, Reason: is.left})
 		}
 	}
 	if key(was.findings) != key(is.findings) && is.live {

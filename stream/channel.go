@@ -25,6 +25,7 @@ type Stream struct {
 	rings   map[LayerID]*ring // below mu
 	session *Session          // below mu; who publishes, or nil
 	epoch   uint64            // below mu
+	left    error             // below mu; of the last publisher that left
 	removed bool              // below mu
 }
 
@@ -64,6 +65,7 @@ func (s *Stream) Publish(o Offer) (*Session, error) {
 			return nil, fmt.Errorf("publish %s: %w", s.name, ErrBusy)
 		}
 		old.end(ErrTakenOver)
+		s.left = ErrTakenOver
 	}
 	s.epoch++
 	x := newSession(s, o.Principal, s.epoch)
@@ -139,7 +141,7 @@ func (s *Stream) leave(x *Session, reason error) {
 	if s.session != x {
 		return
 	}
-	s.session = nil
+	s.session, s.left = nil, reason
 	x.end(reason)
 	for _, f := range x.feeds {
 		f.ring.end(f.source)
@@ -163,7 +165,7 @@ func (s *Stream) remove() bool {
 
 func (s *Stream) publishState(live bool, sources []*Source) {
 	s.state.Update(func(old State) State {
-		return State{Version: old.Version + 1, Live: live, Epoch: s.epoch, Sources: sources, Since: time.Now()}
+		return State{Version: old.Version + 1, Live: live, Epoch: s.epoch, Sources: sources, Since: time.Now(), Left: s.left}
 	})
 }
 

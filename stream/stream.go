@@ -83,6 +83,7 @@ type State struct {
 	Epoch   uint64    // of the present or, when not live, the last publisher; 0 before the first
 	Sources []*Source // what feeds the layers in this Epoch, in the order of the Offer
 	Since   time.Time // of the last change of Live or Epoch
+	Left    error     // why the newest of the publishers that are gone left; nil: none did
 }
 
 // Packet is one RTP packet. It is immutable once written.

@@ -64,7 +64,8 @@ type Start struct {
 
 // Stop is the Data of stream.stopped.
 type Stop struct {
-	Epoch uint64 `json:"epoch"`
+	Epoch  uint64 `json:"epoch"`
+	Reason string `json:"reason,omitempty"` // why the publisher left
 }
 
 // Findings is the Data of stream.findings: the present ones of all layers, by their
@@ -87,8 +88,10 @@ type Finding struct {
 // Session is the Data of session.begun and session.ended.
 type Session struct {
 	ID        string `json:"id"`
-	Kind      string `json:"kind"` // "publish" or "watch"
+	Kind      string `json:"kind"`     // "publish" or "watch"
+	Protocol  string `json:"protocol"` // "whip", "whep" or "rtsp"
 	Principal string `json:"principal,omitempty"`
+	Reason    string `json:"reason,omitempty"` // why it ended
 }
 
 // Storage is the Data of storage.state.

@@ -58,6 +58,7 @@ type situation struct {
 type streamNow struct {
 	live     bool
 	epoch    uint64
+	left     string         // why the last publisher that is gone left
 	findings []layerFinding // of severity doctor.Problem
 }
 
@@ -80,7 +81,8 @@ func (f layerFinding) key() string { return f.Layer + " " + string(f.Code) }
 // What is told besides type, time and stream.
 type (
 	publisherNews struct {
-		Epoch uint64 `json:"epoch"` // counts the publishers of a stream, since the gateway's start
+		Epoch  uint64 `json:"epoch"`            // counts the publishers of a stream, since the gateway's start
+		Reason string `json:"reason,omitempty"` // why it left
 	}
 	endNews struct {
 		Begun time.Time `json:"begun"` // when its first publisher came
@@ -187,13 +189,13 @@ func (a *announcer) stream(at time.Time, name string, is streamNow) {
 func (a *announcer) publishers(at time.Time, name string, was streamAnnounced, is streamNow) {
 	other := is.epoch != was.Epoch && is.epoch != 0
 	if was.Live && (!is.live || other) {
-		a.tell(at, webhook.StreamStopped, name, publisherNews{was.Epoch})
+		a.tell(at, webhook.StreamStopped, name, publisherNews{was.Epoch, is.left})
 	}
 	if is.live && (!was.Live || other) || other && !is.live {
-		a.tell(at, webhook.StreamStarted, name, publisherNews{is.epoch})
+		a.tell(at, webhook.StreamStarted, name, publisherNews{Epoch: is.epoch})
 	}
 	if other && !is.live { // it came and left between two looks
-		a.tell(at, webhook.StreamStopped, name, publisherNews{is.epoch})
+		a.tell(at, webhook.StreamStopped, name, publisherNews{is.epoch, is.left})
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/whipcast/whipcast/configs"
 	"github.com/whipcast/whipcast/egress/hls"
 	"github.com/whipcast/whipcast/internal/rtc"
+	"github.com/whipcast/whipcast/internal/rtsp"
 	"github.com/whipcast/whipcast/packager"
 	"github.com/whipcast/whipcast/packager/fmp4"
 	playlist "github.com/whipcast/whipcast/packager/hls"
@@ -26,7 +27,7 @@ import (
 func (g *gateway) control(watch hls.Authorize) api.Config {
 	cfg := api.Config{
 		Findings: findings(g.packaging.packager.Findings), Detail: g.detail, Renditions: renditions(g.window.store),
-		Sessions: sessions{g.sessions}, Marks: marks{g.packaging.packager}, Storage: g.places.health,
+		Sessions: sessions{g.sessions, g.rtsp.server}, HLSViewers: g.origin.Viewers, Marks: marks{g.packaging.packager}, Storage: g.places.health,
 		Settings: func() []api.Setting { return settingsOf(g.config) }, Events: g.events,
 		Latency: g.latency, Watch: mayReport(watch), Sources: g.rtsp.list, Drainer: drainer{g}, Logger: g.log,
 	}
@@ -51,15 +52,18 @@ func settingsOf(config configs.Config) []api.Setting {
 	return all
 }
 
-// sessions shows those of a Registry.
-type sessions struct{ registry *rtc.Registry }
+// sessions shows those of WHIP, WHEP and RTSP.
+type sessions struct {
+	registry *rtc.Registry
+	rtsp     *rtsp.Server // nil: there is none
+}
 
 func sessionOf(s rtc.Summary) api.Session {
-	kind := api.Publishing
+	kind, protocol := api.Publishing, api.WHIP
 	if s.Direction == rtc.Send {
-		kind = api.Watching
+		kind, protocol = api.Watching, api.WHEP
 	}
-	return api.Session{ID: s.ID, Kind: kind, Stream: s.Stream, Principal: s.Principal, Since: s.Since.UTC(), Connected: s.Connected}
+	return api.Session{ID: s.ID, Kind: kind, Protocol: protocol, Stream: s.Stream, Principal: s.Principal, Since: s.Since.UTC(), Connected: s.Connected}
 }
 
 func (s sessions) All() []api.Session {
@@ -67,13 +71,43 @@ func (s sessions) All() []api.Session {
 	for _, one := range s.registry.Sessions() {
 		all = append(all, sessionOf(one))
 	}
+	if s.rtsp != nil {
+		for _, one := range s.rtsp.Sessions() {
+			all = append(all, rtspSessionOf(one))
+		}
+	}
 	return all
+}
+
+func rtspSessionOf(s rtsp.Summary) api.Session {
+	kind := api.Watching
+	if s.Publishes {
+		kind = api.Publishing
+	}
+	return api.Session{ID: s.ID, Kind: kind, Protocol: api.RTSP, Stream: s.Stream, Principal: s.Principal, Since: s.Since.UTC(), Connected: true}
+}
+
+// rtspOne returns a session of RTSP.
+func (s sessions) rtspOne(id string) (api.Session, bool) {
+	if s.rtsp == nil {
+		return api.Session{}, false
+	}
+	summary, sums, ok := s.rtsp.Session(id)
+	if !ok {
+		return api.Session{}, false
+	}
+	one := rtspSessionOf(summary)
+	one.Statistics = &api.Statistics{
+		BytesSent: sums.BytesSent, BytesReceived: sums.BytesReceived, PacketsSent: sums.PacketsSent, PacketsReceived: sums.PacketsReceived,
+		Transport: sums.Transport,
+	}
+	return one, true
 }
 
 func (s sessions) One(id string) (api.Session, bool) {
 	summary, sums, ok := s.registry.Session(id)
 	if !ok {
-		return api.Session{}, false
+		return s.rtspOne(id)
 	}
 	one := sessionOf(summary)
 	one.Statistics = &api.Statistics{
@@ -83,7 +117,17 @@ func (s sessions) One(id string) (api.Session, bool) {
 	return one, true
 }
 
-func (s sessions) End(id string) bool { return s.registry.End(id) }
+func (s sessions) End(id string) bool {
+	return s.registry.End(id) || s.rtsp != nil && s.rtsp.End(id)
+}
+
+func (s sessions) Reason(id string) string {
+	reason := s.registry.Reason(id)
+	if reason == "" && s.rtsp != nil {
+		reason = s.rtsp.Reason(id)
+	}
+	return reason
+}
 
 // marks puts markers and messages into what a Packager makes.
 type marks struct{ packager *packager.Packager }

@@ -32,7 +32,7 @@ func TestControlOfARealGateway(t *testing.T) {
 	playlistURL(t, c, base, "test")
 	for path, want := range map[string]string{
 		"/v1/streams/test": `"renditions":[{"uri":"`,
-		"/v1/sessions":     `"kind":"publish","stream":"test","principal":"owner"`,
+		"/v1/sessions":     `"kind":"publish","protocol":"whip","stream":"test","principal":"owner"`,
 		"/v1/config":       `"key":"auth.publish_token","value":"(not shown)","secret":true`,
 		"/v1/storage":      `{"storage":[]}`,
 		"/openapi.json":    `"openapi": "3.1.0"`,

@@ -180,6 +180,9 @@ func (g *gateway) publishersEnd(ctx context.Context) bool {
 			over = now
 			g.log.WarnContext(ctx, "the deadline of the drain has come: publishers are ended", "streams", names)
 			g.sessions.EndAll(rtc.Receive, rtc.ErrDrained)
+			if g.rtsp.server != nil {
+				g.rtsp.server.EndPublishers()
+			}
 		case !slices.Equal(names, before) || now.Sub(said) >= drainSay:
 			g.log.InfoContext(ctx, "drain waits for publishers", "streams", names, "left", time.Until(p.end).Round(time.Second))
 			before, said = names, now

@@ -155,6 +155,10 @@ func (g *gateway) originMetrics() []api.Metric {
 				}
 			},
 		},
+		{
+			Name: "whipcast_hls_viewers", Help: "Estimate of the HLS players that read from the gateway: different ones that asked for a playlist in the last 20 to 30 s.",
+			Read: func() float64 { return float64(g.origin.AllViewers()) },
+		},
 		{Name: "whipcast_hls_held_requests", Help: "HLS requests that wait for what comes next: each low-latency player has one for each rendition that it plays.", Read: func() float64 {
 			return float64(origin.Stats().Held)
 		}},

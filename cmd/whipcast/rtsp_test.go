@@ -50,6 +50,17 @@ func TestFetchedOnDemand(t *testing.T) {
 	if metrics := get(t.Context(), c, strings.TrimSuffix(camera.out.waitFor(t, "Metrics"), "/metrics")+"/metrics", "").body; !strings.Contains(metrics, "whipcast_rtsp_viewers 1") {
 		t.Error("the server does not count its viewer")
 	}
+	// Who plays by RTSP is a session and a viewer, and so is who reads playlists.
+	if r := get(t.Context(), c, base+"/v1/sessions?protocol=rtsp", token); !strings.Contains(r.body, `"kind":"watch","protocol":"rtsp","stream":"door","principal":"owner"`) {
+		t.Errorf("sessions: %s", r.body)
+	}
+	if r := get(t.Context(), c, base+"/v1/streams/door", token); !strings.Contains(r.body, `"viewers":{"total":1,"whep":0,"rtsp":1,"hls":0}`) {
+		t.Errorf("viewers by RTSP: %s", r.body)
+	}
+	get(t.Context(), c, playlistURL(t, c, here, "door"), "")
+	if r := get(t.Context(), c, here+"/v1/streams/door", token); !strings.Contains(r.body, `"viewers":{"total":1,"whep":0,"rtsp":0,"hls":1}`) {
+		t.Errorf("viewers by HLS: %s", r.body)
+	}
 	for _, e := range []*execution{publisher, gateway, camera} {
 		if _, err := e.stop(); err != nil {
 			t.Errorf("ended with %v", err)

@@ -154,6 +154,9 @@ func (g *gateway) situation() situation {
 	for _, s := range g.hub.Streams() {
 		state := s.State()
 		is := streamNow{live: state.Live, epoch: state.Epoch}
+		if state.Left != nil {
+			is.left = state.Left.Error()
+		}
 		if state.Live {
 			for _, source := range state.Sources {
 				is.findings = append(is.findings, g.problems(s.Name(), source.Layer.ID)...)

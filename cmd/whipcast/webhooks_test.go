@@ -193,8 +193,8 @@ func TestWebhooksDocument(t *testing.T) {
 	at := time.Date(2026, 5, 4, 18, 30, 0, 0, time.UTC)
 	begin := at.Add(-90 * time.Minute)
 	content := map[string]any{
-		webhook.StreamStarted: publisherNews{1},
-		webhook.StreamStopped: publisherNews{1},
+		webhook.StreamStarted: publisherNews{Epoch: 1},
+		webhook.StreamStopped: publisherNews{1, "ended by DELETE"},
 		webhook.StreamEnded:   endNews{begin},
 		webhook.StreamDegraded: degradedNews{[]layerFinding{{
 			"video:h", doctor.EncoderSlow, "The encoder is too slow.", "Choose a faster preset.",

@@ -13,7 +13,7 @@ import (
 //
 //	bl   media loaded ahead, ms              br   bit rate of what is asked for, kbit/s
 //	bs   it stood still since the last one   ltc  from the origin to the screen, ms (version 2)
-//	su   it starts: its buffer says nothing
+//	su   it starts: its buffer says nothing  sid its session, which tells players apart
 //
 // All else is skipped. Nothing of it names anything in metrics.
 
@@ -23,6 +23,7 @@ const maxCMCD = 1024
 // clientData is what a player told. Numbers are -1 if it did not.
 type clientData struct {
 	buffer, bitrate, latency int64
+	session                  uint64 // a hash of its name; 0 if it did not
 	starved, startup, any    bool
 }
 
@@ -47,10 +48,21 @@ func (d *clientData) parse(text string) {
 			d.number(&d.latency, value)
 		case "bs":
 			d.truth(&d.starved, pair[len(key):])
+		case "sid":
+			d.session = hashOf(value)
 		case "su":
 			d.truth(&d.startup, pair[len(key):])
 		}
 	}
+}
+
+// hashOf hashes a text (FNV-1a). It is never 0.
+func hashOf(text string) uint64 {
+	hash := uint64(0xcbf29ce484222325)
+	for i := range len(text) {
+		hash = (hash ^ uint64(text[i])) * 0x100000001b3
+	}
+	return max(hash, 1)
 }
 
 // pairEnd is where a pair ends: at a comma outside of quotes and parentheses.
@@ -116,7 +128,7 @@ func (d *clientData) truth(into *bool, rest string) {
 // clientDataOf reads what came with a request.
 func clientDataOf(r *http.Request) clientData {
 	d := clientData{buffer: -1, bitrate: -1, latency: -1}
-	for _, name := range [...]string{"Cmcd-Request", "Cmcd-Object", "Cmcd-Status"} {
+	for _, name := range [...]string{"Cmcd-Request", "Cmcd-Object", "Cmcd-Status", "Cmcd-Session"} {
 		if field := r.Header[name]; len(field) > 0 {
 			d.parse(field[0])
 		}

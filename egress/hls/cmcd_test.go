@@ -21,7 +21,7 @@ func TestCMCD(t *testing.T) {
 		{"", none},
 		{
 			`bl=21300,br=3200,bs,cid="faec5fc2",d=4004,dl=18500,nor="..%2F300kbps%2Ftrack.m4v",ot=v,pr=1.08,sf=d,sid="6e2fb550",st=v,su,tb=6000`,
-			clientData{buffer: 21300, bitrate: 3200, latency: -1, starved: true, startup: true, any: true},
+			clientData{buffer: 21300, bitrate: 3200, latency: -1, session: hashOf(`"6e2fb550"`), starved: true, startup: true, any: true},
 		},
 		{`bl=(2100),br=(4200;v 128;a),ltc=2650,bs=?0,su=?1,v=2`, clientData{buffer: 2100, bitrate: 4200, latency: 2650, startup: true, any: true}},
 		{`cid="a,bl=1,b\",bl=2",bl=3`, clientData{buffer: 3, bitrate: -1, latency: -1, any: true}},

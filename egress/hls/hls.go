@@ -85,6 +85,7 @@ type Handler struct {
 	pages  *pages
 	header headers
 	tally  tally
+	seen   *audience
 }
 
 // New returns a Handler that serves what store holds, for paths that begin with
@@ -103,7 +104,7 @@ func New(cfg Config, store Store) *Handler {
 		cfg.Client = func(r *http.Request) netip.Addr { return clientAddress(r.RemoteAddr) }
 	}
 	h := newHeaders(cfg)
-	return &Handler{cfg: cfg, store: store, gate: newGate(cfg), pages: newPages(store, cfg.Latency), header: h, tally: newTally()}
+	return &Handler{cfg: cfg, store: store, gate: newGate(cfg), pages: newPages(store, cfg.Latency), header: h, tally: newTally(), seen: newAudience()}
 }
 
 // Close releases all held requests with status 503 and holds no more; whatever
@@ -115,6 +116,14 @@ func (h *Handler) Stats() Stats {
 	held, _ := h.gate.state()
 	return Stats{Held: held, Prepared: h.pages.made.Load(), Holds: h.tally.holds.Load(), Refused: h.tally.refused.Load()}
 }
+
+// Viewers estimates how many players read a stream: how many different ones asked for
+// a media playlist in the last 20 to 30 s. It may be wrong by some percent; players
+// behind a cache are not seen here.
+func (h *Handler) Viewers(stream string) int { return h.seen.count(stream, time.Now()) }
+
+// AllViewers estimates how many players read all streams.
+func (h *Handler) AllViewers() int { return h.seen.total(time.Now()) }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -221,6 +230,9 @@ func (h *Handler) playlist(w http.ResponseWriter, r *http.Request, t target) err
 		if o.Position.Ended {
 			wanted = directives{}
 		}
+	}
+	if !o.Position.Ended {
+		h.seen.saw(r, t.stream, time.Now())
 	}
 	wanted.visibility = h.visible(t)
 	return h.send(w, r, &o, wanted)

@@ -67,6 +67,10 @@ func (g *Registry) End(id string) bool {
 	return true
 }
 
+// Reason returns why the Session of a Summary's ID ended; "" while it has not, and once
+// as many others as there may be have ended since.
+func (g *Registry) Reason(id string) string { return g.reasons.Get(id) }
+
 func (g *Registry) shown(id string) *Session {
 	for _, x := range g.all() {
 		if x.id[:shownID] == id && x.Err() == nil {

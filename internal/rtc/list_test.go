@@ -38,6 +38,9 @@ func TestSessions(t *testing.T) {
 	if !errors.Is(session.Err(), rtc.ErrEnded) {
 		t.Errorf("reason %v", session.Err())
 	}
+	if reason := h.registry.Reason(all[0].ID); reason != rtc.ErrEnded.Error() {
+		t.Errorf("reason %q", reason)
+	}
 	if _, _, ok := h.registry.Session(all[0].ID); ok {
 		t.Error("it is there after its end")
 	}

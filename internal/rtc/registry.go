@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/whipcast/whipcast/internal/limit"
+	"github.com/whipcast/whipcast/internal/recent"
 )
 
 // Registry holds all Sessions and answers HTTP for them. All methods may be
@@ -24,6 +25,7 @@ type Registry struct {
 	posts, changes *limit.Buckets
 	refused        Refusals
 	drain          atomic.Pointer[Draining] // nil: not draining
+	reasons        *recent.Texts            // of Sessions that ended, by their Summary's IDs
 
 	wg sync.WaitGroup // one for each Session that was opened
 
@@ -73,6 +75,7 @@ func NewRegistry(engine *Engine, cfg RegistryConfig) *Registry {
 		cfg:      cfg,
 		posts:    limit.NewBuckets(cfg.PostRate, cfg.PostBurst),
 		changes:  limit.NewBuckets(changeRate, changeBurst),
+		reasons:  recent.New(cfg.MaxSessions),
 		quota:    quota{address: map[netip.Addr]int{}, principal: map[string]int{}},
 		sessions: make(map[string]*Session),
 	}

@@ -70,6 +70,7 @@ func (x *Session) End(reason error) {
 		return
 	}
 	x.reason = reason
+	x.registry.reasons.Put(x.id[:shownID], reason.Error())
 	x.cancel(reason)
 }
 

@@ -133,7 +133,11 @@ func (h *handler) OnAnnounce(c *gortsplib.ServerHandlerOnAnnounceCtx) (*base.Res
 
 // open notes who a session is of.
 func (h *handler) open(ss *gortsplib.ServerSession, q Request, kind direction) *session {
-	x := &session{request: q, kind: kind, begun: time.Now(), log: h.server.log.With("stream", q.Stream)}
+	id := newID()
+	x := &session{
+		id: id, request: q, kind: kind, begun: time.Now(), wire: ss,
+		log: h.server.log.With("stream", q.Stream, "session", id[:7]), reasons: h.server.reasons,
+	}
 	ss.SetUserData(x)
 	return x
 }

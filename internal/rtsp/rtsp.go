@@ -34,6 +34,10 @@ var (
 	ErrSilent = errors.New("no packets came")
 	// ErrRevoked says that the permission was taken back.
 	ErrRevoked = errors.New("permission was taken back")
+	// ErrEnded says that the operator has ended the session.
+	ErrEnded = errors.New("ended by the operator")
+	// ErrDrained says that the gateway is being emptied and waits no longer.
+	ErrDrained = errors.New("gateway is drained")
 	// ErrShutdown says that the gateway stops.
 	ErrShutdown = errors.New("gateway stops")
 )

@@ -253,6 +253,15 @@ func TestPlay(t *testing.T) {
 		if _, viewers := r.Counts(); viewers != 1 {
 			t.Errorf("%d viewers", viewers)
 		}
+		all := r.Sessions()
+		if len(all) != 1 || all[0].Publishes || all[0].Stream != "door" || all[0].ID[0] != 'r' || time.Since(all[0].Since) > time.Minute {
+			t.Fatalf("sessions: %+v", all)
+		}
+		one, sums, ok := r.Session(all[0].ID)
+		if transport := map[gortsplib.Protocol]string{gortsplib.ProtocolTCP: "tcp", gortsplib.ProtocolUDP: "udp"}[protocol]; !ok || one != all[0] ||
+			sums.Transport != transport || sums.PacketsSent < 50 || sums.BytesSent == 0 {
+			t.Errorf("%+v %+v %v", one, sums, ok)
+		}
 		r.stop()
 		if err := <-d.ended; !errors.Is(err, rtsp.ErrShutdown) {
 			t.Errorf("ended with %v", err)
@@ -419,6 +428,45 @@ func TestRevoked(t *testing.T) {
 	r.Sweep()
 	if err := <-d.ended; !errors.Is(err, rtsp.ErrRevoked) {
 		t.Errorf("ended with %v", err)
+	}
+}
+
+// TestSessions: an operator sees who publishes, ends it, and learns why it ended.
+func TestSessions(t *testing.T) {
+	for _, tt := range []struct {
+		end  func(r *running, id string)
+		want error
+	}{
+		{func(r *running, id string) {
+			if r.End("r") || r.End("") || !r.End(id) {
+				t.Error("End does not do what it says")
+			}
+		}, rtsp.ErrEnded},
+		{func(r *running, _ string) { r.EndPublishers() }, rtsp.ErrDrained},
+	} {
+		d := newDesk()
+		r := serve(t, rtsp.Config{}, d)
+		if _, _, err := announce(t, r.url("any:"+token+"@", "door"), gortsplib.ProtocolTCP); err != nil {
+			t.Fatal(err)
+		}
+		all := r.Sessions()
+		if len(all) != 1 || !all[0].Publishes || all[0].Stream != "door" || r.Reason(all[0].ID) != "" {
+			t.Fatalf("sessions: %+v", all)
+		}
+		tt.end(r, all[0].ID)
+		if err := <-d.ended; !errors.Is(err, tt.want) {
+			t.Errorf("ended with %v", err)
+		}
+		for len(r.Sessions()) > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		if reason := r.Reason(all[0].ID); reason != tt.want.Error() {
+			t.Errorf("reason %q", reason)
+		}
+		if _, _, ok := r.Session(all[0].ID); ok || r.End(all[0].ID) {
+			t.Error("it is there after its end")
+		}
+		r.stop()
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/bluenviron/gortsplib/v5"
 
 	"github.com/whipcast/whipcast/internal/limit"
+	"github.com/whipcast/whipcast/internal/recent"
 )
 
 // Limits of requests of one address (specs X23), as for WHIP and WHEP.
@@ -38,6 +39,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	running map[*session]struct{} // below mu: from RECORD or PLAY on
+	reasons *recent.Texts         // of sessions that ended, by their IDs
 }
 
 // New takes the ports. Errors name the address that failed: see AddressError.
@@ -61,6 +63,7 @@ func New(ctx context.Context, cfg Config, ingest Ingest, egress Egress) (*Server
 	s := &Server{
 		cfg: cfg, ingest: ingest, egress: egress, log: cfg.Logger,
 		requests: limit.NewBuckets(requestRate, requestBurst), running: map[*session]struct{}{},
+		reasons: recent.New(cfg.MaxSessions),
 	}
 	for _, d := range []struct {
 		to      **door
@@ -242,11 +245,14 @@ func (s *Server) counter(kind direction) *atomic.Int64 {
 
 // session is one publisher or viewer. Its upper fields are fixed.
 type session struct {
+	id      string // for people
 	request Request
 	kind    direction
 	begun   time.Time
+	wire    *gortsplib.ServerSession
 	outlet  *Outlet // of a viewer
 	log     *slog.Logger
+	reasons *recent.Texts // the Server's
 
 	mu     sync.Mutex
 	play   Run                     // below mu, as all that follows; of a viewer, from PLAY on until it runs
@@ -268,6 +274,7 @@ func (x *session) serve(ctx context.Context, log *slog.Logger, run Run, end func
 	if err == nil {
 		err = errors.New("finished")
 	}
+	x.reasons.Put(x.id, err.Error())
 	end()
 	notes = append([]slog.Attr{
 		slog.String("protocol", "rtsp"), slog.Duration("duration", time.Since(x.begun).Round(time.Millisecond)), slog.String("reason", err.Error()),

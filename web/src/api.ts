@@ -232,6 +232,7 @@ export interface Session {
   kind: 'publish' | 'watch'
   /** Who it belongs to. */
   principal?: string
+  protocol: 'whip' | 'whep' | 'rtsp'
   since: string
   /** Of one session only. */
   statistics?: Statistics
@@ -370,6 +371,12 @@ export interface TokenRequest {
 }
 
 export interface Viewers {
+  /** Estimate: different players that asked the gateway for a playlist in the last 20 to 30 s. Behind a CDN it sees the CDN's requests only. */
+  hls: number
+  /** Sessions by RTSP that play. */
+  rtsp: number
+  /** All of them. */
+  total: number
   /** Sessions by WHEP that are connected. */
   whep: number
 }

@@ -1,0 +1,31 @@
+package recent_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/whipcast/whipcast/internal/recent"
+)
+
+// TestTexts: the newest are there, the first text of a key stays, and there are never
+// more than said.
+func TestTexts(t *testing.T) {
+	texts := recent.New(3)
+	for i := range 10 {
+		texts.Put(fmt.Sprint(i), fmt.Sprint("text ", i))
+		texts.Put(fmt.Sprint(i), "another")
+		texts.Put("", "of nothing")
+	}
+	for i := range 10 {
+		want := ""
+		if i >= 7 {
+			want = fmt.Sprint("text ", i)
+		}
+		if got := texts.Get(fmt.Sprint(i)); got != want {
+			t.Errorf("%d: %q, want %q", i, got, want)
+		}
+	}
+	if got := texts.Get(""); got != "" {
+		t.Errorf("of no key: %q", got)
+	}
+}
