@@ -42,6 +42,7 @@ type ward struct {
 	figures  *latency.Stream
 	raised   map[doctor.Code]*atomic.Uint64
 	patients []*patient // in the order of the State
+	usage    usage
 
 	looked time.Time
 	posted time.Time
@@ -185,6 +186,9 @@ func (w *ward) listen(live *epoch, peak float64) {
 
 // look moves time on, says what changed and posts it.
 func (w *ward) look(now time.Time) {
+	if len(w.patients) > 0 {
+		w.patients[0].exam.Share(w.usage.share(now, w.patients))
+	}
 	changed, sick := false, false
 	for _, p := range w.patients {
 		if p.ended {

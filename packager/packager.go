@@ -45,6 +45,9 @@ type Config struct {
 	Record Record
 	// Latency keeps how long it takes; nil: nothing does.
 	Latency *latency.Book
+	// MaxBitrate is what a publisher may send before it is cut off, in bit/s: the doctor
+	// warns before. 0: no limit.
+	MaxBitrate int64
 	// Audio says which audio renditions are made: Both by default.
 	Audio Sound
 }
@@ -143,7 +146,7 @@ func (p *Packager) Run(ctx context.Context, s *stream.Stream) error {
 		events: make(chan event, queued), errands: desk.errands,
 		out:   outlet{sink: p.sink, log: log, metrics: &p.metrics, figures: figures},
 		pumps: map[stream.LayerID]*pump{},
-		ward:  ward{log: log, board: board, figures: figures, raised: p.metrics.Raised},
+		ward:  ward{log: log, board: board, figures: figures, raised: p.metrics.Raised, usage: usage{limit: float64(p.cfg.MaxBitrate)}},
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()

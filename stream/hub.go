@@ -52,6 +52,7 @@ type Totals struct {
 	Duplicates       atomic.Uint64 // dropped: the same sequence number again
 	Dropped          atomic.Uint64 // written after the session had ended
 	KeyframeRequests atomic.Uint64 // passed to publishers, after they were joined
+	Refused          atomic.Uint64 // streams that had no room: ErrFull
 }
 
 // Totals returns the running totals.
@@ -85,6 +86,7 @@ func (h *Hub) Stream(name string) (*Stream, error) {
 		return nil, ErrName
 	}
 	if len(h.streams) >= h.max {
+		h.totals.Refused.Add(1)
 		return nil, ErrFull
 	}
 	s := newStream(name, &h.totals)

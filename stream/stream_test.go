@@ -413,6 +413,9 @@ func TestStateAndHub(t *testing.T) {
 	if _, err := h.Stream("c"); !errors.Is(err, stream.ErrFull) {
 		t.Errorf("got %v, want ErrFull", err)
 	}
+	if n := h.Totals().Refused.Load(); n != 1 {
+		t.Errorf("%d refusals are counted, want 1", n)
+	}
 	if _, ok := h.Lookup("c"); ok {
 		t.Error("Lookup created a stream")
 	}

@@ -45,7 +45,7 @@ func (c *crowd) limit(next http.Handler) http.Handler {
 
 // refusals lists what limits refused, each by its name in docs/operations.md.
 func (g *gateway) refusals(all *crowd, viewers *whep.Metrics, publishers *whip.Metrics) []api.Metric {
-	sessions := g.sessions.Refused()
+	sessions, rtsp := g.sessions.Refused(), g.rtsp.refused()
 	var list []api.Metric
 	for _, each := range []struct {
 		name string
@@ -53,6 +53,8 @@ func (g *gateway) refusals(all *crowd, viewers *whep.Metrics, publishers *whip.M
 	}{
 		{"requests", &all.refused},
 		{"post_rate", &sessions.PostRate},
+		{"token_rate", &sessions.TokenRate},
+		{"total_rate", &sessions.TotalRate},
 		{"change_rate", &sessions.ChangeRate},
 		{"sessions", &sessions.Sessions},
 		{"pending", &sessions.Pending},
@@ -60,13 +62,21 @@ func (g *gateway) refusals(all *crowd, viewers *whep.Metrics, publishers *whip.M
 		{"token", &sessions.PerPrincipal},
 		{"drain", &sessions.Drained},
 		{"viewers", &viewers.Refused},
+		{"streams", &g.hub.Totals().Refused},
+		{"rtsp_requests", &rtsp.Requests},
+		{"rtsp_sessions", &rtsp.Sessions},
 	} {
 		m := total("whipcast_limit_refused_total", "Requests that a limit refused, and publishers that one cut off.", each.at)
 		m.Labels = map[string]string{"limit": each.name}
 		list = append(list, m)
 	}
-	return append(list, api.Metric{
-		Name: list[0].Name, Help: list[0].Help, Labels: map[string]string{"limit": "bitrate"}, Total: true,
-		Read: func() float64 { return float64(publishers.Cut.Load() + g.rtsp.cut.Load()) },
-	})
+	for limit, read := range map[string]func() uint64{
+		"bitrate": func() uint64 { return publishers.Cut.Load() + g.rtsp.cut.Load() },
+		"ice_tcp": g.engine.RefusedTCP,
+	} {
+		m := api.Total(list[0].Name, list[0].Help, read)
+		m.Labels = map[string]string{"limit": limit}
+		list = append(list, m)
+	}
+	return list
 }

@@ -194,6 +194,7 @@ func (g *gateway) wire(ctx context.Context) error {
 	g.packaging = packaging{hub: g.hub, log: g.log, packager: packager.New(packager.Config{
 		Segment: cut.Segment, Part: cut.Part, Window: cut.Window, Grace: cut.Grace, Ledger: g.remember(),
 		Record: g.record(), Audio: packager.Sound(cut.Audio), Latency: g.latency,
+		MaxBitrate: int64(limits.Bitrate) * 1e6,
 	}, g.places.with(store), g.log)}
 	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{
 		Publish: allow(g.auth, auth.Publish, "whip"), Watch: allow(g.auth, auth.Play, "whep"), MaxSessions: limits.Sessions,

@@ -129,6 +129,14 @@ func (g *gateway) openRTSP(ctx context.Context) error {
 	return nil
 }
 
+// refused is what its limits refused.
+func (d *rtspDoor) refused() *rtsp.Refusals {
+	if d.server == nil {
+		return &rtsp.Refusals{}
+	}
+	return d.server.Refused()
+}
+
 // tasks run beside the sessions of WHIP and WHEP.
 func (d *rtspDoor) tasks() []task {
 	var all []task

@@ -57,6 +57,9 @@ func TestTCPLimits(t *testing.T) {
 	_ = l.Close()
 	for range accepted {
 	}
+	if l.Refused() != 1 {
+		t.Errorf("%d refusals are counted, want 1", l.Refused())
+	}
 	if l.total != 0 || len(l.from) != 0 {
 		t.Errorf("%d connections of %d addresses are left", l.total, len(l.from))
 	}
@@ -117,6 +120,15 @@ func TestBuckets(t *testing.T) {
 	}
 	if len(b.of) > maxBuckets {
 		t.Errorf("%d buckets", len(b.of))
+	}
+	tokens := NewKeyed[string](1, 2)
+	for i, want := range []bool{true, true, false} {
+		if got := tokens.Allow("key:studio", now); got != want {
+			t.Errorf("request %d of a token: %v", i, got)
+		}
+	}
+	if !tokens.Allow("key:other", now) {
+		t.Error("another token is limited, too")
 	}
 	if a, b := Address("[2001:db8::1]:5"), Address("[2001:db8::ffff]:9"); a != b || !a.IsValid() {
 		t.Errorf("one /64 network is %s and %s", a, b)

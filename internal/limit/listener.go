@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,6 +15,7 @@ type Listener struct {
 	net.Listener
 
 	most, mostPer int
+	refused       atomic.Uint64
 
 	mu    sync.Mutex
 	total int                // below mu
@@ -45,9 +47,13 @@ func (l *Listener) Accept() (net.Conn, error) {
 		if l.take(addr) {
 			return &limitedConn{Conn: conn, release: sync.OnceFunc(func() { l.give(addr) })}, nil
 		}
+		l.refused.Add(1)
 		_ = conn.Close()
 	}
 }
+
+// Refused returns how many connections were closed at once.
+func (l *Listener) Refused() uint64 { return l.refused.Load() }
 
 func (l *Listener) take(a netip.Addr) bool {
 	l.mu.Lock()

@@ -78,6 +78,9 @@ func (e *endpoint) post(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	caller.Address = address
+	if err := g.hasten(e.cfg.Direction, caller, time.Now()); err != nil {
+		return err
+	}
 	if contentType(r) != typeSDP {
 		w.Header().Set("Accept-Post", typeSDP)
 		return problem.Problem{

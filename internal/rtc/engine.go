@@ -136,6 +136,14 @@ func buffers(conns []*net.UDPConn, cfg Config) {
 	}
 }
 
+// RefusedTCP returns how many ICE connections by TCP were closed at once (specs X17).
+func (e *Engine) RefusedTCP() uint64 {
+	if e.listener == nil {
+		return 0
+	}
+	return e.listener.Refused()
+}
+
 // Port returns the port of UDP and TCP.
 func (e *Engine) Port() int { return e.port }
 

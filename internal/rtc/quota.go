@@ -12,6 +12,8 @@ import (
 // Refusals counts the requests that a limit refused. It may be read at any time.
 type Refusals struct {
 	PostRate     atomic.Uint64 // 429: POSTs of one address
+	TokenRate    atomic.Uint64 // 429: POSTs of one principal
+	TotalRate    atomic.Uint64 // 503: POSTs of all
 	ChangeRate   atomic.Uint64 // 429: PATCHes and DELETEs of one address, PATCHes of one Session
 	Sessions     atomic.Uint64 // 503: of all
 	Pending      atomic.Uint64 // 503: of all
@@ -107,6 +109,43 @@ func (g *Registry) give(c Caller) {
 
 // Refused returns what the limits refused.
 func (g *Registry) Refused() *Refusals { return &g.refused }
+
+// limitTokens sets what is not set.
+func (cfg *RegistryConfig) limitTokens() {
+	if cfg.TokenRate <= 0 {
+		cfg.TokenRate = 20
+	}
+	if cfg.TokenBurst <= 0 {
+		cfg.TokenBurst = 200
+	}
+	if cfg.TotalRate <= 0 {
+		cfg.TotalRate = 200
+	}
+	if cfg.TotalBurst <= 0 {
+		cfg.TotalBurst = 2000
+	}
+}
+
+// hasten refuses POSTs that come too fast of one principal, or of all. It is asked
+// once they are authorised, so that nobody without a token takes the places of those
+// who have one; publishers are not held up by viewers.
+func (g *Registry) hasten(d Direction, c Caller, now time.Time) error {
+	if _, principal := c.counted(); principal != "" && !g.tokens.Allow(principal, now) {
+		g.refused.TokenRate.Add(1)
+		return problem.Problem{
+			Status: http.StatusTooManyRequests, Title: "Too many requests of one token", RetryAfter: 2 * time.Second,
+			Detail: "this token makes sessions too fast: wait before the next attempt",
+		}
+	}
+	if !g.total.Allow(d, now) {
+		g.refused.TotalRate.Add(1)
+		return problem.Problem{
+			Status: http.StatusServiceUnavailable, Title: "Too many requests of all", RetryAfter: 2 * time.Second,
+			Detail: "more sessions begin than the gateway can set up: try again in a few seconds",
+		}
+	}
+	return nil
+}
 
 // slow refuses PATCHes and DELETEs of an address that sends too many.
 func (g *Registry) slow(r *http.Request) error {

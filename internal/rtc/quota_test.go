@@ -129,3 +129,72 @@ func TestDrain(t *testing.T) {
 		t.Errorf("%d looked at, %d counted", accepted, g.Refused().Drained.Load())
 	}
 }
+
+// TestPostRates: X23 POSTs that are authorised are limited by their token, and in all,
+// publishers and viewers apart. Each refusal says when to try again, and is counted.
+func TestPostRates(t *testing.T) {
+	open := Caller{Address: netip.MustParseAddr("192.0.2.1")}
+	for _, tt := range []struct {
+		name    string
+		c       Caller
+		allowed int
+		status  int
+		counter func(*Refusals) uint64
+	}{
+		{"token", Caller{Principal: "key:studio"}, 5, http.StatusTooManyRequests, func(r *Refusals) uint64 { return r.TokenRate.Load() }},
+		{"no token", open, 20, http.StatusServiceUnavailable, func(r *Refusals) uint64 { return r.TotalRate.Load() }},
+		{"a token of many", Caller{Principal: "owner", Many: true}, 20, http.StatusServiceUnavailable, func(r *Refusals) uint64 { return r.TotalRate.Load() }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			now := time.Now()
+			g := NewRegistry(nil, RegistryConfig{TokenRate: 1, TokenBurst: 5, TotalRate: 4, TotalBurst: 20})
+			for i := range tt.allowed {
+				if err := g.hasten(Send, tt.c, now); err != nil {
+					t.Fatalf("POST %d: %v", i, err)
+				}
+			}
+			p, ok := errors.AsType[problem.Problem](g.hasten(Send, tt.c, now))
+			if !ok || p.Status != tt.status || p.RetryAfter <= 0 || tt.counter(&g.refused) != 1 {
+				t.Errorf("one too many: %+v, %d counted", p, tt.counter(&g.refused))
+			}
+			if err := g.hasten(Send, tt.c, now.Add(time.Second)); err != nil {
+				t.Errorf("a second later: %v", err)
+			}
+			if err := g.hasten(Receive, Caller{Principal: "key:other"}, now); err != nil {
+				t.Errorf("a publisher: %v", err)
+			}
+		})
+	}
+}
+
+// TestPostRateNeedsLeave: X23 who may not do it takes no place of those who may.
+func TestPostRateNeedsLeave(t *testing.T) {
+	g := NewRegistry(nil, RegistryConfig{TotalBurst: 3, TotalRate: 1e-9, Publish: func(r *http.Request, _ string) (Caller, error) {
+		if r.Header.Get("Authorization") == "" {
+			return Caller{}, problem.Problem{Status: http.StatusUnauthorized, Title: "No token"}
+		}
+		return Caller{}, nil
+	}})
+	handler := g.Endpoint(EndpointConfig{Direction: Receive, Prefix: "/whip/"})
+	post := func(header string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodPost, "/whip/live", http.NoBody)
+		r.Header.Set("Authorization", header)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w
+	}
+	for range 50 {
+		if w := post(""); w.Code != http.StatusUnauthorized {
+			t.Fatalf("without a token: %d", w.Code)
+		}
+	}
+	for i := range 5 {
+		want := http.StatusUnsupportedMediaType // it is looked at
+		if i >= 3 {
+			want = http.StatusServiceUnavailable
+		}
+		if w := post("Bearer x"); w.Code != want {
+			t.Errorf("POST %d: %d, want %d", i, w.Code, want)
+		}
+	}
+}

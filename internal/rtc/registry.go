@@ -23,6 +23,8 @@ type Registry struct {
 	cfg    RegistryConfig
 
 	posts, changes *limit.Buckets
+	tokens         *limit.Keyed[string]    // POSTs of a principal
+	total          *limit.Keyed[Direction] // POSTs of all
 	refused        Refusals
 	drain          atomic.Pointer[Draining] // nil: not draining
 	reasons        *recent.Texts            // of Sessions that ended, by their Summary's IDs
@@ -67,6 +69,7 @@ func NewRegistry(engine *Engine, cfg RegistryConfig) *Registry {
 	if cfg.PostBurst <= 0 {
 		cfg.PostBurst = 100
 	}
+	cfg.limitTokens()
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -74,6 +77,8 @@ func NewRegistry(engine *Engine, cfg RegistryConfig) *Registry {
 		engine:   engine,
 		cfg:      cfg,
 		posts:    limit.NewBuckets(cfg.PostRate, cfg.PostBurst),
+		tokens:   limit.NewKeyed[string](cfg.TokenRate, cfg.TokenBurst),
+		total:    limit.NewKeyed[Direction](cfg.TotalRate, cfg.TotalBurst),
 		changes:  limit.NewBuckets(changeRate, changeBurst),
 		reasons:  recent.New(cfg.MaxSessions),
 		quota:    quota{address: map[netip.Addr]int{}, principal: map[string]int{}},

@@ -110,9 +110,16 @@ type RegistryConfig struct {
 	PendingTimeout  time.Duration // from POST to connected, default 15 s
 	PostRate        float64       // POSTs a second from one address, default 10
 	PostBurst       int           // POSTs at once from one address, default 100
-	Strict          bool          // a PATCH needs If-Match (428 without); otherwise it may be left out (specs W40)
-	ICEServers      []ICEServer
-	Logger          *slog.Logger // nil: nothing is logged
+	// POSTs of one principal that may do what they ask for: default 20 a second, 200
+	// at once.
+	TokenRate  float64
+	TokenBurst int
+	// The same of all, publishers and viewers apart: default 200 a second, 2,000 at once.
+	TotalRate  float64
+	TotalBurst int
+	Strict     bool // a PATCH needs If-Match (428 without); otherwise it may be left out (specs W40)
+	ICEServers []ICEServer
+	Logger     *slog.Logger // nil: nothing is logged
 }
 
 // Codec is a codec as negotiated, or as wanted.

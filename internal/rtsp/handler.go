@@ -45,6 +45,7 @@ func (h *handler) ask(conn *gortsplib.ServerConn, req *base.Request, path, query
 	s := h.server
 	remote := conn.NetConn().RemoteAddr().String()
 	if !s.requests.Allow(limit.Address(remote), time.Now()) {
+		s.refused.Requests.Add(1)
 		return Request{}, errFast
 	}
 	name := nameOf(path)

@@ -377,6 +377,9 @@ func TestRefusals(t *testing.T) {
 	if !strings.HasPrefix(many, "RTSP/1.0 503") {
 		t.Errorf("150 requests in a row: %s", many)
 	}
+	if refused := r.Refused(); refused.Sessions.Load() != 1 || refused.Requests.Load() != 1 {
+		t.Errorf("%d sessions and %d requests are counted as refused, want 1 and 1", refused.Sessions.Load(), refused.Requests.Load())
+	}
 }
 
 // TestTLS: RTSPS takes publishers over the same connection, and no UDP.

@@ -36,6 +36,7 @@ type Server struct {
 	wg       sync.WaitGroup
 
 	publishers, viewers atomic.Int64
+	refused             Refusals
 
 	mu      sync.Mutex
 	running map[*session]struct{} // below mu: from RECORD or PLAY on
@@ -112,6 +113,15 @@ func portOf(d *door) int {
 func (s *Server) Counts() (publishers, viewers int) {
 	return int(s.publishers.Load()), int(s.viewers.Load())
 }
+
+// Refusals counts the requests that a limit refused. It may be read at any time.
+type Refusals struct {
+	Requests atomic.Uint64 // of one address, too fast
+	Sessions atomic.Uint64 // of all
+}
+
+// Refused returns what the limits refused.
+func (s *Server) Refused() *Refusals { return &s.refused }
 
 // Close gives the ports back. It is for a Server that does not run.
 func (s *Server) Close() {
@@ -228,6 +238,7 @@ func (s *Server) take(kind direction) error {
 		most -= most / 10
 	}
 	if publishers+viewers >= most {
+		s.refused.Sessions.Add(1)
 		return errFull
 	}
 	s.counter(kind).Add(1)

@@ -39,6 +39,7 @@ const (
 	LatePackets      Code = "late-packets"      // R25, R29
 	Malformed        Code = "malformed-packets" // R15, R17, R57
 	ClockDrift       Code = "clock-drift"       // R8, R12
+	Bitrate          Code = "bitrate-limit"     // X24: close to what a publisher may send
 	NoSenderReports  Code = "no-sender-reports" // R1–R5
 	ResolutionThrash Code = "resolution-thrash" // R19
 	FrozenPicture    Code = "frozen-picture"    // pictures without change

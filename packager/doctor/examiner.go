@@ -22,6 +22,8 @@ type Examiner struct {
 	second tally         // since the last look
 	recent recent        // the last ten
 
+	share float64 // of the allowed bit rate, in percent; 0: not known
+
 	link    link
 	keys    keyframes
 	pace    pace
@@ -70,6 +72,10 @@ func (e *Examiner) SenderReport(at time.Time) { e.link.report = at }
 // at all, counts as silence.
 func (e *Examiner) Level(peak float64) { e.second.hear(peak) }
 
+// Share takes how much of the bit rate that it may its publisher sends, with all its
+// Layers, in percent. Only one Examiner of a publisher should be told.
+func (e *Examiner) Share(percent float64) { e.share = percent }
+
 // Advance moves time on. Others is when the newest packet of any other Layer of
 // the same publisher came; zero if there was none. Call it a few times a second,
 // also while nothing comes.
@@ -89,6 +95,7 @@ func (e *Examiner) Advance(now, others time.Time) {
 	e.second = tally{}
 	w := e.recent.sum()
 	e.examineLink(w)
+	e.examineShare()
 	e.examinePace(w)
 	if e.cfg.audio() {
 		e.examineSound(last, w)
@@ -96,6 +103,15 @@ func (e *Examiner) Advance(now, others time.Time) {
 	}
 	e.examineKeyframes(w)
 	e.examinePicture(last, w)
+}
+
+// examineShare warns before a publisher is cut off.
+func (e *Examiner) examineShare() {
+	severity := Warning
+	if e.share >= 100 {
+		severity = Problem
+	}
+	e.judge(bitrateLimit, opine(e.share, 75, 85, severity))
 }
 
 // rest forgets the evidence of the last seconds while nothing comes: what comes

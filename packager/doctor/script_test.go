@@ -252,6 +252,7 @@ func (p *publisher) video(t testing.TB, a args) {
 	gop := int64(a.duration(t, "gop", 2*time.Second).Seconds() * 90000)
 	b, skip := int64(a.float(t, "b", 0)), int(a.float(t, "skip", 0))
 	torn := false
+	p.e.Share(a.float(t, "used", 0))
 	for end := p.now.Add(a.duration(t, "for", 0)); p.now.Before(end); p.frames++ {
 		p.sleep(speed(t, a, interval), living)
 		p.pts += step
@@ -344,7 +345,7 @@ func (p *publisher) sound(t testing.TB, a args) {
 //
 //	layer [sound] [onrequest] [simulcast] [interval=2s]
 //	video for=10s [fps=30] [gop=2s] [bytes=9000] [speed=0.9] [ppm=200] [jitter=20ms] [delay=1s] [skip=10] [b=2] [stamped]
-//	      [lose=1] [late=1] [malformed=1] [noreports] [ask=3s] [answers] [resize=10s] [keyless=…]
+//	      [lose=1] [late=1] [malformed=1] [noreports] [ask=3s] [answers] [resize=10s] [keyless=…] [used=90]
 //	sound for=10s [bytes=160] [mono] [dtx] [level=-20] and the network of video
 //	nothing for=5s [others]
 func TestDiagnoses(t *testing.T) {

@@ -26,6 +26,7 @@ const (
 	latePackets
 	malformedPackets
 	clockDrift
+	bitrateLimit
 	noSenderReports
 	resolutionThrash
 	frozenPicture
@@ -61,6 +62,7 @@ func newSigns() [symptoms]sign {
 		noKeyframe:       {clear: 2 * time.Second},
 		intraRefresh:     {clear: 2 * time.Second},
 		clockDrift:       {clear: time.Minute},
+		bitrateLimit:     {raise: 2 * time.Second, clear: 15 * time.Second},
 		resolutionThrash: {clear: 30 * time.Second},
 		opusDTX:          {clear: time.Minute},
 		monoAudio:        {raise: 5 * time.Second, clear: 10 * time.Second},
@@ -189,6 +191,11 @@ func paceTexts() map[symptom]text {
 			code: ClockDrift, unit: "ppm",
 			words:  "The publisher's clock is # ppm off the gateway's (fast if positive). The gateway corrects it; 100 ppm are 0.36 s in an hour.",
 			remedy: "Let camera, microphone and program use one clock: in OBS set the same sample rate (48 kHz) in Settings → Audio and for the device, and turn on “Use Device Timestamps” of a USB or capture device. Let the computer set its clock by NTP.",
+		},
+		bitrateLimit: {
+			code: Bitrate, unit: "%",
+			words:  "The publisher sends #% of the bit rate that it may (limits.bitrate), all tracks and layers together. It is cut off when it stays above 100 %.",
+			remedy: "Lower the bit rate: in OBS Settings → Output → Bitrate, on the publish page “Bit rate”, in FFmpeg -b:v with -maxrate and -bufsize. Constant quality (CRF, CQP) has no limit of its own. Or let the operator raise limits.bitrate.",
 		},
 		frameRate: {
 			code: FrameRate, unit: "fps",
