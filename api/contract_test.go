@@ -698,11 +698,13 @@ func TestTokens(t *testing.T) {
 // FuzzBodies: no body makes an operation answer other than it is described to.
 func FuzzBodies(f *testing.F) {
 	c := newContract(f, nil)
-	ids := []string{"setMarker", "sendMessage", "makeClip", "makeToken", "revoke", "setSource", "drain"}
-	paths := []string{"/v1/streams/live/markers", "/v1/streams/live/messages", "/v1/streams/live/clips", "/v1/tokens", "/v1/revocations", "/v1/sources/live", "/v1/drain"}
-	ids := []string{"setMarker", "sendMessage", "makeClip", "makeToken", "revoke", "setSource", "setStage", "addSeat", "changeSeat", "cut"}
-	paths := []string{"/v1/streams/live/markers", "/v1/streams/live/messages", "/v1/streams/live/clips", "/v1/tokens", "/v1/revocations", "/v1/sources/live",
-		"/v1/stages/show", "/v1/stages/show/seats", "/v1/stages/show/seats/host", "/v1/stages/show/cut"}
+	ids := []string{
+		"setMarker", "sendMessage", "makeClip", "makeToken", "revoke", "setSource", "drain", "setStage", "addSeat", "changeSeat", "cut",
+	}
+	paths := []string{
+		"/v1/streams/live/markers", "/v1/streams/live/messages", "/v1/streams/live/clips", "/v1/tokens", "/v1/revocations", "/v1/sources/live", "/v1/drain",
+		"/v1/stages/show", "/v1/stages/show/seats", "/v1/stages/show/seats/host", "/v1/stages/show/cut",
+	}
 	for i, id := range ids {
 		f.Add(uint8(i), good(id))
 		f.Add(uint8(i), `{"id":null,"actions":[null],"streams":[""],"lifetime":1e308,"duration":-1,"start":"x","scte35Out":"*"}`)

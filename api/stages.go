@@ -13,11 +13,17 @@ import (
 // Stages are the shows that are made of several publishers. All methods may be called
 // from any goroutine. Errors are Problems where who asks can do something about them.
 type Stages interface {
-	// Stages returns all. It must not wait, as View.
+	// Stages returns all. It must not wait.
 	Stages() []Stage
 	// SetStage makes a stage, or changes one, over restarts, too.
 	SetStage(ctx context.Context, stage string, settings StageSettings) error
 	RemoveStage(ctx context.Context, stage string) error
+	Seats
+	Views
+}
+
+// Seats changes who is on a stage, and what is seen of it.
+type Seats interface {
 	// AddSeat adds a seat with its invitation, which ends by until if that is not zero.
 	AddSeat(ctx context.Context, stage string, wanted SeatRequest, until time.Time) (Invitation, error)
 	// Invite makes a new invitation, and takes back the one before.
@@ -26,7 +32,11 @@ type Stages interface {
 	RemoveSeat(ctx context.Context, stage, seat string) error
 	// Cut has another seat's picture in the program from its next keyframe on; "": none.
 	Cut(ctx context.Context, stage, seat string) error
-	// View returns what a seat sees of its stage; "": all there is.
+}
+
+// Views shows stages to those who are on them.
+type Views interface {
+	// View returns what a seat sees of its stage; "": all there is. It must not wait.
 	View(stage, seat string) (StageView, error)
 	// Changed waits until a stage is otherwise than in the version seen, and returns its
 	// version. Errors are the context's, and that there is no such stage.
@@ -294,10 +304,10 @@ func (s *Server) onStages(change func(Stages) error) error {
 	return change(s.cfg.Stages)
 }
 
-func (s *Server) invite(make func(Stages) (Invitation, error)) (*invitationOut, error) {
+func (s *Server) invite(order func(Stages) (Invitation, error)) (*invitationOut, error) {
 	var made Invitation
 	err := s.onStages(func(all Stages) (err error) {
-		made, err = make(all)
+		made, err = order(all)
 		return err
 	})
 	return &invitationOut{made}, err

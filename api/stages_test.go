@@ -156,7 +156,7 @@ func TestWatchStage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close() //nolint:errcheck // it was read
+	defer answer.Body.Close()
 	lines := bufio.NewScanner(answer.Body)
 	next := func() (api.StageView, bool) {
 		event := ""
