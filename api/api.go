@@ -72,6 +72,8 @@ type Config struct {
 	Sources Sources
 	// Drainer empties the gateway. Nil: nothing does by the API.
 	Drainer Drainer
+	// Stages are made of several publishers. Nil: there are none.
+	Stages Stages
 	// Latency has how long media takes, and takes what players report; nil: the API
 	// says nothing of it.
 	Latency *latency.Book
@@ -101,6 +103,7 @@ type Server struct {
 	life      context.Context //nolint:containedctx // that of the listeners to events, which are let go when Run ends
 	end       context.CancelFunc
 	listeners atomic.Int64
+	watchers  atomic.Int64
 
 	pace           pace
 	refusedReports atomic.Uint64

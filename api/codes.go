@@ -49,6 +49,12 @@ const (
 	SourcesFull      Code = "too-many-sources"
 	SourceURL        Code = "not-a-source-url"
 	ReportRate       Code = "too-many-reports"
+	NoStage          Code = "no-such-stage"
+	NoSeat           Code = "no-such-seat"
+	SeatExists       Code = "seat-exists"
+	SeatAbsent       Code = "seat-not-there"
+	SeatsFull        Code = "too-many-seats"
+	StagesFull       Code = "too-many-stages"
 	Listeners        Code = "too-many-listeners"
 	NotDraining      Code = "not-draining"
 	DrainOver        Code = "drain-over"
@@ -80,6 +86,8 @@ func Problems() []Meaning {
 		{NoReplay, http.StatusNotFound, "no such replay", "the list of the stream's replays has all there are", 0},
 		{NoClip, http.StatusNotFound, "no such clip", "the list of the stream's clips has all there are", 0},
 		{NoSource, http.StatusNotFound, "no such source", "/v1/sources lists all", 0},
+		{NoStage, http.StatusNotFound, "no such stage", "/v1/stages lists all; PUT makes one, of a name of letters, digits, _ and -", 0},
+		{NoSeat, http.StatusNotFound, "no such seat", "the stage lists its seats", 0},
 		{NoMedia, http.StatusNotFound, "no media of that time", "nothing that is kept is of that time", 0},
 		{MethodNotAllowed, http.StatusMethodNotAllowed, "method not allowed", "the header Allow says which are", 0},
 		{TooSlow, http.StatusRequestTimeout, "body too slow", "send the body within some seconds", 0},
@@ -92,6 +100,10 @@ func Problems() []Meaning {
 		{SourcesFull, http.StatusConflict, "too many sources", "remove one, or raise limits.streams", 0},
 		{NotDraining, http.StatusConflict, "not draining", "there is nothing to take back", 0},
 		{DrainOver, http.StatusConflict, "drain is over", "the last publisher has ended and the gateway stops: start it again", 0},
+		{SeatExists, http.StatusConflict, "seat exists", "choose another name, or ask for a new invitation", 0},
+		{SeatAbsent, http.StatusConflict, "seat is not there", "nobody publishes it: cut when it is connected", 0},
+		{SeatsFull, http.StatusConflict, "too many seats", "remove one", 0},
+		{StagesFull, http.StatusConflict, "too many stages", "remove one", 0},
 		{TooLarge, http.StatusRequestEntityTooLarge, "body too large", "at most 64 KiB are read", 0},
 		{NotJSON, http.StatusUnsupportedMediaType, "not JSON", "send the body as application/json", 0},
 		{Invalid, http.StatusUnprocessableEntity, "invalid request", "a parameter or a field of the body is not as openapi.json says", 0},

@@ -27,6 +27,7 @@ type parts struct {
 	mu    sync.Mutex
 	ended []string
 	drain error
+	cast  cast
 }
 
 // outcome refuses what is called like a code.
@@ -130,6 +131,7 @@ type contract struct {
 	hub     *stream.Hub
 	handler http.Handler
 	parts   *parts
+	auth    *auth.Authority
 	tokens  map[api.Code]string // that are refused so
 
 	mu   sync.Mutex
@@ -169,7 +171,7 @@ func newContract(t testing.TB, change func(*api.Config)) *contract {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &contract{hub: stream.NewHub(stream.Config{}), parts: &parts{}, seen: map[string]map[string]bool{}, tokens: map[api.Code]string{
+	c := &contract{hub: stream.NewHub(stream.Config{}), parts: &parts{}, auth: a, seen: map[string]map[string]bool{}, tokens: map[api.Code]string{
 		api.WrongToken: good[:len(good)-6] + "AAAAAA", api.TokenExpired: expired, api.TokenRevoked: revoked,
 		api.NotPermitted: "key-play", api.TokenUnchecked: "of-somebody-else", api.TokenNeeded: "",
 	}}
@@ -182,7 +184,7 @@ func newContract(t testing.TB, change func(*api.Config)) *contract {
 		Renditions: func(string) []api.Rendition {
 			return []api.Rendition{{URI: "video/index.m3u8", Codecs: "avc1", Peak: 1}}
 		},
-		Sessions: c.parts, Marks: c.parts, Archive: c.parts, Sources: c.parts, Drainer: c.parts, Latency: book,
+		Sessions: c.parts, Marks: c.parts, Archive: c.parts, Sources: c.parts, Stages: c.parts, Drainer: c.parts, Latency: book,
 		HLSViewers: func(string) int { return 7 },
 		Storage: func() []api.Storage {
 			return []api.Storage{{Name: "s3 1", State: "working", Fenced: []string{}}, {Name: "directory 2", State: "down", Fenced: []string{}}}
@@ -231,7 +233,7 @@ type exchange struct {
 // operationOf finds an operation by its ID.
 func (c *contract) operationOf(id string) (method string, op *huma.Operation) {
 	for _, item := range c.server.OpenAPI().Paths {
-		for method, op := range map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "PUT": item.Put, "DELETE": item.Delete} {
+		for method, op := range map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "PUT": item.Put, "PATCH": item.Patch, "DELETE": item.Delete} {
 			if op != nil && op.OperationID == id {
 				return method, op
 			}
@@ -336,7 +338,7 @@ func (c *contract) valid(t testing.TB, where string, described *huma.Response, w
 
 // example fills in the path of an operation.
 func example(path string) string {
-	return strings.NewReplacer("{stream}", "live", "{session}", "pAAAAAAAAA", "{marker}", "m", "{presentation}", "m1", "{clip}", "goal").Replace(path)
+	return strings.NewReplacer("{stream}", "live", "{session}", "pAAAAAAAAA", "{marker}", "m", "{presentation}", "m1", "{clip}", "goal", "{stage}", "show", "{seat}", "host").Replace(path)
 }
 
 // good has a body that each operation takes.
@@ -345,7 +347,9 @@ func good(id string) string {
 		"setMarker": `{"id":"a","class":"x","start":"2026-11-21T12:00:00Z","duration":0,"scte35Out":"AAAA","attributes":{"X-A":"b"}}`, "sendMessage": `{"label":"a","text":"b"}`,
 		"makeClip": `{"from":"-5m","to":"now","name":"goal"}`, "makeToken": `{"actions":["play"],"streams":["live"]}`,
 		"revoke": `{"stream":"live"}`, "setSource": `{"url":"rtsp://example.org"}`, "report": `{"latency":1}`,
-		"drain": `{"to":"https://b.example.org","deadline":60}`,
+		"drain":    `{"to":"https://b.example.org","deadline":60}`,
+		"setStage": `{"admit":"auto","auto_cut":"speaker","hold":3}`, "cut": `{"seat":"host"}`,
+		"addSeat": `{"seat":"guest","role":"guest","ttl":600}`, "changeSeat": `{"state":"on_air","muted":true,"label":"Ann","role":"host"}`,
 	}[id]
 }
 
@@ -354,8 +358,8 @@ func good(id string) string {
 func TestContract(t *testing.T) {
 	c := newContract(t, nil)
 	for path, item := range c.server.OpenAPI().Paths {
-		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Delete} {
-			if op == nil || op.OperationID == "listen" {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+			if op == nil || op.OperationID == "listen" || op.OperationID == "watchStage" {
 				continue
 			}
 			c.do(t, exchange{id: op.OperationID, path: example(path), body: good(op.OperationID), token: token})
@@ -363,6 +367,7 @@ func TestContract(t *testing.T) {
 		}
 	}
 	c.usual(t, c.server.OpenAPI().Paths["/v1/events"].Get, "/v1/events")
+	c.usual(t, c.server.OpenAPI().Paths["/v1/stages/{stage}/events"].Get, "/v1/stages/show/events")
 	for _, x := range []exchange{
 		{id: "getStream", path: "/v1/streams/nobody", code: api.NoStream},
 		{id: "getStream", path: "/v1/streams/a..b", code: api.NoStream},
@@ -412,6 +417,25 @@ func TestContract(t *testing.T) {
 		{id: "drain", path: "/v1/drain", body: `{"to":"drain-over"}`, code: api.DrainOver},
 		{id: "drain", path: "/v1/drain", body: `{"deadline":-1}`, code: api.Invalid},
 		{id: "listen", path: "/v1/events?type=nothing", code: api.Invalid},
+		{id: "getStage", path: "/v1/stages/nothing", code: api.NoStage},
+		{id: "getStage", path: "/v1/stages/a..b", code: api.NoStage},
+		{id: "setStage", path: "/v1/stages/a.b", body: good("setStage"), code: api.NoStage},
+		{id: "setStage", path: "/v1/stages/too-many-stages", body: good("setStage"), code: api.StagesFull},
+		{id: "removeStage", path: "/v1/stages/no-such-stage", code: api.NoStage},
+		{id: "cut", path: "/v1/stages/no-such-stage/cut", body: good("cut"), code: api.NoStage},
+		{id: "cut", path: "/v1/stages/show/cut", body: `{"seat":"no-such-seat"}`, code: api.NoSeat},
+		{id: "cut", path: "/v1/stages/show/cut", body: `{"seat":"seat-not-there"}`, code: api.SeatAbsent},
+		{id: "addSeat", path: "/v1/stages/no-such-stage/seats", body: good("addSeat"), code: api.NoStage},
+		{id: "addSeat", path: "/v1/stages/show/seats", body: `{"seat":"seat-exists"}`, code: api.SeatExists},
+		{id: "addSeat", path: "/v1/stages/show/seats", body: `{"seat":"too-many-seats"}`, code: api.SeatsFull},
+		{id: "invite", path: "/v1/stages/no-such-stage/seats/host/invitation", code: api.NoStage},
+		{id: "invite", path: "/v1/stages/show/seats/no-such-seat/invitation", code: api.NoSeat},
+		{id: "changeSeat", path: "/v1/stages/no-such-stage/seats/host", body: good("changeSeat"), code: api.NoStage},
+		{id: "changeSeat", path: "/v1/stages/show/seats/no-such-seat", body: good("changeSeat"), code: api.NoSeat},
+		{id: "removeSeat", path: "/v1/stages/no-such-stage/seats/host", code: api.NoStage},
+		{id: "removeSeat", path: "/v1/stages/show/seats/no-such-seat", code: api.NoSeat},
+		{id: "viewStage", path: "/v1/stages/nothing/view", code: api.NoStage},
+		{id: "watchStage", path: "/v1/stages/nothing/events", code: api.NoStage},
 		{id: "report", path: "/v1/streams/nobody/latency", body: good("report"), code: api.NoStream},
 	} {
 		if x.token == "" {
@@ -425,6 +449,7 @@ func TestContract(t *testing.T) {
 	}
 	c.without(t)
 	c.listeners(t)
+	c.watchers(t)
 	c.reports(t)
 	for id, codes := range c.server.Codes() {
 		for _, code := range codes {
@@ -485,6 +510,9 @@ func (c *contract) without(t *testing.T) {
 		{id: "listSources", path: "/v1/sources", status: 200, has: `{"sources":[]}`},
 		{id: "listStorage", path: "/v1/storage", status: 200, has: `{"storage":[]}`},
 		{id: "listConfig", path: "/v1/config", status: 200, has: `{"config":[]}`},
+		{id: "listStages", path: "/v1/stages", status: 200, has: `{"stages":[]}`},
+		{id: "setStage", path: "/v1/stages/show", body: good("setStage"), code: api.NoStage},
+		{id: "viewStage", path: "/v1/stages/show/view", code: api.NoStage},
 	} {
 		x.token = token
 		bare.do(t, x)
@@ -511,6 +539,26 @@ func (c *contract) listeners(t *testing.T) {
 	all.Wait()
 	if n := c.server.ListenersNow(); n != 0 {
 		t.Errorf("%d listeners are left", n)
+	}
+}
+
+// watchers exercises the bound of who watches stages.
+func (c *contract) watchers(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for range 1000 {
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/v1/stages/show/events", http.NoBody)
+		r.Header.Set("Authorization", "Bearer "+token)
+		all.Go(func() { c.handler.ServeHTTP(httptest.NewRecorder(), r) })
+	}
+	for c.server.WatchersNow() < 1000 {
+		time.Sleep(time.Millisecond)
+	}
+	c.do(t, exchange{id: "watchStage", path: "/v1/stages/show/events", token: token, code: api.Listeners})
+	cancel()
+	all.Wait()
+	if n := c.server.WatchersNow(); n != 0 {
+		t.Errorf("%d watchers are left", n)
 	}
 }
 
@@ -656,8 +704,13 @@ func TestTokens(t *testing.T) {
 // FuzzBodies: no body makes an operation answer other than it is described to.
 func FuzzBodies(f *testing.F) {
 	c := newContract(f, nil)
-	ids := []string{"setMarker", "sendMessage", "makeClip", "makeToken", "revoke", "setSource", "drain"}
-	paths := []string{"/v1/streams/live/markers", "/v1/streams/live/messages", "/v1/streams/live/clips", "/v1/tokens", "/v1/revocations", "/v1/sources/live", "/v1/drain"}
+	ids := []string{
+		"setMarker", "sendMessage", "makeClip", "makeToken", "revoke", "setSource", "drain", "setStage", "addSeat", "changeSeat", "cut",
+	}
+	paths := []string{
+		"/v1/streams/live/markers", "/v1/streams/live/messages", "/v1/streams/live/clips", "/v1/tokens", "/v1/revocations", "/v1/sources/live", "/v1/drain",
+		"/v1/stages/show", "/v1/stages/show/seats", "/v1/stages/show/seats/host", "/v1/stages/show/cut",
+	}
 	for i, id := range ids {
 		f.Add(uint8(i), good(id))
 		f.Add(uint8(i), `{"id":null,"actions":[null],"streams":[""],"lifetime":1e308,"duration":-1,"start":"x","scte35Out":"*"}`)

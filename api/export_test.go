@@ -16,3 +16,6 @@ func (s *Server) Codes() map[string][]Code { return s.router.codes }
 
 // ListenersNow returns how many listen to events.
 func (s *Server) ListenersNow() int64 { return s.listeners.Load() }
+
+// WatchersNow returns how many watch stages.
+func (s *Server) WatchersNow() int64 { return s.watchers.Load() }

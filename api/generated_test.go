@@ -133,7 +133,7 @@ func TestGuide(t *testing.T) {
 		for _, op := range []struct {
 			method string
 			is     bool
-		}{{"GET", item.Get != nil}, {"POST", item.Post != nil}, {"PUT", item.Put != nil}, {"DELETE", item.Delete != nil}} {
+		}{{"GET", item.Get != nil}, {"POST", item.Post != nil}, {"PUT", item.Put != nil}, {"PATCH", item.Patch != nil}, {"DELETE", item.Delete != nil}} {
 			if op.is {
 				fmt.Fprintf(&b, "| `%s %s` | %s |\n", op.method, path, c.operations(path)[op.method])
 			}
@@ -160,6 +160,9 @@ func (c *contract) operations(path string) map[string]string {
 	}
 	if item.Put != nil {
 		all["PUT"] = item.Put.Summary
+	}
+	if item.Patch != nil {
+		all["PATCH"] = item.Patch.Summary
 	}
 	if item.Delete != nil {
 		all["DELETE"] = item.Delete.Summary

@@ -33,6 +33,8 @@ const (
 	wholeAdmin               // who may use it for all streams
 	ofStream                 // who may use it for the stream of the path
 	orPublisher              // or may publish that
+	ofStage                  // who may use it for the stage of the path and all its seats
+	ofSeat                   // or has one of its seats
 )
 
 // operation is one row of the table of operations.
@@ -90,6 +92,7 @@ func (s *Server) newRouter() *router {
 	s.markOperations(t)
 	s.replayOperations(t)
 	s.sourceOperations(t)
+	s.stageOperations(t)
 	s.tokenOperations(t)
 	s.gatewayOperations(t)
 	s.drainOperations(t)
@@ -246,7 +249,7 @@ func (t *router) match(r *http.Request, method string) string {
 // allowed lists the methods that a path has.
 func (t *router) allowed(r *http.Request) []string {
 	var all []string
-	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete} {
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 		if t.match(r, method) != "" {
 			all = append(all, method)
 		}
@@ -261,7 +264,7 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
 	if r.Method == http.MethodOptions {
-		h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
+		h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
 		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID")
 		h.Set("Access-Control-Max-Age", "7200")
 		w.WriteHeader(http.StatusNoContent)
@@ -291,6 +294,9 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 // admit says what the request may do: with the stream of its path, or with the API as a
 // whole. Who publishes a stream may see what is wrong with it, and mark it.
 func (s *Server) admit(r *http.Request, pattern string) (auth.Grant, error) {
+	if stage, ok := strings.CutPrefix(r.URL.Path, "/v1/stages/"); ok {
+		return s.admitStage(r, stage, s.router.scopes[pattern])
+	}
 	name, one := strings.CutPrefix(r.URL.Path, "/v1/streams/")
 	if !one {
 		name, one = strings.CutPrefix(r.URL.Path, "/v1/sources/")
@@ -308,6 +314,36 @@ func (s *Server) admit(r *http.Request, pattern string) (auth.Grant, error) {
 		return auth.Grant{}, Refuse(NotPermitted, "this is for a token with the action admin for all streams: *")
 	}
 	return grant, err
+}
+
+// admitStage says what the request may do with a stage: with its program and with all
+// its seats. A seat may see the stage.
+func (s *Server) admitStage(r *http.Request, name string, kind scope) (auth.Grant, error) {
+	name, _, _ = strings.Cut(name, "/")
+	if !stream.ValidName(name) || strings.Contains(name, ".") {
+		name = ""
+	}
+	grant, err := s.auth.Decide(r.Context(), auth.Ask(r, auth.Admin, "api", name))
+	if err == nil && !stagedBy(grant, name) {
+		return auth.Grant{}, Refuse(NotPermitted, "this is for a token with the action admin for the stage and its seats: NAME and NAME.*")
+	}
+	p, ok := errors.AsType[problem.Problem](err)
+	if !ok || p.Status != http.StatusForbidden || kind != ofSeat || name == "" {
+		return grant, err
+	}
+	seat, err2 := s.auth.Decide(r.Context(), auth.Ask(r, auth.Seat, "api", ""))
+	if err2 == nil && strings.HasPrefix(seat.Chair(), name+".") && !s.auth.Revoked(seat, seat.Chair()) {
+		return seat, nil
+	}
+	return auth.Grant{}, err
+}
+
+// stagedBy reports whether who asks may do everything with a stage.
+func stagedBy(g auth.Grant, stage string) bool {
+	if stage == "" {
+		return true // whatever it is, nothing is found
+	}
+	return g.Covers(auth.Admin, auth.Pattern(stage)) && g.Covers(auth.Admin, auth.Pattern(stage+".*"))
 }
 
 // sees reports whether who asks may know of a stream; "" stands for what is of none.

@@ -38,6 +38,7 @@ type Config struct {
 	Folder  Folder   // of signing keys and revocations; "" for none
 	JWKS    *JWKS    // nil: none
 	Webhook *Webhook // nil: none
+	Stages  Stages   // nil: there are none
 	Logger  *slog.Logger
 }
 
@@ -93,6 +94,7 @@ const (
 // Authority decides. All methods may be called from any goroutine.
 type Authority struct {
 	open   bool
+	stages Stages // nil: none
 	folder Folder
 	log    *slog.Logger
 	static map[digest]Grant // by hash: read-only
@@ -117,7 +119,7 @@ func New(cfg Config) (*Authority, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &Authority{
-		open: cfg.Watch == Open, folder: cfg.Folder, log: cfg.Logger,
+		open: cfg.Watch == Open, stages: cfg.Stages, folder: cfg.Folder, log: cfg.Logger,
 		static: make(map[digest]Grant), dirty: make(chan struct{}, 1), seen: make(map[string]string),
 	}
 	for _, k := range cfg.Keys {
@@ -267,7 +269,7 @@ func (a *Authority) Revoked(g Grant, stream string) bool {
 // problem.Problem: 401 for who shows nothing, or nothing valid; 403 for a valid token
 // that does not permit this (specs W73); 503 while it cannot be known.
 func (a *Authority) Decide(ctx context.Context, q Request) (Grant, error) {
-	if a.open && q.Action == Play {
+	if a.public(q.Action, q.Stream) {
 		return Grant{Principal: viewerID, Actions: Play, Streams: []Pattern{"*"}}, nil
 	}
 	g, err := a.identify(ctx, q)
@@ -276,6 +278,9 @@ func (a *Authority) Decide(ctx context.Context, q Request) (Grant, error) {
 	}
 	if err == nil {
 		err = g.Permits(q.Action, q.Stream, time.Now())
+		if errors.Is(err, errForbidden) && a.seated(g, q.Action, q.Stream) {
+			err = nil
+		}
 	}
 	if err != nil {
 		a.refused.Add(1)

@@ -11,15 +11,16 @@ import (
 // Action is one thing that can be permitted. A set of them is an Action, too.
 type Action uint8
 
-// The actions. A seat of a stage gets one of its own.
+// The actions.
 const (
 	Publish Action = 1 << iota // send media: WHIP
 	Play                       // receive it: WHEP, HLS
 	Admin                      // the API; it includes all others
+	Seat                       // take a seat of a stage: publish its stream, play what the stage shows it
 )
 
 // words are the actions as they are written, in the order of their bits.
-func words() []string { return []string{"publish", "play", "admin"} }
+func words() []string { return []string{"publish", "play", "admin", "seat"} }
 
 // String returns the words of a set, separated by spaces.
 func (a Action) String() string { return strings.Join(a.Words(), " ") }
@@ -104,7 +105,8 @@ var (
 
 // Permits decides. It returns nil when the grant permits the action on the stream
 // at that time; a stream of "" stands for any one. It is pure, and does not know
-// which streams exist (specs X1).
+// which streams exist (specs X1). What a seat may do depends on its stage, too: see
+// Stages.
 func (g Grant) Permits(action Action, stream string, now time.Time) error {
 	if !g.Expires.IsZero() && !now.Before(g.Expires) {
 		return errExpired

@@ -32,6 +32,11 @@ const (
 	TokensRevoked  = "tokens.revoked"  // Revocation
 	DrainBegun     = "drain.begun"     // Drain: also when it is changed
 	DrainEnded     = "drain.ended"     // no Data: it was taken back
+	StageChanged   = "stage.changed"   // Stage: it was made, changed or removed
+	SeatJoined     = "seat.joined"     // Seat: somebody fills it
+	SeatLeft       = "seat.left"       // Seat: its publisher has not come back, or it was removed
+	SeatState      = "seat.state"      // Seat: it was let in, put on air, muted
+	ProgramCut     = "program.cut"     // Cut: the program has another picture
 )
 
 const (
@@ -45,6 +50,7 @@ func Types() []string {
 		StreamStarted, StreamStopped, StreamFindings, SessionBegun, SessionEnded, StorageState,
 		ReplayReady, ReplayDeleted, ClipReady, ClipDeleted, MarkerSet, MarkerRemoved, TokensRevoked,
 		DrainBegun, DrainEnded,
+		StageChanged, SeatJoined, SeatLeft, SeatState, ProgramCut,
 	}
 }
 
@@ -132,6 +138,27 @@ type Revocation struct {
 type Drain struct {
 	To       string    `json:"to,omitempty"` // where new sessions are sent
 	Deadline time.Time `json:"deadline"`     // when publishers are ended
+}
+
+// Stage is the Data of stage.changed. The event's stream is the stage's name, as those
+// of its seats and of its cuts.
+type Stage struct {
+	Change string `json:"change"` // "made", "settings", "seats" or "removed"
+}
+
+// Seat is the Data of seat.joined, seat.left and seat.state.
+type Seat struct {
+	Seat   string `json:"seat"`
+	Label  string `json:"label"`
+	Role   string `json:"role"`
+	State  string `json:"state"`            // as in /v1/stages/{stage}
+	Before string `json:"before,omitempty"` // its state before, if that has changed
+	Muted  bool   `json:"muted"`
+}
+
+// Cut is the Data of program.cut.
+type Cut struct {
+	Seat string `json:"seat"`
 }
 
 // ErrMissed is returned once by Next when events went that it had not read; the next

@@ -92,7 +92,9 @@ func allow(authority *auth.Authority, action auth.Action, protocol string) rtc.A
 		if err != nil {
 			return rtc.Caller{}, err
 		}
-		return rtc.Caller{Principal: grant.Principal, Many: auth.Shared(grant.Principal), Revoked: func() bool { return authority.Revoked(grant, stream) }}, nil
+		return rtc.Caller{Principal: grant.Principal, Many: auth.Shared(grant.Principal), Revoked: func() bool {
+			return authority.Revoked(grant, stream) || !authority.Stands(grant, action, stream)
+		}}, nil
 	}
 }
 

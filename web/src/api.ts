@@ -41,6 +41,11 @@ export interface ConfigList {
   next?: string
 }
 
+export interface Cut {
+  /** Empty: the program's picture rests. */
+  seat: string
+}
+
 export interface Document {
   /** For programs: it is never changed. */
   code: string
@@ -103,6 +108,15 @@ export interface Hop {
   samples: number
 }
 
+export interface Invitation {
+  expires: string
+  seat: Seat
+  /** It is shown once, and kept nowhere. */
+  token: string
+  /** Path of the page, with the token. */
+  url: string
+}
+
 export interface Layer {
   /** Of the payloads, in bit/s, over the last two seconds. */
   bitrate?: number
@@ -150,6 +164,16 @@ export interface Message {
   /** In ASCII; players tell messages apart by it. */
   label: string
   text?: string
+}
+
+export interface Program {
+  /** The seat whose keyframe is waited for. */
+  cutting?: string
+  /** Why it has no new picture. */
+  error?: string
+  live: boolean
+  /** The seat whose picture it has. */
+  picture?: string
 }
 
 export interface Rendition {
@@ -224,6 +248,48 @@ export interface RevocationRequest {
   token?: string
 }
 
+export interface Seat {
+  /** Its stream is live. */
+  connected: boolean
+  /** Of its invitation; not told to seats. */
+  expires?: string
+  /** The name that people see. */
+  label: string
+  /** How loud it was of late, in dBFS; -127 is silence, or not known. */
+  level: number
+  /** Not heard in the program. */
+  muted: boolean
+  name: string
+  /** Its picture is in the program. */
+  picture: boolean
+  role: 'host' | 'guest'
+  /** Of its state. */
+  since: string
+  speaking: boolean
+  /** on_air: heard in the program, unless muted. backstage: sees, hears and is heard by the others. waiting: not let in yet. left: its publisher is gone, and finds its place when it comes back. */
+  state: 'invited' | 'waiting' | 'backstage' | 'on_air' | 'left'
+  /** Its stream: that of its WHIP and WHEP. */
+  stream: string
+}
+
+export interface SeatChange {
+  label?: string
+  muted?: boolean
+  role?: 'host' | 'guest'
+  /** Of one that is not there: where it gets when it comes. */
+  state?: 'waiting' | 'backstage' | 'on_air'
+}
+
+export interface SeatRequest {
+  /** The name that people see; by default that of the seat. */
+  label?: string
+  role?: 'host' | 'guest'
+  /** Its name: letters, digits, _ and -; by default a new one of its role. */
+  seat?: string
+  /** How long the invitation is valid, in seconds; not longer than the token that asks. */
+  ttl?: number
+}
+
 export interface Session {
   /** Media can flow. */
   connected: boolean
@@ -276,6 +342,43 @@ export interface SourceSettings {
   on_demand?: boolean
   /** rtsp:// or rtsps://, with user and password where needed. */
   url: string
+}
+
+export interface Stage {
+  /** ask: guests wait until they are let in. */
+  admit: 'ask' | 'auto'
+  /** speaker: the picture is that of who speaks. */
+  auto_cut: 'off' | 'speaker'
+  /** How long a picture stays at least when it is cut so, in seconds. */
+  hold: number
+  /** Of the stage, and of its program's stream. */
+  name: string
+  program: Program
+  seats: Seat[]
+}
+
+export interface StageList {
+  /** Cursor of the next page; none at the end. */
+  next?: string
+  stages: Stage[]
+}
+
+export interface StageSettings {
+  /** auto: guests are backstage at once. */
+  admit?: 'ask' | 'auto'
+  /** speaker: the picture is that of who speaks. */
+  auto_cut?: 'off' | 'speaker'
+  /** How long a picture stays at least when it is cut so, in seconds. */
+  hold?: number
+}
+
+export interface StageView {
+  /** Who asks; none for the control room. */
+  me?: Seat
+  program: Program
+  /** The others that it may play, or all for the control room. */
+  seats: Seat[]
+  stage: string
 }
 
 export interface Statistics {
