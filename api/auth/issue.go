@@ -11,7 +11,7 @@ import (
 var ErrNoFolder = errors.New("there is no folder that could keep it")
 
 // Issue makes a token of ours of a grant: see Keyring.Sign. It makes the first signing
-// key if there is none. Any goroutine may call it.
+// key if there is none. The token is valid when it returns. Any goroutine may call it.
 func (a *Authority) Issue(g Grant) (string, Grant, error) {
 	if a.folder == "" {
 		return "", Grant{}, fmt.Errorf("issue token: %w", ErrNoFolder)
@@ -22,7 +22,21 @@ func (a *Authority) Issue(g Grant) (string, Grant, error) {
 	if err != nil {
 		return "", Grant{}, err
 	}
-	return k.Sign(g, time.Now())
+	now := time.Now()
+	token, g, err := k.Sign(g, now)
+	if err != nil {
+		return "", Grant{}, err
+	}
+	if _, err := a.keys.Load().verify(token, now); errors.Is(err, errWrong) { // its key is new
+		more, err := a.load(now)
+		if more {
+			a.tell()
+		}
+		if err != nil {
+			return "", Grant{}, err
+		}
+	}
+	return token, g, nil
 }
 
 // Revocations returns those that are in force, oldest first. Any goroutine may call it.
