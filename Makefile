@@ -14,11 +14,11 @@ SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 TAGS    ?= goaac_simd
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-# Debian packages that the tests use: a real browser, real players, caches and a
-# WebDAV server (nginx's own module), and who judges the systemd unit and the
+# Debian packages that the tests use: a real browser, real players, caches, a WebDAV
+# server (nginx's own module) and a TURN server, and who judges the systemd unit and the
 # metrics (promtool comes with the server, which is not started).
-PROGRAMS := systemd-analyze promtool chromium ffmpeg vlc gst-launch-1.0 varnishd nginx
-PACKAGES := systemd prometheus chromium ffmpeg vlc-bin vlc-plugin-base varnish nginx \
+PROGRAMS := systemd-analyze promtool chromium ffmpeg vlc gst-launch-1.0 varnishd nginx turnserver
+PACKAGES := systemd prometheus chromium ffmpeg vlc-bin vlc-plugin-base varnish nginx coturn \
             gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav gstreamer1.0-rtsp
 FUZZTIME ?= 5s
 
@@ -52,7 +52,7 @@ deps: ## install the programs that the tests use (Debian, apt)
 	if [ -n "$${missing-}" ]; then
 		echo "installing what$$missing need"
 		$(SUDO) apt-get update -qq
-		# Varnish, nginx and Prometheus are services, too: they are not started here.
+		# Varnish, nginx, coturn and Prometheus are services, too: they are not started here.
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive SYSTEMD_OFFLINE=1 apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null
 	fi
 

@@ -62,6 +62,14 @@ func (t TLS) On() bool { return t.Certificate != "" || t.ACMEHost != "" }
 type Media struct {
 	Address   string       // UDP and TCP host:port
 	PublicIPs []netip.Addr // advertised instead of the local ones when not empty
+	TURN      TURN
+}
+
+// TURN is the way for those who reach media.address neither by UDP nor by TCP.
+type TURN struct {
+	Address    string // UDP and TCP host:port of our own server; empty: off
+	TLSAddress string // TCP host:port of it, by TLS; empty: off
+	Servers    []ICEServer
 }
 
 // Admin is the server that is never public: metrics, health, pprof.
@@ -162,7 +170,7 @@ func (c Config) Validate() error {
 			return err
 		}
 	}
-	for _, rule := range []func(Config) *Error{checkTLS, checkPorts, checkRTSP, checkHLS} {
+	for _, rule := range []func(Config) *Error{checkTLS, checkPorts, checkRTSP, checkTURN, checkHLS} {
 		if err := rule(c); err != nil {
 			return err
 		}
@@ -198,6 +206,8 @@ func checkPorts(c Config) *Error {
 		{"admin.address", c.Admin.Address},
 		{"rtsp.address", c.RTSP.Address},
 		{"rtsp.tls_address", c.RTSP.TLSAddress},
+		{"media.turn.address", c.Media.TURN.Address},
+		{"media.turn.tls_address", c.Media.TURN.TLSAddress},
 	}
 	for i, a := range listeners {
 		for _, b := range listeners[:i] {
@@ -227,9 +237,16 @@ func checkRTSP(c Config) *Error {
 	}
 	rtp := port + port&1
 	for _, udp := range []uint64{rtp, rtp + 1} {
-		if a := net.JoinHostPort(host, strconv.FormatUint(udp, 10)); udp > 65535 || clash(a, c.Media.Address) {
+		a := net.JoinHostPort(host, strconv.FormatUint(udp, 10))
+		if udp > 65535 || clash(a, c.Media.Address) {
 			return &Error{
 				Key: "rtsp.address", Value: c.RTSP.Address, Cause: fmt.Sprintf("it needs the UDP ports %d and %d, and media.address is %s", rtp, rtp+1, c.Media.Address),
+				Remedy: "choose another port",
+			}
+		}
+		if turn := c.Media.TURN.Address; turn != "" && clash(a, turn) {
+			return &Error{
+				Key: "media.turn.address", Value: turn, Cause: fmt.Sprintf("rtsp.address needs the UDP ports %d and %d", rtp, rtp+1),
 				Remedy: "choose another port",
 			}
 		}

@@ -298,6 +298,7 @@ func FuzzLoad(f *testing.F) {
 		string(reference), "", "hls: {part: 3s}", "a: &a [*a]", "? [a]\n: b", "log: !!binary x", "\xff\xfe", "<<: {data_dir: a}",
 		"auth: {keys: [" + someKey + "], jwks: {issuer: 'https://x', audience: y}, webhook: {url: 'https://x', secret: 0123456789abcdef}}",
 		"webhooks: [{url: 'https://x', secret: 0123456789abcdef, events: [replay.ready], streams: a*}]",
+		"media: {turn: {servers: [{url: 'turn:a', secret: b}]}}",
 		"media: {public_ips: [1.2.3.4, ::1]}", "auth: {publish_token: 'a b'}", "--- |\n x\n...\n%YAML 1.2\n---\n",
 	} {
 		f.Add(seed, ":8080")

@@ -20,7 +20,7 @@ const Hidden = "(not shown)"
 // hiddenNames are the names of nested keys whose values are never shown: a hash of a
 // key is one, too, for a weak key can be found by it.
 func hiddenNames() []string {
-	return []string{"hash", "secret", "secret_key", "access_key", "encryption_key", "headers"}
+	return []string{"hash", "secret", "secret_key", "access_key", "encryption_key", "headers", "credential"}
 }
 
 // Shown returns all keys in effect, in the order of whipcast.yaml, without secrets.

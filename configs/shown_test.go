@@ -15,6 +15,7 @@ func TestShown(t *testing.T) {
 		"WHIPCAST_AUTH_PUBLISH_TOKEN=SECRET-publish-token",
 		`WHIPCAST_AUTH_KEYS=[{name: studio, hash: "` + hash + `", actions: [publish], streams: ["a*"]}]`,
 		`WHIPCAST_AUTH_WEBHOOK={url: "https://hook.example.org/x?key=SECRET", secret: "SECRET-of-the-webhook"}`,
+		`WHIPCAST_MEDIA_TURN_SERVERS=[{url: "turn:turn.example.org", secret: SECRET-of-turn}, {url: "turns:other.example.org", username: u, credential: SECRET}]`,
 		`WHIPCAST_STORAGE=[{type: s3, bucket: b, access_key: SECRET1, secret_key: SECRET2, endpoint: "https://s3.example.org"},` +
 			`{type: httpput, url: "https://SECRET:SECRET@put.example.org/live?sig=SECRET", headers: {X-Key: SECRET}}]`,
 	})
@@ -30,7 +31,7 @@ func TestShown(t *testing.T) {
 			t.Errorf("%s is shown: %s", secret, text)
 		}
 	}
-	for _, want := range []string{"studio", "hook.example.org", "put.example.org/live", `"bucket":"b"`, `"Key":"hls.segment"`, Hidden} {
+	for _, want := range []string{"studio", "hook.example.org", "put.example.org/live", "turn:turn.example.org", `"bucket":"b"`, `"Key":"hls.segment"`, Hidden} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%s is not shown: %s", want, text)
 		}

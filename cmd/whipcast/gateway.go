@@ -52,6 +52,7 @@ type gateway struct {
 	auth      *auth.Authority
 	hub       *stream.Hub
 	engine    *rtc.Engine
+	relays    relays
 	sessions  *rtc.Registry
 	viewers   *whep.Server
 	rtsp      rtspDoor
@@ -87,6 +88,10 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		return nil, err
 	}
 	if err := g.listen(ctx); err != nil {
+		g.close()
+		return nil, err
+	}
+	if err := g.openTURN(ctx); err != nil {
 		g.close()
 		return nil, err
 	}
@@ -198,7 +203,7 @@ func (g *gateway) wire(ctx context.Context) error {
 	}, g.places.with(store), g.log)}
 	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{
 		Publish: allow(g.auth, auth.Publish, "whip"), Watch: allow(g.auth, auth.Play, "whep"), MaxSessions: limits.Sessions,
-		MaxPerAddress: limits.Address, MaxPerPrincipal: limits.Token, Logger: g.log,
+		MaxPerAddress: limits.Address, MaxPerPrincipal: limits.Token, ICEServers: g.relays.servers, Logger: g.log,
 	})
 	g.viewers = whep.New(whep.Config{Grace: cut.Grace, MaxViewers: limits.Viewers, Metrics: &counted}, g.hub, g.sessions)
 	if err := g.openRTSP(ctx); err != nil {
@@ -211,7 +216,7 @@ func (g *gateway) wire(ctx context.Context) error {
 	}
 	g.api = api.New(g.control(watch), g.hub, g.auth) //nolint:contextcheck // what it asks later does not wait
 	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(),
-		g.webhooks.metrics(), authMetrics(g.auth), g.rtsp.metrics(), g.refusals(all, &counted, &received)))
+		g.webhooks.metrics(), authMetrics(g.auth), g.rtsp.metrics(), g.relays.metrics(), g.refusals(all, &counted, &received)))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
@@ -252,6 +257,9 @@ func (g *gateway) close() {
 	if g.engine != nil {
 		_ = g.engine.Close()
 	}
+	if g.relays.own != nil {
+		g.relays.own.Close()
+	}
 	g.rtsp.close()
 	_ = g.window.close()
 	g.places.close()
@@ -269,7 +277,7 @@ func (g *gateway) run(ctx context.Context) error {
 	queues := startTasks(life, fail, append(g.places.tasks(), g.archiveTasks()...)...)
 	packaging := startTasks(life, fail, task{"packaging", g.packaging.run})
 	g.recall(ctx)
-	servers := startTasks(life, fail, task{"public server", g.public.serve}, task{"admin server", g.admin.serve}, task{"window", g.window.store.Run})
+	servers := startTasks(life, fail, append(g.relays.tasks(), task{"public server", g.public.serve}, task{"admin server", g.admin.serve}, task{"window", g.window.store.Run})...)
 	sessions := startTasks(life, fail, append(g.rtsp.tasks(), task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run}, looksAfter(g.auth, g.sessions.Sweep, g.rtsp.sweep))...)
 	events := startTasks(life, fail, task{"events", g.api.Run})
 	extra := startTasks(life, fail, g.extra...)

@@ -19,6 +19,7 @@ type links struct {
 	loopback string // for the demo's publisher
 	admin    string
 	media    string
+	turn     string // ports; empty without
 	rtsp     string // for programs on this machine; empty without
 	secret   secret
 	closed   bool // watching needs the token
@@ -30,6 +31,7 @@ func (g *gateway) links() links {
 	l.closed = g.config.Auth.Watch == "token"
 	l.admin = "http://" + g.admin.listener.Addr().String()
 	l.media = "UDP and TCP port " + strconv.Itoa(g.engine.Port())
+	l.turn = g.relays.ports()
 	if scheme, port := g.rtsp.port(g.config.RTSP); port != 0 {
 		l.rtsp = scheme + net.JoinHostPort("localhost", strconv.Itoa(port)) + "/NAME"
 	}
@@ -150,6 +152,9 @@ func (l links) writeOthers(row func(name, value string)) {
 		row("", "the same, for other machines")
 	}
 	row("Media", l.media)
+	if l.turn != "" {
+		row("TURN", l.turn)
+	}
 	if l.rtsp != "" {
 		row("RTSP", l.rtsp)
 	}

@@ -38,7 +38,7 @@ func scrape(t *testing.T) string {
 	place := `WHIPCAST_STORAGE=[{type: directory, path: "` + t.TempDir() + `", keep: 24h}]`
 	pull := `WHIPCAST_RTSP_PULL=[{stream: door, url: "rtsp://127.0.0.1:1/door"}]`                // nobody is there
 	hook := `WHIPCAST_WEBHOOKS=[{url: "http://127.0.0.1:1/events", secret: ` + hookSecret + `}]` // nor there
-	gateway := start(t, settings(t, "WHIPCAST_AUTH_PUBLISH_TOKEN="+token, "WHIPCAST_LOG_FORMAT=json", "WHIPCAST_RTSP_ADDRESS=127.0.0.1:0", place, pull, hook), "serve")
+	gateway := start(t, settings(t, "WHIPCAST_AUTH_PUBLISH_TOKEN="+token, "WHIPCAST_LOG_FORMAT=json", "WHIPCAST_RTSP_ADDRESS=127.0.0.1:0", "WHIPCAST_MEDIA_TURN_ADDRESS=127.0.0.1:0", place, pull, hook), "serve")
 	base := strings.TrimSuffix(gateway.out.waitFor(t, "Home"), "/")
 	metrics := gateway.out.waitFor(t, "Metrics")
 	c := client(t, nil)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/whipcast/whipcast/internal/problem"
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/internal/rtc/rtctest"
 )
@@ -269,9 +270,21 @@ func TestLimits(t *testing.T) {
 		}
 	})
 	t.Run("W70, W72 Link", func(t *testing.T) {
-		g := start(t, rtc.RegistryConfig{ICEServers: []rtc.ICEServer{
-			{URL: "stun:stun.example.com"}, {URL: "turn:turn.example.com?transport=udp", Username: "1700000000:a", Credential: `p"w`},
-		}}, rtc.Config{})
+		var users []string
+		g := start(t, rtc.RegistryConfig{
+			ICEServers: func(_ *http.Request, user string) []rtc.ICEServer {
+				users = append(users, user)
+				return []rtc.ICEServer{
+					{URL: "stun:stun.example.com"}, {URL: "turn:turn.example.com?transport=udp", Username: "1700000000:a", Credential: `p"w`},
+				}
+			},
+			Publish: func(r *http.Request, stream string) (rtc.Caller, error) {
+				if r.Header.Get("Authorization") != "Bearer t" && stream != "a" {
+					return rtc.Caller{}, problem.Problem{Status: http.StatusUnauthorized}
+				}
+				return rtc.Caller{}, nil
+			},
+		}, rtc.Config{})
 		res, _ := post(t, g, "a")
 		want := []string{
 			`<stun:stun.example.com>; rel="ice-server"`,
@@ -283,6 +296,18 @@ func TestLimits(t *testing.T) {
 		res, _ = rtctest.Token("").Do(t, http.MethodOptions, g.endpoint("a"), "", "Access-Control-Request-Method", "POST")
 		if len(res.Header.Values("Link")) > 0 {
 			t.Error("X8 a preflight got TURN credentials")
+		}
+		for _, c := range []struct {
+			stream, token string
+			links         int
+		}{{"a", "", 2}, {"b", "", 0}, {"b", "u", 0}, {"b", "t", 2}, {".bad", "t", 0}} { // W71
+			res, _ := rtctest.Token(c.token).Do(t, http.MethodOptions, g.endpoint(c.stream), "")
+			if got := res.Header.Values("Link"); len(got) != c.links || res.StatusCode != http.StatusOK || c.links > 0 != (res.Header.Get("Cache-Control") == "no-store") {
+				t.Errorf("W71 OPTIONS of %s with token %q: %s, Link %q", c.stream, c.token, res.Status, got)
+			}
+		}
+		if len(users) != 3 || users[0][0] != 'p' || users[1][0] != 'o' || users[1] == users[2] || len(users[0]) != 10 {
+			t.Errorf("X21 users %q: the session, then requests", users)
 		}
 	})
 }

@@ -47,6 +47,7 @@ func Rules() []Rule {
 		{"internal/recent", nil},
 		{"internal/rtc", []string{"internal/limit", "internal/problem", "internal/recent"}},
 		{"internal/rtsp", []string{"internal/limit", "internal/problem", "internal/recent"}},
+		{"internal/turn", []string{"internal/limit"}},
 		{"ingest/rtsp", []string{"stream", "ingest", "internal/limit", "internal/outbound", "internal/rtsp", "internal/problem"}},
 		{"egress/rtsp", []string{"stream", "internal/rtsp", "internal/problem"}},
 		{"internal/rtc/rtctest", []string{"internal/rtc"}},
@@ -77,6 +78,7 @@ func Borders() []Border {
 		{"github.com/pion/webrtc", []string{
 			"internal/rtc", "internal/rtc/*", "ingest/whip", "egress/whep", "internal/testsource", "internal/e2e",
 		}},
+		{"github.com/pion/turn", []string{"internal/turn"}},
 		{"github.com/bluenviron/gortsplib", []string{"internal/rtsp", "ingest/rtsp", "egress/rtsp", "packager/au", "internal/e2e"}},
 		{"github.com/tphakala", []string{"packager/aac"}}, // LGPL, behind the build tag noaac
 		{"github.com/pion/opus", []string{"packager/aac"}},

@@ -42,6 +42,9 @@ type seen struct {
 	} `json:"layers"` // 5 s later, as the API lists them
 	Publisher figures `json:"publisher"`
 
+	Ways    []string `json:"ways"`    // of the publisher and the seat: "relay udp"
+	Reports []string `json:"reports"` // in words, of the same sessions
+
 	Asks bool   `json:"asks"` // for a token
 	Bar  string `json:"bar"`  // the address bar, later
 }

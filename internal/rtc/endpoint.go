@@ -1,6 +1,7 @@
 package rtc
 
 import (
+	"crypto/rand"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -38,6 +39,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 	case http.MethodOptions:
 		w.Header().Set("Accept-Post", typeSDP)
+		e.offer(w.Header(), r)
 		options(w, endpointMethods)
 	case http.MethodPost:
 		if err := e.post(w, r); err != nil {
@@ -45,6 +47,34 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	default:
 		notAllowed(w, endpointMethods)
+	}
+}
+
+// offer adds the ICE servers to an OPTIONS of somebody who may make a Session, so that
+// a client can gather before its POST (RFC 9725 §4.6). A browser's own preflight, and
+// whoever may not or asks too often, get none (specs W71, X8).
+func (e *endpoint) offer(h http.Header, r *http.Request) {
+	g := e.registry
+	name := strings.TrimPrefix(r.URL.Path, e.cfg.Prefix)
+	if g.cfg.ICEServers == nil || r.Header.Get("Access-Control-Request-Method") != "" || e.cfg.ValidName != nil && !e.cfg.ValidName(name) {
+		return
+	}
+	if !g.posts.Allow(limitAddress(r), time.Now()) {
+		return
+	}
+	if _, err := g.authorize(e.cfg.Direction, r, name); err == nil {
+		h.Set("Cache-Control", "no-store")
+		g.tell(h, r, "o"+rand.Text()[:shownID-1])
+	}
+}
+
+// tell adds the ICE servers.
+func (g *Registry) tell(h http.Header, r *http.Request, user string) {
+	if g.cfg.ICEServers == nil {
+		return
+	}
+	for _, link := range links(g.cfg.ICEServers(r, user)) {
+		h.Add("Link", link)
 	}
 }
 
@@ -101,9 +131,7 @@ func (e *endpoint) post(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Location", "/session/"+x.id) // W19: absolute path, no query
 	h.Set("ETag", x.patch.tag())
 	h.Set("Cache-Control", "no-store")
-	for _, link := range links(g.cfg.ICEServers) {
-		h.Add("Link", link)
-	}
+	g.tell(h, r, x.id[:shownID])
 	w.WriteHeader(http.StatusCreated)
 	_, _ = w.Write([]byte(x.answer)) // if it does not arrive, the Session is reaped
 	return nil

@@ -156,6 +156,21 @@ func (e *Engine) Advertised() []netip.Addr {
 	return all
 }
 
+// Socket is one UDP socket of an Engine.
+type Socket struct {
+	Local      netip.AddrPort
+	Advertised []netip.Addr // what the other side is told, with the same port
+}
+
+// Sockets returns the UDP sockets.
+func (e *Engine) Sockets() []Socket {
+	var all []Socket
+	for _, b := range e.bindings {
+		all = append(all, Socket{netip.AddrPortFrom(b.local, uint16(e.port)), b.advertise}) //nolint:gosec // a port
+	}
+	return all
+}
+
 // ReceiveBuffer returns how many bytes the kernel gives a UDP socket for what
 // is not read yet, and how many an Engine asks for.
 func ReceiveBuffer() (got, wanted int, err error) {

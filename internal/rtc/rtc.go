@@ -118,7 +118,9 @@ type RegistryConfig struct {
 	TotalRate  float64
 	TotalBurst int
 	Strict     bool // a PATCH needs If-Match (428 without); otherwise it may be left out (specs W40)
-	ICEServers []ICEServer
+	// ICEServers returns what the other side is told: a user of credentials is a
+	// Session, or a request that has none. It must not wait. nil: none.
+	ICEServers func(r *http.Request, user string) []ICEServer
 	Logger     *slog.Logger // nil: nothing is logged
 }
 

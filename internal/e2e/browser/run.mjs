@@ -6,6 +6,7 @@
 //   node run.mjs foreign BASE TOKEN STREAM   the npm client whip-whep, from another origin
 //   node run.mjs ladder  BASE TOKEN STREAM   our publish page sends a quality ladder
 //   node run.mjs layers  BASE TOKEN STREAM   three RIDs from a page without any hints
+//   node run.mjs relayed BASE TOKEN STREAM   publish and sit where only TURN gets through
 //   node run.mjs closed  BASE TOKEN STREAM   watch and sit in a live stream with and without the token
 //
 // SHOTS=FOLDER keeps screenshots there.
@@ -253,6 +254,57 @@ async function closed(context) {
   report.seat = await stats(seat)
 }
 
+/** Takes all ways from a page but the relays of one transport: udp or tcp. */
+function relayOnly(transport) {
+  window.connections = []
+  const Native = window.RTCPeerConnection
+  const policy = (configuration) => ({
+    ...configuration,
+    iceTransportPolicy: 'relay',
+    iceServers: (configuration?.iceServers ?? []).filter((one) => String(one.urls).endsWith(`transport=${transport}`)),
+  })
+  window.RTCPeerConnection = class extends Native {
+    constructor(configuration) {
+      super(policy(configuration))
+      window.connections.push(this)
+    }
+    setConfiguration(configuration) {
+      super.setConfiguration(policy(configuration))
+    }
+  }
+}
+
+/** Publishes and sits by our pages, the one relayed by UDP, the other by TCP. */
+async function relayed(context) {
+  const enter = async (path, transport) => {
+    const page = await context.newPage()
+    page.on('pageerror', (e) => report.errors.push(`${path}: ${e}`))
+    await page.addInitScript(observe)
+    await page.addInitScript(relayOnly, transport)
+    await page.goto(`${base}${path}#token=${token}`)
+    await until(`${path} is connected`, 30_000, async () => (await observed(page)).connected)
+    return page
+  }
+  const way = (page) =>
+    page.evaluate(async () => {
+      const all = [...(await window.connections.at(-1).getStats()).values()]
+      const pair = all.find((one) => one.type === 'candidate-pair' && one.nominated && one.state === 'succeeded')
+      const local = all.find((one) => one.id === pair?.localCandidateId)
+      return `${local?.candidateType} ${local?.relayProtocol}`
+    })
+  const publisher = await enter(`/publish/${stream}?autostart=1&size=640x360&bitrate=1000000`, 'udp')
+  const seat = await enter(`/seat/${stream}`, 'tcp')
+  await until('the seat shows moving pictures', 30_000, async () => (await observed(seat)).frames[20])
+  report.ways = [await way(publisher), await way(seat)]
+  const sessions = await fetch(`${base}/v1/sessions`, { headers: { Authorization: `Bearer ${token}` } })
+  report.reports = await Promise.all(
+    (await sessions.json()).sessions.map(async ({ id }) => {
+      const one = await fetch(`${base}/v1/sessions/${id}`, { headers: { Authorization: `Bearer ${token}` } })
+      return (await one.json()).ice?.words
+    }),
+  )
+}
+
 const profile = await mkdtemp(join(tmpdir(), 'whipcast-chromium-'))
 const context = await chromium.launchPersistentContext(profile, {
   executablePath: '/usr/bin/chromium',
@@ -266,7 +318,7 @@ const context = await chromium.launchPersistentContext(profile, {
   ],
 })
 try {
-  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, closed }[scenario](context)
+  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, relayed, closed }[scenario](context)
 } catch (e) {
   report.failure = String(e)
   for (const [i, page] of context.pages().entries()) {

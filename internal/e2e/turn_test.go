@@ -1,0 +1,95 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+
+	"github.com/whipcast/whipcast/internal/rtc/rtctest"
+)
+
+// TestBrowserRelay: in Chromium that may use nothing but relays our pages publish and
+// watch by the gateway's own TURN server, which they are told of.
+func TestBrowserRelay(t *testing.T) {
+	g := serveWith(t, plainBinary, "WHIPCAST_MEDIA_TURN_ADDRESS="+freePort(t)) // the browser needs the cores
+	s := browse(t, "relayed", g.url(""), "camera")
+	if got := strings.Join(s.Ways, ", "); got != "relay udp, relay tcp" {
+		t.Errorf("connected by %s, want relays by udp and tcp", got)
+	}
+	_, metrics := rtctest.Token("").Do(t, http.MethodGet, "http://"+g.admin+"/metrics", "")
+	for _, want := range []string{`whipcast_turn_refused_total{reason="stranger"} 0`, `whipcast_turn_refused_total{reason="credentials"} 0`} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+}
+
+// TestCoturn: Debian's coturn as the TURN server of somebody else, with the secret of
+// both in the configuration (specs X20): who is told the credentials connects by it.
+func TestCoturn(t *testing.T) {
+	const secret = "e2e-turn-secret"
+	address := freePort(t)
+	_, port, _ := net.SplitHostPort(address)
+	turnserver := launch(t, nil, "turnserver", "-n", "--listening-ip=127.0.0.1", "--listening-port="+port, "--relay-ip=127.0.0.1",
+		"--min-port=40000", "--max-port=40100", "--use-auth-secret", "--static-auth-secret="+secret, "--realm=example.org",
+		"--no-tls", "--no-dtls", "--no-cli", "--allow-loopback-peers", "--log-file=stdout", "--simple-log",
+		"--pidfile="+t.TempDir()+"/pid", "--userdb="+t.TempDir()+"/db")
+	until(t, 10*time.Second, "coturn listens", func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+	g := serve(t, `WHIPCAST_MEDIA_TURN_SERVERS=[{url: "turn:`+address+`?transport=udp", secret: `+secret+`}]`)
+	// As RFC 9725 §4.6 lets: the servers are asked for before the offer is made.
+	res, _ := rtctest.Token(token).Do(t, http.MethodOptions, g.url("/whip/live"), "")
+	m := regexp.MustCompile(`^<(turn:[^>]*)>; rel="ice-server"; username="([^"]*)"; credential="([^"]*)"`).FindStringSubmatch(res.Header.Get("Link"))
+	if m == nil {
+		t.Fatalf("OPTIONS: %s, Link %q", res.Status, res.Header.Values("Link"))
+	}
+	setting := func(s *webrtc.SettingEngine) { s.SetRelayAcceptanceMinWait(0) }
+	x := rtctest.New(t, rtctest.Options{Token: token, Setting: setting}, func(pc *webrtc.PeerConnection) error {
+		err := pc.SetConfiguration(webrtc.Configuration{
+			ICEServers:         []webrtc.ICEServer{{URLs: []string{m[1]}, Username: m[2], Credential: m[3]}},
+			ICETransportPolicy: webrtc.ICETransportPolicyRelay, BundlePolicy: webrtc.BundlePolicyMaxBundle,
+		})
+		if err != nil {
+			return err
+		}
+		track, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2}, "audio", "stream")
+		if err == nil {
+			_, err = pc.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
+		}
+		return err
+	})
+	x.Connect(t, g.url("/whip/live"))
+	pair, err := x.PC.GetSenders()[0].Transport().ICETransport().GetSelectedCandidatePair()
+	if err != nil || pair.Local.Typ != webrtc.ICECandidateTypeRelay {
+		t.Fatalf("connected by %v, %v; want a relay", pair, err)
+	}
+	var list struct {
+		Sessions []struct {
+			ID string `json:"id"`
+		} `json:"sessions"`
+	}
+	_, body := rtctest.Token(token).Do(t, http.MethodGet, g.url("/v1/sessions"), "")
+	if err := json.Unmarshal([]byte(body), &list); err != nil || len(list.Sessions) != 1 {
+		t.Fatalf("sessions: %s, %v", body, err)
+	}
+	if settings, body := rtctest.Token(token).Do(t, http.MethodGet, g.url("/v1/config"), ""); settings.StatusCode != http.StatusOK || strings.Contains(body, secret) || !strings.Contains(body, m[1]) {
+		t.Errorf("/v1/config: %s, the server is missing or its secret is shown: %s", settings.Status, body)
+	}
+	if strings.Contains(g.out.String(), secret) || strings.Contains(g.out.String(), m[3]) {
+		t.Error("the log has the secret or a credential")
+	}
+	if err := turnserver.cmd.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+}
