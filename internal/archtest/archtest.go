@@ -19,6 +19,7 @@ type Rule struct {
 func Rules() []Rule {
 	return []Rule{
 		{"stream", []string{"internal/watch"}},
+		{"stage", []string{"stream", "internal/watch"}},
 		{"storage/memory", []string{"storage"}},
 		{"storage/storagetest", []string{"storage"}},
 		{"storage/hybrid", []string{"storage"}},
