@@ -32,6 +32,7 @@ func Rules() []Rule {
 		{"packager", []string{"stream", "storage", "packager/*", "internal/latency"}},
 		{"replay", []string{"storage", "packager/hls"}},
 		{"internal/watch", nil},
+		{"internal/opus", nil},
 		{"internal/problem", nil},
 		{"internal/latency", nil},
 		{"internal/fault", nil},
