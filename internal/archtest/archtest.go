@@ -19,6 +19,7 @@ type Rule struct {
 func Rules() []Rule {
 	return []Rule{
 		{"stream", []string{"internal/watch"}},
+		{"stage/mix", []string{"stream", "internal/opus"}},
 		{"storage/memory", []string{"storage"}},
 		{"storage/storagetest", []string{"storage"}},
 		{"storage/hybrid", []string{"storage"}},
@@ -82,7 +83,7 @@ func Borders() []Border {
 		{"github.com/pion/turn", []string{"internal/turn"}},
 		{"github.com/bluenviron/gortsplib", []string{"internal/rtsp", "ingest/rtsp", "egress/rtsp", "packager/au", "internal/e2e"}},
 		{"github.com/tphakala", []string{"packager/aac"}}, // LGPL, behind the build tag noaac
-		{"github.com/pion/opus", []string{"packager/aac"}},
+		{"github.com/pion/opus", []string{"packager/aac", "stage/mix"}},
 		{"github.com/aws", []string{"storage/s3", "internal/e2e"}},
 		{"github.com/prometheus", []string{"api", "cmd/*"}},
 		{"github.com/golang-jwt", []string{"api/auth"}},

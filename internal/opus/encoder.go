@@ -24,9 +24,11 @@ const (
 	// History is how many samples Reset can use.
 	History = overlap + 1
 
+	// MostBytes is the most that a packet has.
+	MostBytes = 1276
 	// leastBytes leaves room for more than the energies, whatever they are.
 	leastBytes = 99
-	mostBytes  = 1275 // of a frame (RFC 6716 §3.2.1)
+	mostBytes  = MostBytes - 1 // of a frame (RFC 6716 §3.2.1)
 	// emphasis is by how much high sound is raised (RFC 6716 §4.3.7.2).
 	emphasis = 0.85000610
 	// full is the amplitude that the standard's energies count in.
