@@ -303,12 +303,19 @@ func (e *Encoder) apart() bool {
 
 func abs(v float32) float32 { return max(v, -v) }
 
-// soundest finds the highest band with sound: 90 dB below full scale.
+// soundest finds the highest band with sound: no more than 84 dB below the loudest
+// band, and 120 dB below full scale.
 func (e *Encoder) soundest() {
+	least := float32(full * 1e-6)
+	for c := range e.channels {
+		for _, a := range e.frame[c].amplitude {
+			least = max(least, a*6e-5)
+		}
+	}
 	e.highest = 0
 	for c := range e.channels {
 		for b := bands - 1; b > e.highest; b-- {
-			if e.frame[c].amplitude[b] > 1 {
+			if e.frame[c].amplitude[b] > least {
 				e.highest = b
 			}
 		}
