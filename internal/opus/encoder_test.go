@@ -317,7 +317,7 @@ func TestExtremes(t *testing.T) {
 	}
 }
 
-func number(b bool) int {
+func number(b bool) int { //nolint:revive // a bit, not a mode
 	if b {
 		return 1
 	}

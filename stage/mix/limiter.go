@@ -59,14 +59,14 @@ func (l *limiter) run(sound []stereo) {
 // window returns the least gain of the newest lookTicks+1 samples.
 func (l *limiter) window() float64 {
 	l.time++
+	if l.count > 0 && l.least[l.head].time < l.time-lookTicks {
+		l.head = (l.head + 1) % len(l.least)
+		l.count--
+	}
 	for l.count > 0 && l.least[(l.head+l.count-1)%len(l.least)].gain >= l.gain {
 		l.count--
 	}
 	l.least[(l.head+l.count)%len(l.least)] = turn{l.time, l.gain}
 	l.count++
-	if l.least[l.head].time < l.time-lookTicks {
-		l.head = (l.head + 1) % len(l.least)
-		l.count--
-	}
 	return l.least[l.head].gain
 }

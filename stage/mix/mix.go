@@ -116,12 +116,12 @@ func (m *Mixer) Open(name string) error {
 	if len(m.seats) >= MostSeats {
 		return ErrFull
 	}
-	s, err := newSeat(name, &m.stats)
+	d, err := newDecoder()
 	if err != nil {
 		return fmt.Errorf("open seat %q in the mix: %w", name, err)
 	}
 	m.started = true
-	m.seats = append(m.seats, s)
+	m.seats = append(m.seats, newSeat(name, d, &m.stats))
 	return nil
 }
 
@@ -149,7 +149,8 @@ func (m *Mixer) Write(name string, p stream.Packet) {
 		return
 	}
 	m.stats.Packets++
-	s.write(p)
+	last := m.start.Add(time.Duration(m.steps-1) * step)
+	s.write(p, int64(min(max(p.Arrival.Sub(last), 0), step)*rate/time.Second))
 }
 
 // Report takes a sender report of a seat's sound.

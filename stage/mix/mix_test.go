@@ -161,3 +161,211 @@ func TestOpen(t *testing.T) {
 		}
 	}
 }
+
+// TestClock hears when a beep comes out, and asks which instant that is on the clock of
+// its sender: while it goes through, while it is mixed, and after both changes.
+func TestClock(t *testing.T) {
+	const ntp = 3_900_000_000 << 32
+	beeps := func(i int) float64 { // each second, 100 ms
+		if i%rate < rate/10 {
+			return tone(1000, 0.5)(i)
+		}
+		return 0
+	}
+	host := &sender{name: "host", sound: beeps, first: 0xfffff000}
+	guest := &sender{name: "guest", sound: tone(300, 0), first: 77, ppm: 100}
+	s := newStudio(t, host, guest)
+	reports := map[uint32]stream.Report{} // by packet time
+	s.every = func() {
+		if n := host.sent; n > 0 {
+			s.mixer.Report("host", stream.Report{NTP: ntp + uint64(n)*frame<<32/rate, RTP: host.first + uint32(n*frame)})
+		}
+		if r, ok := s.mixer.Clock("host"); ok {
+			reports[r.RTP] = r
+		}
+	}
+	if _, ok := s.mixer.Clock("nobody"); ok {
+		t.Error("a seat that is not open has a clock")
+	}
+	s.open("host")
+	s.run(3 * time.Second)
+	s.open("guest")
+	s.run(3 * time.Second)
+	s.mixer.Close("guest")
+	s.run(8 * time.Second)
+	if st := s.mixer.Stats(); st.Switches != 3 {
+		t.Fatalf("%+v", st)
+	}
+	sound := s.heard(s.out)
+	var last stream.Report
+	quiet, found := 0, 0
+	for i, v := range sound {
+		at := s.out[0].Timestamp + uint32(i)
+		if r, ok := reports[at]; ok {
+			last = r
+		}
+		if math.Abs(v) < 0.05 {
+			quiet++
+			continue
+		}
+		if quiet > rate/2 && last.NTP > 0 {
+			found++
+			made := last.NTP + uint64(int64(int32(at-last.RTP))*(1<<32)/rate) - ntp
+			// Samples of the sender's, less the delay of its encoder and of the tone's first edge.
+			off := math.Mod(float64(made)/(1<<32)*rate+rate/2, rate) - rate/2 - 120
+			if math.Abs(off) > 0.005*rate {
+				t.Errorf("beep %d, at %.2f s, is %.1f ms off", found, float64(i)/rate, off/rate*1000)
+			}
+		}
+		quiet = 0
+	}
+	if found < 10 {
+		t.Errorf("%d beeps", found)
+	}
+}
+
+// TestLevels tells who speaks.
+func TestLevels(t *testing.T) {
+	s := newStudio(t,
+		&sender{name: "loud", sound: func(i int) float64 { return tone(500, 0.3)(i) * float64(min(i/rate, 1)) }},
+		&sender{name: "mute", sound: tone(700, 0)})
+	s.open("loud", "mute")
+	s.mixer.Gain("loud", 0) // what is muted is measured, too
+	s.run(2 * time.Second)
+	if rms, speaking := s.mixer.Level("loud"); !speaking || math.Abs(float64(rms)+13.5) > 0.5 {
+		t.Errorf("the loud seat has %.1f dBFS, speaking is %v", rms, speaking)
+	}
+	if rms, speaking := s.mixer.Level("mute"); speaking || rms > -80 {
+		t.Errorf("the silent seat has %.1f dBFS, speaking is %v", rms, speaking)
+	}
+	if rms, speaking := s.mixer.Level("nobody"); speaking || rms != mix.Floor {
+		t.Errorf("a seat that is not open has %.1f dBFS, speaking is %v", rms, speaking)
+	}
+	if a := strength(s.heard(s.out)[rate:], 500); a > 1e-4 {
+		t.Errorf("the muted tone has %.5f", a)
+	}
+	s.mixer.Gain("loud", 0.5)
+	s.run(time.Second)
+	sound := s.heard(s.out)
+	if a := strength(sound[len(sound)-rate/2:], 500); math.Abs(a-0.15) > 0.005 {
+		t.Errorf("at half its level the tone has %.3f, want 0.15", a)
+	}
+}
+
+// TestLoud adds seats that are too loud together: nothing is clipped.
+func TestLoud(t *testing.T) {
+	s := newStudio(t, &sender{name: "a", sound: tone(300, 0.8)}, &sender{name: "b", sound: tone(417, 0.8)}, &sender{name: "c", sound: tone(593, 0.8)})
+	s.open("a", "b", "c")
+	s.run(2 * time.Second)
+	sound := s.heard(s.out)
+	peak := 0.0
+	for _, v := range sound {
+		peak = max(peak, math.Abs(v))
+	}
+	if peak > 0.95 || peak < 0.7 { // the encoder adds a little
+		t.Errorf("the peak is %.3f", peak)
+	}
+}
+
+// TestSources replaces a seat's publisher, and lets one end: the sound goes on.
+func TestSources(t *testing.T) {
+	s := newStudio(t,
+		&sender{name: "host", sound: tone(440, 0.3), source: &stream.Source{}, until: 2 * time.Second},
+		&sender{name: "host", sound: tone(880, 0.3), source: &stream.Source{}, from: 2100 * time.Millisecond, until: 4 * time.Second, first: 1 << 31})
+	s.open("host")
+	s.run(6 * time.Second)
+	sound := s.heard(s.out)
+	if len(sound) < 5*rate+rate/2 {
+		t.Errorf("%.2f s of 6 s", float64(len(sound))/rate)
+	}
+	for _, c := range []struct {
+		from, to time.Duration
+		hz, want float64
+	}{
+		{500 * time.Millisecond, 1900 * time.Millisecond, 440, 0.3},
+		{2500 * time.Millisecond, 3700 * time.Millisecond, 880, 0.3},
+		{2500 * time.Millisecond, 3700 * time.Millisecond, 440, 0},
+		{4500 * time.Millisecond, 5500 * time.Millisecond, 880, 0},
+	} {
+		piece := sound[int(c.from*rate/time.Second):int(c.to*rate/time.Second)]
+		if a := strength(piece, c.hz); math.Abs(a-c.want) > 0.02 {
+			t.Errorf("from %v to %v %.0f Hz have %.3f, want %.1f", c.from, c.to, c.hz, a, c.want)
+		}
+	}
+	if st := s.mixer.Stats(); st.Jumps != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// TestGap drives the Mixer too seldom: it makes up for half a second, and no more.
+func TestGap(t *testing.T) {
+	m, err := mix.New(mix.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Open("a"); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1, 0)
+	n := len(m.Tick(now, nil))
+	n += len(m.Tick(now.Add(time.Minute), nil))
+	n += len(m.Tick(now.Add(time.Minute+20*time.Millisecond), nil))
+	if st := m.Stats(); n != 27 || st.Skipped != 3001-26 {
+		t.Errorf("%d packets, %+v", n, st)
+	}
+}
+
+// TestAllocations mixes without any, but for the memory of what comes out.
+func TestAllocations(t *testing.T) {
+	s := newStudio(t, &sender{name: "a", sound: tone(300, 0.3)}, &sender{name: "b", sound: tone(417, 0.3)})
+	s.open("a", "b")
+	s.run(500 * time.Millisecond)
+	now := s.epoch.Add(s.now)
+	out := make([]stream.Packet, 0, 10)
+	if n := testing.AllocsPerRun(100, func() {
+		now = now.Add(20 * time.Millisecond)
+		out = s.mixer.Tick(now, out[:0])
+	}); n > 0.1 {
+		t.Errorf("%.2f allocations a step", n)
+	}
+}
+
+// FuzzWrite writes broken packets between sound ones, with any numbers. What comes out
+// must be whole.
+func FuzzWrite(f *testing.F) {
+	f.Add([]byte{}, []byte{0xff}, uint32(960), uint16(1))
+	f.Add([]byte{0xfc, 0xff, 0xfe}, []byte{0x4b, 0x41}, uint32(1<<31), uint16(9))
+	f.Add([]byte{0x0b, 0x82, 1, 2, 3}, []byte{0xf8}, uint32(100), uint16(60000))
+	f.Fuzz(func(t *testing.T, a, b []byte, times uint32, order uint16) {
+		x := &sender{name: "a", sound: tone(440, 0.3)}
+		s := newStudio(t, x, &sender{name: "b", sound: tone(620, 0.3)})
+		s.open("a")
+		n := uint32(0)
+		s.every = func() {
+			n++
+			if n%3 == 0 {
+				s.mixer.Write("a", stream.Packet{
+					Arrival: s.epoch.Add(s.now), Timestamp: n * times, Sequence: uint16(n) * order, Payload: [][]byte{a, b}[n/3%2],
+				})
+			}
+			if n == 20 {
+				s.open("b")
+			}
+			if n == 40 {
+				s.mixer.Close("b")
+			}
+		}
+		s.run(300 * time.Millisecond)
+		for i := 1; i < len(s.out); i++ {
+			if len(s.out[i].Payload) > 1276 {
+				t.Fatalf("packet %d has %d bytes", i, len(s.out[i].Payload))
+			}
+		}
+		for _, name := range []string{"a", "b"} {
+			if rms, _ := s.mixer.Level(name); !(rms >= mix.Floor && rms < 30) {
+				t.Fatalf("level of %s is %g", name, rms)
+			}
+			s.mixer.Clock(name)
+		}
+	})
+}

@@ -1,6 +1,8 @@
 package mix
 
 import (
+	"time"
+
 	"github.com/whipcast/whipcast/stream"
 )
 
@@ -12,11 +14,13 @@ const (
 	firstDelay = rate * 40 / 1000
 	// mostHold is by how much late sound holds a seat back at a time.
 	mostHold = rate * 200 / 1000
-	// mostJump is how far ahead timestamps may jump before they are taken as new ones.
+	// mostJump is how far ahead of the play position a packet may be: timestamps that
+	// jump further are taken as new ones.
 	mostJump = rate
-	// lateRun is how many packets in a row come too late for that until the seat is
-	// played that much later.
-	lateRun = 25
+	// lateRun is how many packets in a row, over lateTime, come too late for mostHold
+	// until the seat is played that much later. After an outage more come at once.
+	lateRun  = 20
+	lateTime = 300 * time.Millisecond
 	// slip is by how much a packet's time may differ from the end of the one before.
 	slip = 60
 	// kept is how far behind the play position packets are kept.
@@ -37,11 +41,18 @@ type held struct {
 // end is where the next packet should begin.
 func (h *held) end() int64 { return h.at + h.ticks }
 
+// voice decodes a seat's packets.
+type voice interface {
+	// decode returns a packet's sound, which is valid until the next call.
+	decode(packet []byte) ([]stereo, error)
+	reset()
+}
+
 // seat is one input. Its timeline is that of its RTP timestamps, without wraps.
 type seat struct {
 	name    string
 	stats   *Stats
-	decoder *decoder
+	decoder voice
 	closing bool
 
 	gain, wanted float32
@@ -55,7 +66,8 @@ type seat struct {
 	generation int   // how often the timeline began
 	newest     int64 // time of the newest packet
 	queue      []held
-	late       int // packets in a row that came much too late
+	late       int // packets in a row that came much too late, since lateSince
+	lateSince  time.Time
 
 	sound   []stereo // decoded, not yet played
 	decoded int64    // end of it
@@ -64,22 +76,18 @@ type seat struct {
 	join    []stereo
 }
 
-func newSeat(name string, stats *Stats) (*seat, error) {
-	d, err := newDecoder()
-	if err != nil {
-		return nil, err
-	}
+func newSeat(name string, v voice, stats *Stats) *seat {
 	return &seat{
-		name: name, stats: stats, decoder: d, wanted: 1,
+		name: name, stats: stats, decoder: v, wanted: 1,
 		queue: make([]held, 0, mostHeld), sound: make([]stereo, 0, 4*maxPacket), join: make([]stereo, 0, pastTicks+maxPacket),
-	}, nil
+	}
 }
 
 // position returns the time of the sample that is played next.
 func (s *seat) position() int64 { return s.decoded - int64(len(s.sound)) }
 
-// write takes a packet.
-func (s *seat) write(p stream.Packet) {
+// write takes a packet that came elapsed samples after the last step.
+func (s *seat) write(p stream.Packet, elapsed int64) {
 	if p.Source != s.source {
 		s.source = p.Source
 		s.begun, s.reported = false, false
@@ -89,27 +97,36 @@ func (s *seat) write(p stream.Packet) {
 		s.begin(p.Timestamp)
 	}
 	at := s.newest + int64(int32(p.Timestamp-uint32(s.newest))) //nolint:gosec // timestamps wrap
-	slack := at - s.position()
-	switch {
-	case at-s.newest > mostJump && slack > mostJump:
+	switch slack := at - s.position(); {
+	case slack > mostJump, slack < 0 && at > s.newest && s.behind(p, slack):
 		s.jump(p.Timestamp)
-		at, slack = s.newest, firstDelay
-	case slack < 0 && at > s.newest:
-		if slack >= -mostHold {
-			s.hold(at)
-			slack = 0
-		} else if s.late++; s.late >= lateRun {
-			s.jump(p.Timestamp)
-			at, slack = s.newest, firstDelay
-		}
+		at = s.newest
 	case slack >= 0:
 		s.late = 0
 	}
 	s.newest = max(s.newest, at)
-	if slack >= 0 {
-		s.pace.saw(slack)
+	if slack := at - s.position(); slack >= 0 {
+		// It is needed by the step whose 20 ms it begins in.
+		s.pace.saw((slack/stepTicks+1)*stepTicks - elapsed)
 	}
 	s.insert(held{at: at, ticks: ticks, packet: p})
+}
+
+// behind takes that a packet is late though none came before it: the network has become
+// slower. If that is not by much, the play position moves back to it: what was made up
+// meanwhile was extra time. It reports whether packets have been too late for that
+// for so long that the seat has to be played later.
+func (s *seat) behind(p stream.Packet, slack int64) bool {
+	if slack >= -mostHold {
+		s.late = 0
+		s.decoded = s.position() + slack
+		s.sound = s.sound[:0]
+		return false
+	}
+	if s.late++; s.late == 1 {
+		s.lateSince = p.Arrival
+	}
+	return s.late >= lateRun && p.Arrival.Sub(s.lateSince) >= lateTime
 }
 
 // begin starts a timeline with its first packet.
@@ -129,13 +146,6 @@ func (s *seat) jump(timestamp uint32) {
 	s.stats.Jumps++
 	s.reported = false
 	s.begin(timestamp)
-}
-
-// hold moves the play position back to sound that is late, if that is not by much: what
-// was made up meanwhile was extra time, since the network has become slower.
-func (s *seat) hold(at int64) {
-	s.sound = s.sound[:0]
-	s.decoded = at
 }
 
 // insert puts a packet in its place, and makes room.
