@@ -20,6 +20,7 @@ func Rules() []Rule {
 	return []Rule{
 		{"stream", []string{"internal/watch"}},
 		{"stage", []string{"stream", "internal/watch"}},
+		{"stage/mix", []string{"stream", "internal/opus"}},
 		{"storage/memory", []string{"storage"}},
 		{"storage/storagetest", []string{"storage"}},
 		{"storage/hybrid", []string{"storage"}},
@@ -33,6 +34,7 @@ func Rules() []Rule {
 		{"packager", []string{"stream", "storage", "packager/*", "internal/latency"}},
 		{"replay", []string{"storage", "packager/hls"}},
 		{"internal/watch", nil},
+		{"internal/opus", nil},
 		{"internal/problem", nil},
 		{"internal/latency", nil},
 		{"internal/fault", nil},
@@ -82,7 +84,7 @@ func Borders() []Border {
 		{"github.com/pion/turn", []string{"internal/turn"}},
 		{"github.com/bluenviron/gortsplib", []string{"internal/rtsp", "ingest/rtsp", "egress/rtsp", "packager/au", "internal/e2e"}},
 		{"github.com/tphakala", []string{"packager/aac"}}, // LGPL, behind the build tag noaac
-		{"github.com/pion/opus", []string{"packager/aac"}},
+		{"github.com/pion/opus", []string{"packager/aac", "stage/mix"}},
 		{"github.com/aws", []string{"storage/s3", "internal/e2e"}},
 		{"github.com/prometheus", []string{"api", "cmd/*"}},
 		{"github.com/golang-jwt", []string{"api/auth"}},
