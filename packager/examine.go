@@ -137,18 +137,22 @@ func (w *ward) take(e *event) {
 }
 
 // measure tells how long a unit took from the publisher's capture to us, if the
-// publisher's clock can be compared with ours.
+// publisher's clock can be compared with ours: by the capture times that it sends, else
+// by its sender reports.
 func (w *ward) measure(p *patient, u *au.Unit) {
-	report, ok := p.source.Report()
-	if !ok || u.Arrival.Sub(report.Arrival) > reportAge {
-		return
-	}
 	clock := p.source.Layer.Codec.ClockRate
 	ticks := u.PTS
 	if p.source.Layer.ID.Kind == stream.Audio {
 		ticks = ticks * int64(clock) / opusRate
 	}
-	captured := report.Time(uint32(ticks), clock) //nolint:gosec // RTP timestamps wrap
+	captured, ok := p.source.CaptureTime(uint32(ticks)) //nolint:gosec // RTP timestamps wrap
+	if !ok {
+		report, known := p.source.Report()
+		if !known || u.Arrival.Sub(report.Arrival) > reportAge {
+			return
+		}
+		captured = report.Time(uint32(ticks), clock) //nolint:gosec // as above
+	}
 	if d, ok := p.clock.Judge(latency.Since1900(u.Arrival)-captured, u.Arrival); ok {
 		w.figures.Observe(latency.Capture, d, u.Arrival)
 	}

@@ -13,20 +13,23 @@ import (
 // told of publishers whose clock can be compared with ours.
 func TestLatency(t *testing.T) {
 	for name, tt := range map[string]struct {
-		report, captured time.Duration
-		known            bool
+		report, captured, stamped time.Duration
+		known                     bool
 	}{
-		"synchronised clock":  {time.Millisecond, 80 * time.Millisecond, true},
-		"clock of its own":    {time.Millisecond, 0, false},
-		"clock that is ahead": {time.Millisecond, -300 * time.Millisecond, false},
-		"late clock":          {time.Millisecond, 20 * time.Second, false},
-		"no reports":          {0, 0, false},
+		"synchronised clock":  {time.Millisecond, 80 * time.Millisecond, 0, true},
+		"clock of its own":    {time.Millisecond, 0, 0, false},
+		"clock that is ahead": {time.Millisecond, -300 * time.Millisecond, 0, false},
+		"late clock":          {time.Millisecond, 20 * time.Second, 0, false},
+		"no reports":          {0, 0, 0, false},
+		// Capture times (R6) go before sender reports, which may tell when it was sent.
+		"capture times":            {time.Millisecond, time.Millisecond, 80 * time.Millisecond, true},
+		"capture times of its own": {time.Millisecond, 80 * time.Millisecond, 20 * time.Second, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			book := latency.NewBook()
 			scenario(t, Config{Latency: book, Grace: time.Second}, func(t *testing.T, b *bench) {
 				c := newCamera(b.publish(t, video("VP9"), audio()))
-				c.report, c.captured = tt.report, tt.captured
+				c.report, c.captured, c.stamped = tt.report, tt.captured, tt.stamped
 				c.run(0, 20*time.Second)
 				synctest.Wait()
 				figures := book.Find("show")

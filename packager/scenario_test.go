@@ -60,6 +60,7 @@ type camera struct {
 	skew          time.Duration // how much later than the video the audio arrives
 	report        time.Duration // when the first sender reports are sent; 0: never
 	captured      time.Duration // how long ago, by our clock, they say a picture was captured; 0: by another clock
+	stamped       time.Duration // and how long ago its capture times do; 0: there are none
 	// Bases of the RTP clocks: near the wrap (specs R9).
 	videoBase, audioBase uint32
 	seq, audioSeq        uint16
@@ -111,6 +112,12 @@ func (c *camera) run(from, length time.Duration) {
 				sender = uint64(at/time.Second)<<32 | uint64(at%time.Second)<<32/uint64(time.Second)
 			}
 			c.x.Report(stream.LayerID{Kind: stream.Video}, sender, c.videoBase+uint32(toTicks(now, 90000)), time.Now())
+			if c.stamped != 0 {
+				at := latency.Since1900(time.Now().Add(-c.stamped))
+				c.x.Captured(stream.LayerID{Kind: stream.Video}, stream.Report{
+					NTP: uint64(at/time.Second)<<32 | uint64(at%time.Second)<<32/uint64(time.Second), RTP: c.videoBase + uint32(toTicks(now, 90000)), Arrival: time.Now(),
+				}, 1)
+			}
 			// The audio of the same instant has been under way for longer.
 			c.x.Report(stream.LayerID{Kind: stream.Audio}, sender, c.audioBase+uint32(toTicks(now, 48000)), time.Now())
 		}

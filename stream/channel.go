@@ -71,7 +71,7 @@ func (s *Stream) Publish(o Offer) (*Session, error) {
 	x := newSession(s, o.Principal, s.epoch)
 	sources := make([]*Source, len(o.Layers))
 	for i, layer := range o.Layers {
-		source := &Source{Epoch: s.epoch, Layer: layer, clock: clock{rate: layer.Codec.ClockRate}}
+		source := &Source{Epoch: s.epoch, Layer: layer, clock: clock{rate: layer.Codec.ClockRate}, taken: clock{rate: layer.Codec.ClockRate}}
 		sources[i] = source
 		r := s.ring(layer.ID)
 		r.begin(source)
@@ -193,8 +193,10 @@ type Source struct {
 	keyAt              uint32        // RTP timestamp of the newest keyframe; only the ring's writer touches it
 
 	mu    sync.Mutex
-	clock clock // below mu
-	order order // below mu
+	clock clock  // below mu; of sender reports
+	taken clock  // below mu; of capture times
+	owner uint32 // below mu; whose capture they are of
+	order order  // below mu
 }
 
 // Counters are the running totals of a Source.
@@ -257,6 +259,32 @@ func (s *Source) report(r Report) {
 	s.clock.accept(r)
 }
 
+func (s *Source) captured(at Report, owner uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if owner != s.owner {
+		s.owner, s.taken.trusted, s.taken.doubted = owner, chain{}, chain{}
+	}
+	s.taken.accept(at)
+}
+
+// captureReach is how far from a capture time others are interpolated: senders send
+// one each second or so.
+const captureReach = 5 * time.Second
+
+// CaptureTime returns when the media of an RTP timestamp was captured, on the sender's
+// clock as Report.Time has it, by the capture times that came with packets near it
+// (specs R6); false if none did.
+func (s *Source) CaptureTime(rtp uint32) (time.Duration, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := &s.taken
+	if c.trusted.count == 0 || c.signed(rtp-c.trusted.last.RTP).Abs() > captureReach {
+		return 0, false
+	}
+	return c.trusted.last.Time(rtp, c.rate), true
+}
+
 // Reordered reports whether the pictures come in another order than they are shown
 // in (B-frames), as far as timestamps tell. It may be called for each packet.
 func (s *Source) Reordered() bool { return s.reordered.Load() }
@@ -265,6 +293,7 @@ func (s *Source) seen(sequence uint16, timestamp uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clock.saw(timestamp)
+	s.taken.saw(timestamp)
 	if s.Layer.ID.Kind == Video && s.order.saw(sequence, timestamp, s.Layer.Codec.ClockRate) {
 		s.reordered.Store(true)
 	}

@@ -141,3 +141,50 @@ func TestClockFollowsThePacketsOverTheWrap(t *testing.T) {
 		t.Error("a report without a clock rate")
 	}
 }
+
+// TestCaptureTime: R6 what lies near a capture time is interpolated, up to five
+// seconds away; another capture system begins anew; what contradicts is not believed.
+func TestCaptureTime(t *testing.T) {
+	const rate, second = 90000, uint64(1) << 32
+	s := &Source{clock: clock{rate: rate}, taken: clock{rate: rate}}
+	at := func(rtp uint32) time.Duration {
+		t.Helper()
+		d, ok := s.CaptureTime(rtp)
+		if !ok {
+			return -1
+		}
+		return d
+	}
+	if d := at(0); d != -1 {
+		t.Errorf("before any: %v", d)
+	}
+	s.seen(1, 10*rate)
+	s.captured(Report{NTP: 1000 * second, RTP: 10 * rate}, 7)
+	for _, tt := range []struct {
+		rtp  uint32
+		want time.Duration
+	}{
+		{10 * rate, 1000 * time.Second},
+		{10*rate + rate/2, 1000*time.Second + 500*time.Millisecond},
+		{9 * rate, 999 * time.Second},
+		{15 * rate, 1005 * time.Second},
+		{15*rate + 1, -1},
+		{5*rate - 1, -1},
+	} {
+		if d := at(tt.rtp); d != tt.want {
+			t.Errorf("at %d: %v, want %v", tt.rtp, d, tt.want)
+		}
+	}
+	s.seen(2, 11*rate)
+	s.captured(Report{NTP: 5000 * second, RTP: 11 * rate}, 7) // no clock jumps like that
+	if d := at(11 * rate); d != 1001*time.Second {
+		t.Errorf("after one that contradicts: %v", d)
+	}
+	s.captured(Report{NTP: 5000 * second, RTP: 11 * rate}, 8) // but another camera's may
+	if d := at(12 * rate); d != 5001*time.Second {
+		t.Errorf("of another capture system: %v", d)
+	}
+	if _, ok := s.Report(); ok {
+		t.Error("a capture time counts as a sender report")
+	}
+}

@@ -90,6 +90,16 @@ func (x *Session) Report(id LayerID, ntp uint64, rtp uint32, arrival time.Time) 
 	}
 }
 
+// Captured takes when the media of an RTP timestamp was captured, on the same clock of
+// the sender as its reports (specs R6). owner is the SSRC of the capture system: what is known of one
+// says nothing of another. What is not believable is ignored. It is for Write's
+// goroutine.
+func (x *Session) Captured(id LayerID, at Report, owner uint32) {
+	if f := x.feed(id); f != nil {
+		f.source.captured(at, owner)
+	}
+}
+
 func (x *Session) feed(id LayerID) *feed {
 	for _, f := range x.feeds {
 		if f.source.Layer.ID == id {

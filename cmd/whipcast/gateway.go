@@ -216,7 +216,7 @@ func (g *gateway) wire(ctx context.Context) error {
 	}
 	g.api = api.New(g.control(watch), g.hub, g.auth) //nolint:contextcheck // what it asks later does not wait
 	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(),
-		g.webhooks.metrics(), authMetrics(g.auth), g.rtsp.metrics(), g.relays.metrics(), g.refusals(all, &counted, &received)))
+		g.webhooks.metrics(), authMetrics(g.auth), g.rtsp.metrics(), g.relays.metrics(), whipMetrics(&received), g.refusals(all, &counted, &received)))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/whipcast/whipcast/api"
 	"github.com/whipcast/whipcast/egress/whep"
+	"github.com/whipcast/whipcast/ingest/whip"
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/packager/doctor"
 	"github.com/whipcast/whipcast/storage/memory"
@@ -117,6 +118,10 @@ func (g *gateway) doctorMetrics() []api.Metric {
 			},
 		},
 	}
+}
+
+func whipMetrics(publishers *whip.Metrics) []api.Metric {
+	return []api.Metric{total("whipcast_whip_capture_times_total", "Packets of publishers that told when they were captured (abs-capture-time).", &publishers.CaptureTimes)}
 }
 
 func whepMetrics(viewers *whep.Metrics) []api.Metric {

@@ -43,6 +43,7 @@ type track struct {
 	source      *stream.Source // nil if another publisher came at once
 	payloadType uint8
 	pli, fir    bool
+	captureID   uint8 // of abs-capture-time; 0: none
 
 	ssrc  atomic.Uint32 // 0 before the first packet
 	keyed atomic.Bool   // a keyframe came
@@ -199,6 +200,10 @@ func (p *publisher) read(t rtc.Track, k *track) {
 			k.keyed.Store(true)
 		}
 		p.feed.Write(k.layer.ID, packet)
+		if at, owner, ok := captureTime(&header, k.captureID, packet.Arrival); ok {
+			p.metrics.CaptureTimes.Add(1)
+			p.feed.Captured(k.layer.ID, at, owner)
+		}
 	}
 	p.note(k, lost)
 }

@@ -100,7 +100,7 @@ func tracksOf(offer *rtc.Offer) []*track {
 	add := func(s rtc.Section, id stream.LayerID) {
 		c := s.Codec
 		tracks = append(tracks, &track{
-			pli: s.PLI, fir: s.FIR, payloadType: c.PayloadType,
+			pli: s.PLI, fir: s.FIR, payloadType: c.PayloadType, captureID: s.CaptureTime,
 			layer: stream.Layer{
 				ID:    id,
 				Codec: stream.Codec{Name: c.Name, ClockRate: c.ClockRate, Channels: c.Channels, Fmtp: c.Fmtp},

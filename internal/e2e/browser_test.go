@@ -181,6 +181,13 @@ func TestBrowserShow(t *testing.T) {
 		return g.url(""), fmt.Sprintf("camera%d", runs)
 	})
 	glassToGlass(t, g, fmt.Sprintf("camera%d", runs))
+	// R6: the page has Chromium tell when pictures were captured.
+	metrics, err := get(t.Context(), "http://"+g.admin+"/metrics")
+	if counted := regexp.MustCompile(`(?m)^whipcast_whip_capture_times_total .*`).Find(metrics.body); err != nil || strings.HasSuffix(string(counted), " 0") {
+		t.Errorf("no packet had a capture time: %s, %v", counted, err)
+	} else {
+		t.Logf("%s", counted)
+	}
 }
 
 // TestBrowserWatchesTestSource: the test source has keyframes each second and

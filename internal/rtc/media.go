@@ -12,6 +12,9 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
+// captureTimeURI is that of abs-capture-time (specs R6).
+const captureTimeURI = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time"
+
 // headerExtensions returns the header extensions that are accepted. Without
 // transport-cc browsers stay at their start bitrate (specs R53). Video
 // orientation is left out, so that browsers turn the pictures themselves (R24).
@@ -25,6 +28,7 @@ func headerExtensions(d Direction) []string {
 		sdp.SDESRTPStreamIDURI,
 		sdp.SDESRepairRTPStreamIDURI,
 		sdp.TransportCCURI,
+		captureTimeURI,
 	}
 }
 

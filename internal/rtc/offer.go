@@ -223,6 +223,7 @@ func checkSection(desc *sdp.SessionDescription, media *sdp.MediaDescription, rul
 		return n, err
 	}
 	n.extensions = extensions(media, rules.Direction)
+	n.section.CaptureTime = extensionID(n.extensions, captureTimeURI)
 	n.stream = msid(media)
 	if rules.Direction == Send {
 		return n, nil
@@ -431,6 +432,17 @@ func extensions(media *sdp.MediaDescription, d Direction) []sdp.Attribute {
 		}
 	}
 	return kept
+}
+
+// extensionID returns the ID of a header extension, 0 if it is not there.
+func extensionID(all []sdp.Attribute, uri string) uint8 {
+	for _, a := range all {
+		if text, of, _ := strings.Cut(a.Value, " "); of == uri {
+			id, _ := strconv.ParseUint(text, 10, 8) // it was read before
+			return uint8(id)
+		}
+	}
+	return 0
 }
 
 // msid returns the id of the MediaStream, "" if it is not said.

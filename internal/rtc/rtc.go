@@ -151,6 +151,9 @@ type Section struct {
 	RIDs []string
 	// Feedback that the section offers for the chosen codec (RFC 4585, RFC 5104).
 	TransportCC, NACK, PLI, FIR bool
+	// CaptureTime is the ID of the header extension abs-capture-time of a publisher's
+	// packets; 0 without.
+	CaptureTime uint8
 }
 
 // Offer is an offer that passed CheckOffer. It is immutable.

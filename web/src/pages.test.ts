@@ -7,7 +7,7 @@ import { backoff, pause } from './retry'
 import { attribute, fragment, iceServers, restarted, withParameters } from './sdp'
 import { playlist, tokenIn, withoutToken } from './token'
 import { again } from './whep'
-import { encodings, preferred, startBitrate } from './whip'
+import { encodings, preferred, startBitrate, tellCaptureTime } from './whip'
 import { codec, codecs, rate, since, size, span } from './words'
 
 const crlf = (...all: string[]) => all.join('\r\n') + '\r\n'
@@ -203,4 +203,31 @@ test('findings: the worst first, one of several layers once', () => {
     ],
   )
   assert.deepEqual(worst([]), [])
+})
+
+test('capture times are offered where the browser knows them', () => {
+  const uri = 'http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time'
+  const chrome = {
+    all: [
+      { uri: 'urn:ietf:params:rtp-hdrext:sdes:mid', direction: 'sendrecv' as const },
+      { uri, direction: 'stopped' as const },
+    ] as { uri: string; direction: RTCRtpTransceiverDirection }[],
+    getHeaderExtensionsToNegotiate: () => chrome.all,
+    setHeaderExtensionsToNegotiate: (all: typeof chrome.all) => {
+      chrome.all = all
+    },
+  }
+  tellCaptureTime(chrome)
+  assert.deepEqual(
+    chrome.all.map((one) => one.direction),
+    ['sendrecv', 'sendrecv'],
+  )
+  tellCaptureTime({}) // Firefox
+  tellCaptureTime({ getHeaderExtensionsToNegotiate: () => [] })
+  tellCaptureTime({
+    getHeaderExtensionsToNegotiate: () => [{ uri, direction: 'stopped' }],
+    setHeaderExtensionsToNegotiate: () => {
+      throw new Error('InvalidModificationError')
+    },
+  })
 })

@@ -61,6 +61,7 @@ async function open(what: Publication, signal: AbortSignal): Promise<Session> {
         streams: [what.media],
         ...(what.ladder && track.kind === 'video' && { sendEncodings: encodings(what.bitrate) }),
       })
+      tellCaptureTime(transceiver)
       if (track.kind !== 'video') continue
       const codecs = RTCRtpSender.getCapabilities('video')?.codecs ?? []
       const wanted = preferred(codecs)
@@ -77,6 +78,31 @@ async function open(what: Publication, signal: AbortSignal): Promise<Session> {
   } catch (error) {
     pc.close()
     throw error
+  }
+}
+
+const captureTime = 'http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time'
+
+interface HeaderExtension {
+  uri: string
+  direction: RTCRtpTransceiverDirection
+}
+
+/** What TypeScript does not know yet (WebRTC Extensions §5.2). */
+interface Negotiable {
+  getHeaderExtensionsToNegotiate?(): HeaderExtension[]
+  setHeaderExtensionsToNegotiate?(all: HeaderExtension[]): void
+}
+
+/** Offers to tell when media was captured, which Chrome does only when asked to. */
+export function tellCaptureTime(sender: object): void {
+  const transceiver: Negotiable = sender
+  const all = transceiver.getHeaderExtensionsToNegotiate?.() ?? []
+  if (!all.some((one) => one.uri === captureTime)) return
+  try {
+    transceiver.setHeaderExtensionsToNegotiate?.(all.map((one) => (one.uri === captureTime ? { ...one, direction: 'sendrecv' } : one)))
+  } catch {
+    // Sender reports tell nearly the same.
   }
 }
 
