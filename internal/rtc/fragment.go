@@ -119,18 +119,19 @@ func (p *fragmentParser) flush() {
 	p.waiting = nil
 }
 
-// hear adds a candidate to those that came, used or not, without doubles: each section
+// hear adds candidates to those that came, used or not, without doubles: each section
 // may have the same ones.
-func hear(all []string, line string) []string {
-	f := strings.Fields(strings.TrimPrefix(line, "candidate:"))
-	if len(line) > maxLine || len(f) < 8 || f[1] != "1" || len(all) >= maxCandidates {
-		return all
+func hear(all []string, lines ...string) []string {
+	for _, line := range lines {
+		f := strings.Fields(strings.TrimPrefix(line, "candidate:"))
+		if len(line) > maxLine || len(f) < 8 || f[1] != "1" || len(all) >= maxCandidates {
+			continue
+		}
+		if line = strings.Join(append([]string{"-", "1", f[2], "-"}, f[4:8]...), " "); !slices.Contains(all, line) {
+			all = append(slices.Clip(all), line)
+		}
 	}
-	line = strings.Join(append([]string{"-", "1", f[2], "-"}, f[4:8]...), " ")
-	if slices.Contains(all, line) {
-		return all
-	}
-	return append(slices.Clip(all), line)
+	return all
 }
 
 // usable reports whether we can use a remote candidate, and returns it without

@@ -94,9 +94,7 @@ func CheckOffer(body []byte, rules Rules) (*Offer, error) {
 	offer.credentials = offer.normals[0].creds
 	for _, n := range offer.normals {
 		offer.candidates = append(offer.candidates, n.candidates...)
-		for _, line := range n.heard {
-			offer.heard = hear(offer.heard, line)
-		}
+		offer.heard = hear(offer.heard, n.heard...)
 	}
 	offer.candidates = offer.candidates[:min(len(offer.candidates), maxCandidates)]
 	return offer, nil

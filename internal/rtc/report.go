@@ -122,11 +122,18 @@ func (f facts) failure() (words, remedy string) {
 		return "its packets come, but ours do not reach it", fmt.Sprintf("let answers out: UDP from port %d of this machine to everywhere", f.port)
 	case f.blind:
 		return "advertised " + told + ", and no pair of addresses worked", open
+	}
+	return f.silence("advertised "+told, open)
+}
+
+// silence says why nothing came to where it was told.
+func (f facts) silence(told, open string) (words, remedy string) {
+	switch {
 	case !f.publicIPs && all(f.advertised, near) && f.from.IsValid() && !near(f.from):
-		return "advertised " + told + ", which the client cannot reach: it comes from another network" + f.aside(),
+		return told + ", which the client cannot reach: it comes from another network" + f.aside(),
 			"set media.public_ips to the address that it reaches this machine by"
 	case !f.publicIPs && all(f.advertised, near):
-		return "advertised " + told + ", and nothing came there" + f.aside(),
+		return told + ", and nothing came there" + f.aside(),
 			"if others reach this machine by another address, as behind NAT or in a container, set media.public_ips; else " + open
 	}
 	remedy = open
@@ -134,9 +141,9 @@ func (f facts) failure() (words, remedy string) {
 		remedy += "; is media.public_ips right?"
 	}
 	if f.servers {
-		return "advertised " + told + ", and nothing came there, by UDP, TCP or TURN" + f.aside(), remedy + "; and the ports of the TURN servers: whipcast check tries them"
+		return told + ", and nothing came there, by UDP, TCP or TURN" + f.aside(), remedy + "; and the ports of the TURN servers: whipcast check tries them"
 	}
-	return "advertised " + told + ", and nothing came there, by UDP or TCP" + f.aside(), remedy + "; a client whose network blocks both needs media.turn"
+	return told + ", and nothing came there, by UDP or TCP" + f.aside(), remedy + "; a client whose network blocks both needs media.turn"
 }
 
 // aside says what is odd about what the other side offered.

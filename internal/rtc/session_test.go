@@ -164,7 +164,8 @@ func TestNeverConnected(t *testing.T) {
 		want    []string
 	}{
 		"nothing comes": {
-			rtc.Config{}, nil, func(s *webrtc.SettingEngine) { s.SetRemoteIPFilter(func(net.IP) bool { return false }) },
+			rtc.Config{},
+			nil, func(s *webrtc.SettingEngine) { s.SetRemoteIPFilter(func(net.IP) bool { return false }) },
 			[]string{"never connected: advertised 127.0.0.1, and nothing came there", "set media.public_ips"},
 		},
 		"names only": {
