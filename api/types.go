@@ -87,6 +87,16 @@ type Session struct {
 	Connected bool      `json:"connected" doc:"Media can flow."`
 	// Statistics are only told of one session.
 	Statistics *Statistics `json:"statistics,omitempty" doc:"Of one session only."`
+	ICE        *ICE        `json:"ice,omitempty" doc:"Of one session by WHIP or WHEP only: how the two sides reach each other."`
+}
+
+// ICE says how the two sides of a session reach each other, or why they do not.
+type ICE struct {
+	Words      string   `json:"words" doc:"In one line."`
+	Remedy     string   `json:"remedy,omitempty" doc:"What to do about it."`
+	Advertised []string `json:"advertised" doc:"Addresses that the other side was told."`
+	Offered    []string `json:"offered" doc:"What the other side offered, by kind."`
+	Tried      []string `json:"tried" doc:"Pairs of addresses, and how it went."`
 }
 
 // Statistics are the totals of a session's connection.

@@ -110,6 +110,11 @@ func (s sessions) One(id string) (api.Session, bool) {
 		return s.rtspOne(id)
 	}
 	one := sessionOf(summary)
+	if r, ok := s.registry.Report(id); ok {
+		one.ICE = &api.ICE{
+			Words: r.Words, Remedy: r.Remedy, Advertised: append([]string{}, r.Advertised...), Offered: append([]string{}, r.Offered...), Tried: append([]string{}, r.Tried...),
+		}
+	}
 	one.Statistics = &api.Statistics{
 		BytesSent: sums.BytesSent, BytesReceived: sums.BytesReceived, PacketsSent: sums.PacketsSent, PacketsReceived: sums.PacketsReceived,
 		RoundTrip: sums.RoundTrip.Seconds(), Transport: sums.Transport, Local: sums.Local, Remote: sums.Remote,

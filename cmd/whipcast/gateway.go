@@ -203,7 +203,7 @@ func (g *gateway) wire(ctx context.Context) error {
 	}, g.places.with(store), g.log)}
 	g.sessions = rtc.NewRegistry(g.engine, rtc.RegistryConfig{
 		Publish: allow(g.auth, auth.Publish, "whip"), Watch: allow(g.auth, auth.Play, "whep"), MaxSessions: limits.Sessions,
-		MaxPerAddress: limits.Address, MaxPerPrincipal: limits.Token, ICEServers: g.relays.servers, Logger: g.log,
+		MaxPerAddress: limits.Address, MaxPerPrincipal: limits.Token, ICEServers: g.relays.servers, Relayed: g.relays.relayed, Logger: g.log,
 	})
 	g.viewers = whep.New(whep.Config{Grace: cut.Grace, MaxViewers: limits.Viewers, Metrics: &counted}, g.hub, g.sessions)
 	if err := g.openRTSP(ctx); err != nil {

@@ -169,6 +169,9 @@ func (l relays) ports() string {
 	return strings.Join(all, ", ")
 }
 
+// relayed reports whether media from an address comes through our own server.
+func (l relays) relayed(from netip.AddrPort) bool { return l.own != nil && l.own.Relayed(from) }
+
 // metrics are those of our own server: none if it is off.
 func (l relays) metrics() []api.Metric {
 	if l.own == nil {

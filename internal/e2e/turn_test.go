@@ -22,6 +22,9 @@ func TestBrowserRelay(t *testing.T) {
 	if got := strings.Join(s.Ways, ", "); got != "relay udp, relay tcp" {
 		t.Errorf("connected by %s, want relays by udp and tcp", got)
 	}
+	if got := strings.Join(s.Reports, ", "); got != "relayed by TURN, relayed by TURN" {
+		t.Errorf("the API says %q", got)
+	}
 	_, metrics := rtctest.Token("").Do(t, http.MethodGet, "http://"+g.admin+"/metrics", "")
 	for _, want := range []string{`whipcast_turn_refused_total{reason="stranger"} 0`, `whipcast_turn_refused_total{reason="credentials"} 0`} {
 		if !strings.Contains(metrics, want) {
@@ -82,6 +85,9 @@ func TestCoturn(t *testing.T) {
 	_, body := rtctest.Token(token).Do(t, http.MethodGet, g.url("/v1/sessions"), "")
 	if err := json.Unmarshal([]byte(body), &list); err != nil || len(list.Sessions) != 1 {
 		t.Fatalf("sessions: %s, %v", body, err)
+	}
+	if _, body := rtctest.Token(token).Do(t, http.MethodGet, g.url("/v1/sessions/"+list.Sessions[0].ID), ""); !strings.Contains(body, `"words":"relayed by TURN"`) {
+		t.Errorf("the session: %s", body)
 	}
 	if settings, body := rtctest.Token(token).Do(t, http.MethodGet, g.url("/v1/config"), ""); settings.StatusCode != http.StatusOK || strings.Contains(body, secret) || !strings.Contains(body, m[1]) {
 		t.Errorf("/v1/config: %s, the server is missing or its secret is shown: %s", settings.Status, body)

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,14 +69,16 @@ func (e *endpoint) offer(h http.Header, r *http.Request) {
 	}
 }
 
-// tell adds the ICE servers.
-func (g *Registry) tell(h http.Header, r *http.Request, user string) {
+// tell adds the ICE servers, and reports whether one of them relays.
+func (g *Registry) tell(h http.Header, r *http.Request, user string) bool {
 	if g.cfg.ICEServers == nil {
-		return
+		return false
 	}
-	for _, link := range links(g.cfg.ICEServers(r, user)) {
+	servers := g.cfg.ICEServers(r, user)
+	for _, link := range links(servers) {
 		h.Add("Link", link)
 	}
+	return slices.ContainsFunc(servers, func(s ICEServer) bool { return strings.HasPrefix(s.URL, "turn") })
 }
 
 // limitAddress returns the address that a request counts for.
@@ -131,7 +134,7 @@ func (e *endpoint) post(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Location", "/session/"+x.id) // W19: absolute path, no query
 	h.Set("ETag", x.patch.tag())
 	h.Set("Cache-Control", "no-store")
-	g.tell(h, r, x.id[:shownID])
+	x.told.Store(g.tell(h, r, x.id[:shownID]))
 	w.WriteHeader(http.StatusCreated)
 	_, _ = w.Write([]byte(x.answer)) // if it does not arrive, the Session is reaped
 	return nil

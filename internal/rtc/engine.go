@@ -60,6 +60,7 @@ type Engine struct {
 	setting  webrtc.SettingEngine
 	receive  *interceptor.Registry
 	cert     webrtc.Certificate
+	public   bool // what is advertised is Config.PublicIPs
 }
 
 // checked returns those of the other side's usable candidates that we send
@@ -92,7 +93,7 @@ func New(cfg Config) (*Engine, error) {
 	if !bind.IsValid() || bind.IsUnspecified() {
 		local = bindable(local, cfg.Logger)
 	}
-	e := &Engine{}
+	e := &Engine{public: len(cfg.PublicIPs) > 0}
 	if e.bindings, err = plan(bind, local, cfg.PublicIPs, sourceOf); err != nil {
 		return nil, err
 	}

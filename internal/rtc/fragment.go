@@ -3,6 +3,7 @@ package rtc
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/whipcast/whipcast/internal/problem"
@@ -116,6 +117,21 @@ func (p *fragmentParser) flush() {
 		p.candidates = append(p.candidates, located{p.mid, line})
 	}
 	p.waiting = nil
+}
+
+// hear adds candidates to those that came, used or not, without doubles: each section
+// may have the same ones.
+func hear(all []string, lines ...string) []string {
+	for _, line := range lines {
+		f := strings.Fields(strings.TrimPrefix(line, "candidate:"))
+		if len(line) > maxLine || len(f) < 8 || f[1] != "1" || len(all) >= maxCandidates {
+			continue
+		}
+		if line = strings.Join(append([]string{"-", "1", f[2], "-"}, f[4:8]...), " "); !slices.Contains(all, line) {
+			all = append(slices.Clip(all), line)
+		}
+	}
+	return all
 }
 
 // usable reports whether we can use a remote candidate, and returns it without

@@ -67,6 +67,15 @@ func (g *Registry) End(id string) bool {
 	return true
 }
 
+// Report returns how the Session of a Summary's ID is connected; false if there is none.
+func (g *Registry) Report(id string) (Report, bool) {
+	x := g.shown(id)
+	if x == nil {
+		return Report{}, false
+	}
+	return x.report(), true
+}
+
 // Reason returns why the Session of a Summary's ID ended; "" while it has not, and once
 // as many others as there may be have ended since.
 func (g *Registry) Reason(id string) string { return g.reasons.Get(id) }

@@ -44,9 +44,15 @@ func (x *Session) listen() {
 	x.pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
 		switch state {
 		case webrtc.PeerConnectionStateConnected:
+			x.noteWay()
 			x.registry.connected(x)
+		case webrtc.PeerConnectionStateDisconnected:
+			x.facts(vanished) // while the pairs are known: they are not once it failed
 		case webrtc.PeerConnectionStateFailed:
-			x.End(x.lost())
+			x.mu.Lock()
+			x.gaveUp = true
+			x.mu.Unlock()
+			x.End(x.explain(x.lost()))
 		case webrtc.PeerConnectionStateClosed:
 			x.End(ErrGone)
 		}

@@ -94,6 +94,7 @@ func CheckOffer(body []byte, rules Rules) (*Offer, error) {
 	offer.credentials = offer.normals[0].creds
 	for _, n := range offer.normals {
 		offer.candidates = append(offer.candidates, n.candidates...)
+		offer.heard = hear(offer.heard, n.heard...)
 	}
 	offer.candidates = offer.candidates[:min(len(offer.candidates), maxCandidates)]
 	return offer, nil
@@ -175,6 +176,7 @@ type normal struct {
 	layers     []string // RIDs in the order of the offer
 	ssrcs      []uint32
 	candidates []string
+	heard      []string
 	extensions []sdp.Attribute
 	creds      credentials
 	print      string // fingerprint
@@ -302,6 +304,7 @@ func (n *normal) transport(desc *sdp.SessionDescription, media *sdp.MediaDescrip
 	}
 	for _, a := range media.Attributes {
 		if a.Key == sdp.AttrKeyCandidate && len(n.candidates) < maxCandidates {
+			n.heard = hear(n.heard, a.Value)
 			if line, ok := usable(a.Value); ok {
 				n.candidates = append(n.candidates, line)
 			}

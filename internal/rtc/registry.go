@@ -160,6 +160,7 @@ func (g *Registry) prepare(ctx context.Context, o Opening) (*Session, error) {
 	}
 	x := &Session{
 		registry: g, opening: o, id: id, since: time.Now(), pc: pc,
+		heard:     o.Offer.heard,
 		log:       g.cfg.Logger.With("stream", o.Stream, "session", id[:7]), // X2: the whole id is a secret
 		tracks:    make(chan Track, 2*maxRIDs),
 		channels:  make(chan *Channel, maxChannels),
@@ -225,7 +226,7 @@ func (x *Session) serve(ctx context.Context, run func(ctx context.Context) error
 	counts.Started.Add(1)
 	reaper := time.AfterFunc(x.registry.cfg.PendingTimeout, func() {
 		if err := x.lost(); errors.Is(err, ErrNeverConnected) {
-			x.End(err) // W66
+			x.End(x.explain(err)) // W66
 		}
 	})
 	defer reaper.Stop()
@@ -238,6 +239,7 @@ func (x *Session) serve(ctx context.Context, run func(ctx context.Context) error
 	x.mu.Lock()
 	notes := append([]slog.Attr{slog.String("protocol", x.opening.Direction.protocol()), slog.Duration("duration", time.Since(begun).Round(time.Millisecond)), slog.String("reason", x.reason.Error())}, x.notes...)
 	reason := x.reason
+	notes = append(notes, x.cause.notes(x.way)...)
 	x.mu.Unlock()
 	counts.ended[endOf(reason)].Add(1)
 	x.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "session ended", notes...)

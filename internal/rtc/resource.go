@@ -257,6 +257,11 @@ func matches(match []string, tag string) bool {
 // a word (specs W49, W51–W53).
 func (x *Session) trickle(f fragment) {
 	ice := &x.patch.ice
+	x.mu.Lock()
+	for _, c := range f.candidates {
+		x.heard = hear(x.heard, c.line)
+	}
+	x.mu.Unlock()
 	for _, line := range x.registry.engine.checked(x.patch.add(f)) {
 		err := x.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: "candidate:" + line})
 		if err != nil {

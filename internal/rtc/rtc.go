@@ -121,7 +121,10 @@ type RegistryConfig struct {
 	// ICEServers returns what the other side is told: a user of credentials is a
 	// Session, or a request that has none. It must not wait. nil: none.
 	ICEServers func(r *http.Request, user string) []ICEServer
-	Logger     *slog.Logger // nil: nothing is logged
+	// Relayed reports whether media from an address comes through a relay of ours, for
+	// the Reports. It must not wait. nil: none does.
+	Relayed func(from netip.AddrPort) bool
+	Logger  *slog.Logger // nil: nothing is logged
 }
 
 // Codec is a codec as negotiated, or as wanted.
@@ -163,6 +166,7 @@ type Offer struct {
 	direction   Direction
 	credentials credentials // of the other side
 	candidates  []string    // of the other side, without "candidate:"
+	heard       []string    // the same and those of no use to us
 	normals     []normal    // as Sections
 	bundled     bool        // the offer had a BUNDLE group
 	mixed, lite bool        // extmap-allow-mixed, ice-lite

@@ -31,8 +31,9 @@ type Session struct {
 	done      chan struct{} // closed when nothing of the Session is left
 	wg        sync.WaitGroup
 
-	patch *resource // the state that PATCHes change
-	gone  bool      // below registry.mu: its place was given back
+	told  atomic.Bool // of TURN servers
+	patch *resource   // the state that PATCHes change
+	gone  bool        // below registry.mu: its place was given back
 
 	cancel context.CancelCauseFunc // of run's context
 	launch func(run func(ctx context.Context) error)
@@ -40,6 +41,11 @@ type Session struct {
 	mu     sync.Mutex
 	reason error       // below mu: why it ends
 	notes  []slog.Attr // below mu: for the log line at the end
+	cause  Report      // below mu: if it could not connect or was lost
+	way    way         // below mu: how media goes
+	heard  []string    // below mu: candidates of the other side, used or not
+	pairs  []pair      // below mu: as they were when they were looked at last
+	gaveUp bool        // below mu: ICE failed, and forgot the pairs
 }
 
 // Start registers the Session's URL and runs run on a goroutine of its own. The

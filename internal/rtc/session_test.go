@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -115,6 +117,104 @@ func TestLost(t *testing.T) {
 	if !errors.Is(session.Err(), rtc.ErrLost) {
 		t.Errorf("reason %v, want %v", session.Err(), rtc.ErrLost)
 	}
+	if want := "connected directly by UDP, then nothing came"; !strings.Contains(session.Err().Error(), want) {
+		t.Errorf("reason %q, want %q", session.Err(), want)
+	}
+}
+
+// TestICETCP: a publisher whose network has no UDP connects by TCP at the same port, and
+// the report says so.
+func TestICETCP(t *testing.T) {
+	lines := &syncLog{}
+	h := open(t, rtc.Config{}, rtc.RegistryConfig{Logger: slog.New(slog.NewTextHandler(lines, nil))})
+	x := remote(t, rtctest.Options{Setting: func(s *webrtc.SettingEngine) {
+		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeTCP4})
+	}})
+	x.Connect(t, h.server.URL+"/whip/live")
+	session := <-h.sessions
+	rtctest.Wait(t, session.Connected(), "connection")
+	id := h.registry.Sessions()[0].ID
+	_, sums, _ := h.registry.Session(id)
+	report, ok := h.registry.Report(id)
+	if !ok || sums.Transport != "tcp" || !strings.HasPrefix(report.Words, "connected by TCP: UDP is blocked") || !strings.Contains(report.Remedy, fmt.Sprintf("UDP port %d", h.engine.Port())) {
+		t.Errorf("by %q: %+v", sums.Transport, report)
+	}
+	if want := fmt.Sprintf("tcp 127.0.0.1:%d", h.engine.Port()); !slices.Contains(report.Advertised, want) {
+		t.Errorf("advertised %q, want %q", report.Advertised, want)
+	}
+	if len(report.Tried) == 0 || !strings.HasPrefix(report.Tried[0], "tcp 127.0.0.1 port ") || !strings.Contains(report.Tried[0], ": works") {
+		t.Errorf("tried %q", report.Tried)
+	}
+	session.End(rtc.ErrEnded)
+	rtctest.Wait(t, session.Done(), "end")
+	if !strings.Contains(lines.String(), "way=tcp") {
+		t.Errorf("the log does not tell the way: %s", lines)
+	}
+	if _, ok := h.registry.Report(id); ok {
+		t.Error("there is a report after the end")
+	}
+}
+
+// TestNeverConnected: W66 the log says what keeps a session from connecting.
+func TestNeverConnected(t *testing.T) {
+	for name, tt := range map[string]struct {
+		media   rtc.Config
+		edit    func(offer string) string
+		setting func(s *webrtc.SettingEngine)
+		want    []string
+	}{
+		"nothing comes": {
+			rtc.Config{},
+			nil, func(s *webrtc.SettingEngine) { s.SetRemoteIPFilter(func(net.IP) bool { return false }) },
+			[]string{"never connected: advertised 127.0.0.1, and nothing came there", "set media.public_ips"},
+		},
+		"names only": {
+			rtc.Config{PublicIPs: []netip.Addr{netip.MustParseAddr("192.0.2.9")}},
+			func(offer string) string {
+				return regexp.MustCompile(`127\.0\.0\.1 (\d+) typ host`).ReplaceAllString(offer, "5e0ba5d6-0a5e-4bc9-a8b1-3a5e5d1d2a10.local $1 typ host")
+			},
+			func(s *webrtc.SettingEngine) { s.SetRemoteIPFilter(func(net.IP) bool { return false }) },
+			[]string{"advertised 192.0.2.9, and nothing came there, by UDP or TCP; the client offered mDNS names only", "is media.public_ips right?"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lines := &syncLog{}
+			h := open(t, tt.media, rtc.RegistryConfig{PendingTimeout: 300 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(lines, nil))})
+			x := remote(t, rtctest.Options{Setting: tt.setting})
+			if tt.edit != nil {
+				x.Offer = tt.edit(x.Offer)
+			}
+			x.Post(t, h.server.URL+"/whip/live")
+			session := <-h.sessions
+			rtctest.Wait(t, session.Done(), "end")
+			if !errors.Is(session.Err(), rtc.ErrNeverConnected) {
+				t.Errorf("reason %v", session.Err())
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(lines.String(), want) {
+					t.Errorf("the log lacks %q: %s", want, lines)
+				}
+			}
+		})
+	}
+}
+
+// syncLog keeps what is logged.
+type syncLog struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *syncLog) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *syncLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }
 
 // TestEnd: W67 every way of ending is the same path, and leaves nothing.

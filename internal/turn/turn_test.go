@@ -105,6 +105,8 @@ type house struct {
 	engine   *rtc.Engine
 	url      string
 	sessions chan *rtc.Session
+	registry *rtc.Registry
+	server   *turn.Server // if it is to know whether media is relayed
 }
 
 func newHouse(t *testing.T, media rtc.Config) *house {
@@ -116,8 +118,9 @@ func newHouse(t *testing.T, media rtc.Config) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	registry := rtc.NewRegistry(engine, rtc.RegistryConfig{})
 	h := &house{engine: engine, sessions: make(chan *rtc.Session, 4)}
+	registry := rtc.NewRegistry(engine, rtc.RegistryConfig{Relayed: func(from netip.AddrPort) bool { return h.server != nil && h.server.Relayed(from) }})
+	h.registry = registry
 	mux := http.NewServeMux()
 	mux.Handle("/whip/", registry.Endpoint(rtc.EndpointConfig{Direction: rtc.Receive, Prefix: "/whip/", Accept: func(ctx context.Context, q rtc.Request) (*rtc.Session, error) {
 		offer, err := rtc.CheckOffer(q.Body, rtc.Rules{Direction: rtc.Receive})
@@ -196,6 +199,7 @@ func ways(s *turn.Server) map[string]string {
 func TestRelayOnly(t *testing.T) {
 	h := newHouse(t, rtc.Config{})
 	s := serve(t, turn.Config{Peers: h.peers()})
+	h.server = s
 	for name, url := range ways(s) {
 		t.Run(name, func(t *testing.T) {
 			username, credential := signed("anna")
@@ -211,6 +215,12 @@ func TestRelayOnly(t *testing.T) {
 			if !s.Relayed(at) || s.Relayed(netip.AddrPortFrom(at.Addr(), at.Port()+1)) {
 				t.Errorf("Relayed does not know %v", at)
 			}
+			report, _ := h.registry.Report(h.registry.Sessions()[0].ID)
+			if report.Words != "relayed by TURN" || report.Remedy != "" {
+				t.Errorf("%+v", report)
+			}
+			session.End(rtc.ErrEnded)
+			rtctest.Wait(t, session.Done(), "end")
 		})
 	}
 	m := s.Metrics()

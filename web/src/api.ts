@@ -108,6 +108,19 @@ export interface Hop {
   samples: number
 }
 
+export interface ICE {
+  /** Addresses that the other side was told. */
+  advertised: unknown
+  /** What the other side offered, by kind. */
+  offered: unknown
+  /** What to do about it. */
+  remedy?: string
+  /** Pairs of addresses, and how it went. */
+  tried: unknown
+  /** In one line. */
+  words: string
+}
+
 export interface Invitation {
   expires: string
   seat: Seat
@@ -293,6 +306,8 @@ export interface SeatRequest {
 export interface Session {
   /** Media can flow. */
   connected: boolean
+  /** Of one session by WHIP or WHEP only: how the two sides reach each other. */
+  ice?: ICE
   /** It names the session here and, shortened, in the log; no secret. */
   id: string
   kind: 'publish' | 'watch'
