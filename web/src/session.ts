@@ -156,6 +156,8 @@ export type Progress =
   | { kind: 'connecting' }
   | { kind: 'connected'; session: Session }
   | { kind: 'interrupted' }
+  /** Its connection is about to be closed. */
+  | { kind: 'ending' }
   | { kind: 'waiting'; seconds: number; why: Refusal | undefined }
 
 /** How to keep a session alive. */
@@ -180,6 +182,7 @@ export async function keep(plan: Plan, signal: AbortSignal): Promise<void> {
       plan.report({ kind: 'connecting' })
       const session = await plan.open(signal)
       const lasted = await follow(session, signal, plan)
+      plan.report({ kind: 'ending' })
       session.close()
       if (lasted) attempt = 0
       else why = new Refusal(0, 'no media connection came about: is the UDP or TCP media port reachable?', 0)
