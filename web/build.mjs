@@ -20,7 +20,7 @@ const root = dirname(fileURLToPath(import.meta.url))
 const src = join(root, 'src')
 const dist = join(root, 'dist')
 const packed = join(root, 'embed')
-const pages = ['home', 'publish', 'watch', 'seat', 'frame', 'missing']
+const pages = ['home', 'publish', 'watch', 'seat', 'guest', 'control', 'frame', 'missing']
 const target = ['chrome103', 'firefox115', 'safari16.4'] // the first is in OBS 30
 
 if (process.argv.includes('--test')) {

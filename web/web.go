@@ -43,7 +43,7 @@ type Config struct {
 }
 
 // Handler serves /, /publish/{stream}, /watch/{stream}, /seat/{stream},
-// /embed/{stream}, /embed.js, /embed-hls.js and /assets/…, to GET and HEAD. It reads all files once, here; requests then
+// /seat/{stage}.{seat}, /control/{stage}, /embed/{stream}, /embed.js, /embed-hls.js and /assets/…, to GET and HEAD. It reads all files once, here; requests then
 // share them. Without a built bundle every page says how to build it (503).
 // The error is that of reading the files.
 func Handler(cfg Config) (http.Handler, error) {
@@ -182,7 +182,12 @@ func (h *handler) page(urlPath string) string {
 		return "missing"
 	}
 	switch page {
-	case "publish", "watch", "seat":
+	case "publish", "watch", "control":
+		return page
+	case "seat":
+		if strings.Contains(stream, ".") { // of a stage: STAGE.SEAT
+			return "guest"
+		}
 		return page
 	case "embed":
 		return "frame"
@@ -274,7 +279,7 @@ func secure(h http.Header, page, connect string) {
 		"media-src "+connect+" blob:; connect-src "+connect+"; base-uri 'none'; form-action 'self'; frame-ancestors "+ancestors+"; "+
 		"require-trusted-types-for 'script'")
 	devices := "()"
-	if page == "publish" {
+	if page == "publish" || page == "guest" {
 		devices = "(self)"
 	}
 	h.Set("Permissions-Policy", "camera="+devices+", microphone="+devices+", display-capture="+devices)

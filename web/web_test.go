@@ -15,7 +15,7 @@ import (
 func bundle(t *testing.T) fstest.MapFS {
 	t.Helper()
 	files := fstest.MapFS{".gitkeep": {}}
-	for _, page := range []string{"home", "publish", "watch", "seat", "frame", "missing"} {
+	for _, page := range []string{"home", "publish", "watch", "seat", "guest", "control", "frame", "missing"} {
 		files[page+".html"] = &fstest.MapFile{Data: []byte("<!doctype html><title>" + page + "</title>")}
 	}
 	script := []byte(strings.Repeat("console.log('hello');\n", 100))
@@ -64,7 +64,9 @@ func TestPages(t *testing.T) {
 		"/":                "home",
 		"/publish/demo":    "publish",
 		"/watch/demo":      "watch",
-		"/seat/stage.left": "seat",
+		"/seat/demo":       "seat",
+		"/seat/stage.left": "guest",
+		"/control/stage":   "control",
 		"/embed/demo":      "frame",
 	} {
 		r := ask(h, http.MethodGet, path)
@@ -82,7 +84,7 @@ func TestPages(t *testing.T) {
 			}
 		}
 		devices := "camera=(), microphone=(), display-capture=()"
-		if want == "publish" {
+		if want == "publish" || want == "guest" {
 			devices = "camera=(self), microphone=(self), display-capture=(self)"
 		}
 		if got := r.Header().Get("Permissions-Policy"); got != devices {
@@ -210,7 +212,7 @@ func TestBadNamesAreNotReflected(t *testing.T) {
 func TestUnknownPaths(t *testing.T) {
 	h := serve(t, bundle(t))
 	for _, path := range []string{
-		"/x", "/watch", "/watch/", "//", "", "/home.html", "/control/a", "/watch/a/b", "/.gitkeep", "/../web.go",
+		"/x", "/watch", "/watch/", "//", "", "/home.html", "/control/", "/control/a/b", "/watch/a/b", "/.gitkeep", "/../web.go",
 		"/assets", "/assets/", "/assets/../home.html", "/assets/nothing.js", "/assets/watch-abc.js.gz", "/assets/.gitkeep",
 	} {
 		r := ask(h, http.MethodGet, path)
@@ -382,7 +384,7 @@ func TestEmbedded(t *testing.T) {
 	if big == nil || ask(h, http.MethodGet, big[1]).Code != http.StatusOK {
 		t.Errorf("GET /embed-hls.js: names %q, which is not there", big)
 	}
-	for _, path := range []string{"/", "/publish/demo", "/watch/demo", "/seat/demo", "/embed/demo", "/missing"} {
+	for _, path := range []string{"/", "/publish/demo", "/watch/demo", "/seat/demo", "/seat/demo.anna", "/control/demo", "/embed/demo", "/missing"} {
 		body := ask(h, http.MethodGet, path).Body.String()
 		if found := inline.FindString(body); found != "" {
 			t.Errorf("GET %s: %q would be stopped by the policy", path, found)

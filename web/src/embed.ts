@@ -3,9 +3,13 @@
 // whipcast-embed. See docs/embedding.md.
 
 import { WhipcastPlayer } from './embed/player-element'
+import { WhipcastPublisher } from './embed/publisher-element'
+import { WhipcastSeat } from './embed/seat-element'
 
-export { WhipcastPlayer }
+export { WhipcastPlayer, WhipcastPublisher, WhipcastSeat }
 export type { Mode, PlayerState, PlayerStateDetail, PlayerStats, Way } from './embed/player-element'
+export type { PublisherState, PublisherStateDetail } from './embed/publisher-element'
+export type { SeatState, SeatStateDetail } from './embed/seat-element'
 
 function define(name: string, type: CustomElementConstructor): void {
   // Two modules of different versions in one page: the first one stays.
@@ -13,9 +17,13 @@ function define(name: string, type: CustomElementConstructor): void {
 }
 
 define('whipcast-player', WhipcastPlayer)
+define('whipcast-publisher', WhipcastPublisher)
+define('whipcast-seat', WhipcastSeat)
 
 declare global {
   interface HTMLElementTagNameMap {
     'whipcast-player': WhipcastPlayer
+    'whipcast-publisher': WhipcastPublisher
+    'whipcast-seat': WhipcastSeat
   }
 }

@@ -92,7 +92,9 @@ export abstract class Whipcast extends Native {
     this.#due = true
     queueMicrotask(() => {
       this.#due = false
-      if (this.#connected) this.begin()
+      if (!this.#connected) return
+      if (this.src || this.stream) this.begin()
+      else this.end() // nothing is named yet, or any more
     })
   }
 

@@ -21,6 +21,8 @@ export interface Feed {
   stop(): void
   /** Seconds behind what happens; NaN where unknown. */
   latency(): number
+  /** How loud it is now, from 0 to 1; NaN where unknown. */
+  loudness(): number
 }
 
 /** Calls once when the video has a picture to show, or sound that is heard without one. */

@@ -1,7 +1,7 @@
 // Low-latency HLS as a way to the screen, by hls.js or by the browser itself.
 
 import type HlsPlayer from 'hls.js'
-import { ahead, catchUp, hasEnded, inGap, presentationIn, settings, stuckAfter, type Presentation } from '../hlsplay'
+import { catchUp, hasEnded, inGap, presentationIn, settings, stuckAfter, type Presentation } from '../hlsplay'
 import { ask, Refusal } from '../refusal'
 import { backoff, pauseUnlessBack } from '../retry'
 import { playlist } from '../token'
@@ -41,6 +41,10 @@ export class HlsFeed implements Feed {
     const edge = this.player?.latency ?? NaN
     const wall = date ? (Date.now() - date.getTime()) / 1000 : NaN
     return Math.abs(wall - edge) < 4 ? wall : edge
+  }
+
+  loudness(): number {
+    return NaN
   }
 
   private get stopped(): boolean {
@@ -191,12 +195,6 @@ export class HlsFeed implements Feed {
       video.addEventListener('error', () => finish('failed'), { signal: take.signal })
       video.play().catch(() => undefined)
     })
-  }
-
-  /** Seconds that are loaded. */
-  buffer(): number {
-    const { shown } = this.ground.deck
-    return shown ? ahead(shown) : 0
   }
 
   private say(look: Look, why?: Refusal): void {

@@ -60,6 +60,7 @@ export class WhipcastPlayer extends Whipcast {
   #words = ''
   #way: Way | undefined
   #switches = 0
+  #of = ''
   #parts: ReturnType<typeof build>
 
   constructor() {
@@ -129,6 +130,11 @@ export class WhipcastPlayer extends Whipcast {
     return this.#deck.shown
   }
 
+  /** How loud it is now, from 0 to 1, muted or not; NaN where unknown, as by HLS. */
+  get level(): number {
+    return this.#playing?.loudness() ?? NaN
+  }
+
   /** Connects again after pause(). */
   play(): void {
     if (!this.#playing) this.begin()
@@ -158,9 +164,13 @@ export class WhipcastPlayer extends Whipcast {
   protected begin(): void {
     this.#playing?.stop()
     this.#playing = undefined
+    this.#way = undefined
     this.changed('muted')
     try {
       const place = this.place()
+      const of = `${place.gateway} ${place.stream}`
+      if (of !== this.#of) this.#deck.clear() // a picture of something else must not stay
+      this.#of = of
       const wish = { place, mode: this.mode, fallback: !this.nofallback }
       this.#playing = new Playing(wish, this.#deck, load, () => this.#heed())
       this.#heed()
@@ -193,7 +203,9 @@ export class WhipcastPlayer extends Whipcast {
       this.emit('way', { from: before, to: this.#way })
     }
     const { state, why } = playing
-    this.#say(state, state === 'playing' || !why ? '' : wordsOf(why), before !== this.#way)
+    // That nobody publishes is all that there is to say of it.
+    const words = !why || state === 'playing' || state === 'waiting' ? '' : wordsOf(why)
+    this.#say(state, words, before !== this.#way)
   }
 
   #say(state: PlayerState, words: string, anyway = false): void {
@@ -260,7 +272,7 @@ function build(element: HTMLElement) {
   const show = (player: WhipcastPlayer, deck: Deck, now: { state: PlayerState; words: string; way: Way | undefined }) => {
     cover.hidden = player.clean || now.state === 'playing' || (now.state === 'connecting' && deck.shown !== undefined)
     set(title, titles[now.state])
-    set(words, now.words)
+    set(words, now.state === 'waiting' ? 'The picture begins by itself.' : now.words)
     bar.hidden = !player.controls || player.clean
     bar.classList.toggle('stays', now.state !== 'playing')
     unmute.hidden = player.clean || !deck.shown || now.state !== 'playing' || !(deck.soundBlocked || (player.muted && player.controls))

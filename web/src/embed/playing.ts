@@ -88,6 +88,10 @@ export class Playing {
     return (this.shownWay && this.running.get(this.shownWay)?.feed.latency()) ?? NaN
   }
 
+  loudness(): number {
+    return (this.shownWay && this.running.get(this.shownWay)?.feed.loudness()) ?? NaN
+  }
+
   private start(way: Way): void {
     const ground: Ground = {
       place: this.wish.place,

@@ -45,7 +45,7 @@ button, select, input {
   border-radius: 8px;
   background: var(--_surface);
 }
-button { padding: 0.4rem 1rem; cursor: pointer; touch-action: manipulation; }
+button { padding: 0.4rem 1rem; white-space: nowrap; cursor: pointer; touch-action: manipulation; }
 button:disabled { opacity: 0.55; cursor: default; }
 button.primary { background: var(--_accent); border-color: var(--_accent); color: var(--_on-accent); font-weight: 600; }
 button[aria-pressed='true'] { background: var(--_live); border-color: var(--_live); color: var(--_on-live); font-weight: 600; }
@@ -127,7 +127,44 @@ export const player = `
 .screen:hover .controls, .screen:focus-within .controls, .screen.touched .controls, .controls.stays { opacity: 1; }
 @media (prefers-reduced-motion: no-preference) { .controls { transition: opacity 0.15s; } }
 .controls button { min-height: 2.5rem; padding: 0.2rem 0.8rem; background: rgb(11 13 17 / 0.72); border-color: #9aa3b2; color: #f1f3f6; }
-.controls input { flex: 0 1 7rem; min-width: 3rem; min-height: 2.5rem; border: 0; background: none; accent-color: var(--_accent); }
+.controls input { flex: 0 1 7rem; min-width: 2rem; padding: 0; min-height: 2.5rem; border: 0; background: none; accent-color: var(--_accent); }
 .controls .way { margin-left: auto; font-size: 0.85rem; }
 :host([clean]) .screen { background: transparent; border-radius: 0; aspect-ratio: auto; width: 100%; height: 100%; }
+`
+
+/** What publisher and seat have below the picture. */
+export const sending = `
+.words { margin-top: 0.5rem; padding: 0.6rem 0.9rem; border-radius: 8px; background: var(--_warn); overflow-wrap: anywhere; }
+.badge[data-state='live'] { background: var(--_live); color: var(--_on-live); }
+.panel { display: grid; gap: 0.75rem; margin-top: 0.6rem; }
+.devices { display: grid; grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr)); gap: 0.75rem; }
+.devices label { display: grid; gap: 0.2rem; }
+.label { color: var(--_soft); font-size: 0.92rem; }
+.meter { height: 6px; border-radius: 3px; background: var(--_sunken); overflow: hidden; }
+.meter .level { display: block; height: 100%; background: var(--_accent); transform: scaleX(0); transform-origin: left; }
+.bar { display: flex; flex-wrap: wrap; gap: 0.5rem; }
+`
+
+/** A guest's seat. */
+export const seat = `
+.head { display: flex; flex-wrap: wrap; align-items: center; justify-content: space-between; gap: 0.5rem 1.5rem; margin-bottom: 0.75rem; }
+.heading { font-size: 1.4rem; line-height: 1.25; overflow-wrap: anywhere; }
+.status { display: flex; flex-wrap: wrap; align-items: center; gap: 0.4rem 0.9rem; }
+.light {
+  padding: 0.25rem 0.9rem;
+  border-radius: 999px;
+  border: 2px solid var(--_edge);
+  font-weight: 700;
+}
+.light:empty { display: none; }
+.status[data-state='on_air'] .light { background: var(--_live); border-color: var(--_live); color: var(--_on-live); text-transform: uppercase; letter-spacing: 0.06em; }
+.status[data-state='on_air'].picture .light { box-shadow: 0 0 0 4px color-mix(in srgb, var(--_live) 35%, transparent); }
+.meaning { color: var(--_soft); }
+.words { margin: 0 0 0.75rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 0.75rem; }
+.tile { position: relative; margin: 0; border-radius: var(--_radius); }
+.tile.speaking { outline: 3px solid var(--_accent); outline-offset: 1px; }
+.tile > .badge { pointer-events: none; }
+.tile:only-child { max-width: 44rem; }
+@media (max-width: 30rem) { .bar button { flex: 1 1 40%; } }
 `

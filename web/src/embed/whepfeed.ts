@@ -35,6 +35,11 @@ export class WhepFeed implements Feed {
     return this.delay.latency
   }
 
+  loudness(): number {
+    const receiver = this.pc?.getReceivers().find((one) => one.track.kind === 'audio')
+    return receiver?.getSynchronizationSources()[0]?.audioLevel ?? NaN
+  }
+
   private async run(): Promise<void> {
     const { gateway, stream, token } = this.ground.place
     const endpoint = `${gateway}/whep/${encodeURIComponent(stream)}`
