@@ -51,6 +51,7 @@ type seen struct {
 	} `json:"player"`
 	Framed       string `json:"framed"`       // by which way the page for frames plays
 	RefusedFrame bool   `json:"refusedFrame"` // that of another page
+	Example      string `json:"example"`      // what docs/examples/embed.html does
 
 	Asks bool   `json:"asks"` // for a token
 	Bar  string `json:"bar"`  // the address bar, later

@@ -306,10 +306,15 @@ async function relayed(context) {
   )
 }
 
-/** A page of another origin, with the policy that the guide asks for and one player. */
-function embeddingSite() {
+/** Another origin: a page with one player, under the policy that the guide asks for; one with frames; and the guide's example. */
+async function embeddingSite() {
+  const example = await readFile(new URL('../../../docs/examples/embed.html', import.meta.url), 'utf8')
   const server = createServer((request, response) => {
     response.setHeader('Content-Type', 'text/html')
+    if (request.url === '/example') {
+      response.end(example.replaceAll('https://live.example.org', base).replaceAll('/watch/show', `/watch/${stream}`))
+      return
+    }
     response.setHeader(
       'Content-Security-Policy',
       `default-src 'none'; script-src ${base}; connect-src ${base}; media-src ${base} blob:; frame-src ${base}; require-trusted-types-for 'script'`,
@@ -390,6 +395,17 @@ async function embed(context) {
     report.framed = framed.way
     report.refusedFrame = !frames.frames().some((frame) => frame.url().includes('/watch/'))
     await shot(frames, 'frames')
+    await frames.close()
+    const example = await context.newPage()
+    example.on('pageerror', (e) => report.errors.push(String(e)))
+    await example.goto(`${origin}/example`)
+    await example.fill('#token', token)
+    await example.click('#entry button')
+    await until('the example publishes and plays', 30_000, async () => {
+      const state = await example.evaluate(() => [document.getElementById('publisher').state, document.getElementById('state').value])
+      return (report.example = state.join('; ')) === 'live; playing, by hls'
+    })
+    await shot(example, 'example')
   } finally {
     site.close()
   }
