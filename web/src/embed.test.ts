@@ -1,8 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { Seat, StageView } from './api'
 import { decide, firstWay, type Look, type Seen, type Situation, type Way } from './embed/choose'
+import { explained, seen } from './embed/seat-element'
 import { homeOf, placeOf, seatOf } from './embed/where'
 import { presentationIn } from './hlsplay'
+import { Refusal } from './refusal'
+import { fullness } from './seatcard'
+import { EventReader } from './sse'
+import { isFinal, stageAPI } from './stageview'
 
 const written = (some: object) => ({ src: '', gateway: '', stream: '', token: '', ...some })
 const home = 'https://live.example.org'
@@ -91,4 +97,49 @@ test('the presentation that a playlist names', () => {
   const text = '#EXTM3U\r\n#EXT-X-STREAM-INF:BANDWIDTH=1\r\np1/v.m3u8\r\n'
   assert.equal(presentationIn(text, 'https://a.example/hls/show/index.m3u8'), 'https://a.example/hls/show/p1/v.m3u8')
   assert.equal(presentationIn('#EXTM3U', 'https://a.example/x'), '')
+})
+
+test('events as they come, in any pieces', () => {
+  const text = ': hello\n\nevent: stage\ndata: {"a":\ndata: 1}\n\ndata:x\r\n\r\nevent: none\n\nid: 5\rdata: y\r\r'
+  const wanted = [
+    { type: 'stage', data: '{"a":\n1}' },
+    { type: 'message', data: 'x' },
+    { type: 'message', data: 'y' },
+  ]
+  // What ends with CR may go on with LF: the end is known only with what follows.
+  assert.deepEqual(new EventReader().read(`${text} `), wanted)
+  const byOne = new EventReader()
+  assert.deepEqual([...text, ' '].flatMap((one) => byOne.read(one)), wanted)
+})
+
+const seat = (name: string, some: Partial<Seat> = {}): Seat => ({
+  name, stream: `show.${name}`, label: name, role: 'guest', state: 'backstage', muted: false, picture: false, connected: true, speaking: false,
+  level: -127, since: '2026-01-01T00:00:00Z', ...some,
+})
+
+test('a seat plays the others that are there, and never itself', () => {
+  const me = seat('anna')
+  const view: StageView = { stage: 'show', me, seats: [me, seat('ben'), seat('carl', { connected: false })], program: { live: true } }
+  assert.deepEqual(seen(view, 'show.anna').map((one) => one.name), ['ben'])
+  const { me: _, ...unknown } = view
+  assert.deepEqual(seen(unknown, 'show.anna').map((one) => one.name), ['ben'], 'also while the gateway does not say who asks')
+  assert.deepEqual(seen(undefined, 'show.anna'), [])
+})
+
+test('a guest is told who sees and hears them', () => {
+  const on = { state: 'on_air' as const, picture: true, muted: false }
+  assert.equal(explained(on), 'The audience sees and hears you.')
+  assert.equal(explained({ ...on, picture: false }), 'The audience hears you.')
+  assert.match(explained({ ...on, muted: true }), /does not hear you, but sees you/)
+  assert.match(explained({ ...on, state: 'waiting' }), /neither see nor hear/)
+})
+
+test('what is final about a stage', () => {
+  for (const status of [401, 403, 404, 410]) assert.ok(isFinal(new Refusal(status, '', 0)), String(status))
+  for (const status of [0, 409, 429, 500, 503]) assert.ok(!isFinal(new Refusal(status, '', 0)), String(status))
+  assert.equal(stageAPI({ gateway: 'https://a.example', stage: 'show' }, '/events'), 'https://a.example/v1/stages/show/events')
+})
+
+test('a meter is empty at silence and full at 0 dBFS', () => {
+  assert.deepEqual([-127, -60, -30, 0, 3].map(fullness), [0, 0, 0.5, 1, 1])
 })
