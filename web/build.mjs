@@ -1,19 +1,27 @@
 // Builds the pages: src/*.ts, *.css, *.svg and *.html become dist/, with
 // hashed asset names and a gzip file beside everything that shrinks.
 //
+// Of src/embed.ts it makes /embed.js, one module for pages elsewhere, and fills
+// the npm package in embed/ with it and its types.
+//
 //   node build.mjs          the pages
 //   node build.mjs --test   the unit tests, bundled into .test/ for node --test
 import { build } from 'esbuild'
+import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { basename, dirname, extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { constants, gzipSync } from 'node:zlib'
 
 const root = dirname(fileURLToPath(import.meta.url))
 const src = join(root, 'src')
 const dist = join(root, 'dist')
-const pages = ['home', 'publish', 'watch', 'seat', 'missing']
+const packed = join(root, 'embed')
+const pages = ['home', 'publish', 'watch', 'seat', 'guest', 'control', 'frame', 'missing']
+const target = ['chrome103', 'firefox115', 'safari16.4'] // the first is in OBS 30
 
 if (process.argv.includes('--test')) {
   await buildTests()
@@ -39,7 +47,8 @@ async function buildTests() {
 
 async function buildPages() {
   await clean()
-  const scripts = await buildScripts()
+  const { hls, ...scripts } = await buildScripts()
+  await buildEmbed(hls.script)
   const style = await buildStyle()
   const icon = await hashed('icon.svg', await readFile(join(src, 'icon.svg')))
   for (const page of pages) {
@@ -60,14 +69,14 @@ async function clean() {
 // buildScripts answers, for each page, its script and what that imports.
 async function buildScripts() {
   const result = await build({
-    entryPoints: pages.filter((page) => page !== 'missing').map((page) => join(src, `${page}.ts`)),
+    entryPoints: ['hls', ...pages.filter((page) => page !== 'missing')].map((entry) => join(src, `${entry}.ts`)),
     outdir: join(dist, 'assets'),
     entryNames: '[name]-[hash]',
     chunkNames: 'shared-[hash]',
     bundle: true,
     splitting: true,
     format: 'esm',
-    target: ['chrome110', 'firefox115', 'safari16.4'],
+    target,
     minify: true,
     legalComments: 'eof',
     metafile: true,
@@ -82,7 +91,7 @@ async function buildScripts() {
   for (const [path, output] of Object.entries(result.metafile.outputs)) {
     if (!output.entryPoint) continue
     const page = basename(output.entryPoint, '.ts')
-    if (!pages.includes(page)) continue // a chunk of its own, such as hls.js
+    if (page !== 'hls' && !pages.includes(page)) continue // a chunk that is imported when it is needed
     scripts[page] = {
       script: `/assets/${basename(path)}`,
       preloads: output.imports
@@ -93,13 +102,59 @@ async function buildScripts() {
   return scripts
 }
 
+// buildEmbed makes the module for pages elsewhere. Its address does not change, so
+// hls.js, which is big, stays a file that browsers keep for ever.
+async function buildEmbed(hls) {
+  const result = await build({
+    entryPoints: [join(src, 'embed.ts')],
+    bundle: true,
+    format: 'esm',
+    target,
+    minify: true,
+    write: false,
+    logLevel: 'warning',
+  })
+  const [{ contents }] = result.outputFiles
+  await emit('embed.js', contents)
+  await emit('embed-hls.js', `export { default } from '.${hls}'\n`)
+  await writeFile(join(packed, 'embed.js'), contents)
+  await buildTypes()
+}
+
+// buildTypes writes the declarations that embed.d.ts names, and no others.
+async function buildTypes() {
+  const all = await mkdtemp(join(tmpdir(), 'whipcast-types-'))
+  const types = join(packed, 'types')
+  await rm(types, { recursive: true, force: true })
+  try {
+    await promisify(execFile)(process.execPath, [
+      join(root, 'node_modules', 'typescript', 'bin', 'tsc'),
+      ...['-p', root, '--noEmit', 'false', '--declaration', '--emitDeclarationOnly', '--rootDir', src, '--outDir', all],
+    ])
+    const known = new Set()
+    const copy = async (path) => {
+      if (known.has(path)) return
+      known.add(path)
+      const text = await readFile(join(all, path), 'utf8')
+      await mkdir(dirname(join(types, path)), { recursive: true })
+      // Programs that resolve as Node.js does want the ending.
+      await writeFile(join(types, path), text.replace(/from '(\.[^']+)'/g, "from '$1.js'"))
+      for (const [, named] of text.matchAll(/from '(\.[^']+)'/g)) await copy(join(dirname(path), `${named}.d.ts`))
+      for (const [, named] of text.matchAll(/from '([^.][^']*)'/g)) throw new Error(`types: ${path} needs ${named}`)
+    }
+    await copy('embed.d.ts')
+  } finally {
+    await rm(all, { recursive: true })
+  }
+}
+
 async function buildStyle() {
   const result = await build({
     entryPoints: [join(src, 'page.css')],
     bundle: true,
     minify: true,
     write: false,
-    target: ['chrome110', 'firefox115', 'safari16.4'],
+    target,
   })
   return hashed('page.css', result.outputFiles[0].contents)
 }

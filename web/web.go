@@ -1,5 +1,6 @@
 // Package web serves the pages that a browser opens: the list of streams, and
-// one page each to publish, to watch and to sit in.
+// one page each to publish, to watch and to sit in; and what pages elsewhere
+// use: a frame with a picture, and the module /embed.js.
 //
 // The pages are static: they are built from src/ into dist/ (make build), and
 // embedded. Nothing of a request is ever written into a page; the script reads
@@ -41,8 +42,8 @@ type Config struct {
 	MediaOrigins []string
 }
 
-// Handler serves /, /publish/{stream}, /watch/{stream}, /seat/{stream} and
-// /assets/…, to GET and HEAD. It reads all files once, here; requests then
+// Handler serves /, /publish/{stream}, /watch/{stream}, /seat/{stream},
+// /seat/{stage}.{seat}, /control/{stage}, /embed/{stream}, /embed.js, /embed-hls.js and /assets/…, to GET and HEAD. It reads all files once, here; requests then
 // share them. Without a built bundle every page says how to build it (503).
 // The error is that of reading the files.
 func Handler(cfg Config) (http.Handler, error) {
@@ -152,6 +153,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.serveAsset(w, r, name)
 		return
 	}
+	if module := r.URL.Path; module == "/embed.js" || module == "/embed-hls.js" {
+		h.serveModule(w, r, module[1:])
+		return
+	}
 	name := h.page(r.URL.Path)
 	f := h.files[name+".html"]
 	if f == nil {
@@ -177,8 +182,15 @@ func (h *handler) page(urlPath string) string {
 		return "missing"
 	}
 	switch page {
-	case "publish", "watch", "seat":
+	case "publish", "watch", "control":
 		return page
+	case "seat":
+		if strings.Contains(stream, ".") { // of a stage: STAGE.SEAT
+			return "guest"
+		}
+		return page
+	case "embed":
+		return "frame"
 	}
 	return "missing"
 }
@@ -196,8 +208,30 @@ func (h *handler) serveAsset(w http.ResponseWriter, r *http.Request, name string
 		return
 	}
 	secure(w.Header(), "", h.connect)
+	open(w.Header())
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	f.send(w, r, http.StatusOK)
+}
+
+// serveModule sends a module for pages elsewhere, whose address stays. It is
+// kept for a short while, and then asked for by its tag.
+func (h *handler) serveModule(w http.ResponseWriter, r *http.Request, name string) {
+	f := h.files[name]
+	if f == nil {
+		open(w.Header()) // a page elsewhere may read why
+		notBuilt(w)
+		return
+	}
+	secure(w.Header(), "", h.connect)
+	open(w.Header())
+	w.Header().Set("Cache-Control", "public, max-age=300, stale-while-revalidate=86400")
+	f.send(w, r, http.StatusOK)
+}
+
+// open lets pages of any origin use a file. It is the same for everyone.
+func open(h http.Header) {
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 }
 
 // send writes the file in the form that the client accepts, or 304 where the
@@ -234,13 +268,18 @@ func (f *file) send(w http.ResponseWriter, r *http.Request, status int) {
 func secure(h http.Header, page, connect string) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
+	// One page is made for frames: it has nothing that could be pressed by mistake.
+	ancestors := "'none'"
+	if page == "frame" {
+		ancestors = "*"
+	}
 	// media and connect are all that the pages do; blob: is MediaSource's way
-	// into a video element. No inline script or style, no frame around us.
+	// into a video element. No inline script or style.
 	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
-		"media-src "+connect+" blob:; connect-src "+connect+"; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "+
+		"media-src "+connect+" blob:; connect-src "+connect+"; base-uri 'none'; form-action 'self'; frame-ancestors "+ancestors+"; "+
 		"require-trusted-types-for 'script'")
 	devices := "()"
-	if page == "publish" {
+	if page == "publish" || page == "guest" {
 		devices = "(self)"
 	}
 	h.Set("Permissions-Policy", "camera="+devices+", microphone="+devices+", display-capture="+devices)

@@ -15,7 +15,7 @@ import (
 func bundle(t *testing.T) fstest.MapFS {
 	t.Helper()
 	files := fstest.MapFS{".gitkeep": {}}
-	for _, page := range []string{"home", "publish", "watch", "seat", "missing"} {
+	for _, page := range []string{"home", "publish", "watch", "seat", "guest", "control", "frame", "missing"} {
 		files[page+".html"] = &fstest.MapFile{Data: []byte("<!doctype html><title>" + page + "</title>")}
 	}
 	script := []byte(strings.Repeat("console.log('hello');\n", 100))
@@ -30,6 +30,9 @@ func bundle(t *testing.T) fstest.MapFS {
 	files["assets/watch-abc.js"] = &fstest.MapFile{Data: script}
 	files["assets/watch-abc.js.gz"] = &fstest.MapFile{Data: small.Bytes()}
 	files["assets/page-abc.css"] = &fstest.MapFile{Data: []byte("a{}")}
+	files["embed.js"] = &fstest.MapFile{Data: script}
+	files["embed.js.gz"] = &fstest.MapFile{Data: small.Bytes()}
+	files["embed-hls.js"] = &fstest.MapFile{Data: []byte("export {}")}
 	files["assets/icon-abc.svg"] = &fstest.MapFile{Data: []byte("<svg/>")}
 	return files
 }
@@ -61,7 +64,10 @@ func TestPages(t *testing.T) {
 		"/":                "home",
 		"/publish/demo":    "publish",
 		"/watch/demo":      "watch",
-		"/seat/stage.left": "seat",
+		"/seat/demo":       "seat",
+		"/seat/stage.left": "guest",
+		"/control/stage":   "control",
+		"/embed/demo":      "frame",
 	} {
 		r := ask(h, http.MethodGet, path)
 		if r.Code != http.StatusOK || !strings.Contains(r.Body.String(), "<title>"+want) {
@@ -78,7 +84,7 @@ func TestPages(t *testing.T) {
 			}
 		}
 		devices := "camera=(), microphone=(), display-capture=()"
-		if want == "publish" {
+		if want == "publish" || want == "guest" {
 			devices = "camera=(self), microphone=(self), display-capture=(self)"
 		}
 		if got := r.Header().Get("Permissions-Policy"); got != devices {
@@ -114,6 +120,53 @@ func TestContentSecurityPolicy(t *testing.T) {
 		if strings.Contains(policy, "unsafe") || strings.Contains(policy, "*") {
 			t.Errorf("GET %s: the policy %q lets too much through", path, policy)
 		}
+	}
+}
+
+// One page may stand in frames of other pages, and none of the others.
+func TestFrames(t *testing.T) {
+	h := serve(t, bundle(t))
+	for path, want := range map[string]string{"/embed/demo": "frame-ancestors *", "/watch/demo": "frame-ancestors 'none'", "/embed/..": "frame-ancestors 'none'"} {
+		header := ask(h, http.MethodGet, path).Header()
+		if policy := header.Get("Content-Security-Policy"); !strings.Contains(policy+";", want+";") {
+			t.Errorf("GET %s: the policy %q has no %q", path, policy, want)
+		}
+		if header.Get("X-Frame-Options") != "" {
+			t.Errorf("GET %s: X-Frame-Options is for old browsers, and frame-ancestors says it", path)
+		}
+	}
+}
+
+// Pages of other origins import the modules, which are kept for a short while, and the
+// assets that they name.
+func TestModules(t *testing.T) {
+	h := serve(t, bundle(t))
+	for path, kept := range map[string]string{
+		"/embed.js": "public, max-age=300, stale-while-revalidate=86400", "/embed-hls.js": "public, max-age=300, stale-while-revalidate=86400",
+		"/assets/watch-abc.js": "public, max-age=31536000, immutable",
+	} {
+		r := ask(h, http.MethodGet, path, "Origin", "https://elsewhere.example")
+		for name, want := range map[string]string{
+			"Access-Control-Allow-Origin":  "*",
+			"Cross-Origin-Resource-Policy": "cross-origin",
+			"Content-Type":                 "text/javascript; charset=utf-8",
+			"Cache-Control":                kept,
+		} {
+			if got := r.Header().Get(name); got != want {
+				t.Errorf("GET %s: %s is %q, want %q", path, name, got, want)
+			}
+		}
+		tag := r.Header().Get("ETag")
+		if r.Code != http.StatusOK || tag == "" || ask(h, http.MethodGet, path, "If-None-Match", tag).Code != http.StatusNotModified {
+			t.Errorf("GET %s: status %d with the tag %q, and again with that tag %d", path, r.Code, tag, ask(h, http.MethodGet, path, "If-None-Match", tag).Code)
+		}
+	}
+	if got := ask(h, http.MethodGet, "/embed/demo").Header().Get("Access-Control-Allow-Origin"); got != "" {
+		t.Errorf("a page may be read from elsewhere: %q", got)
+	}
+	bare := serve(t, fstest.MapFS{".gitkeep": {}})
+	if r := ask(bare, http.MethodGet, "/embed.js"); r.Code != http.StatusServiceUnavailable || r.Header().Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("a module that was not built: status %d, headers %v", r.Code, r.Header())
 	}
 }
 
@@ -159,7 +212,7 @@ func TestBadNamesAreNotReflected(t *testing.T) {
 func TestUnknownPaths(t *testing.T) {
 	h := serve(t, bundle(t))
 	for _, path := range []string{
-		"/x", "/watch", "/watch/", "//", "", "/home.html", "/control/a", "/watch/a/b", "/.gitkeep", "/../web.go",
+		"/x", "/watch", "/watch/", "//", "", "/home.html", "/control/", "/control/a/b", "/watch/a/b", "/.gitkeep", "/../web.go",
 		"/assets", "/assets/", "/assets/../home.html", "/assets/nothing.js", "/assets/watch-abc.js.gz", "/assets/.gitkeep",
 	} {
 		r := ask(h, http.MethodGet, path)
@@ -324,7 +377,14 @@ func TestEmbedded(t *testing.T) {
 	}
 	named := regexp.MustCompile(`(?:src|href)="([^"]*)"`)
 	inline := regexp.MustCompile(`<style|<script(?:[^>]*)>[^<]|\sstyle=|\son\w+=`)
-	for _, path := range []string{"/", "/publish/demo", "/watch/demo", "/seat/demo", "/missing"} {
+	if module := ask(h, http.MethodGet, "/embed.js", "Accept-Encoding", "gzip"); module.Code != http.StatusOK || module.Body.Len() > 25_000 {
+		t.Errorf("GET /embed.js: status %d, %d bytes; at most 25,000 are wanted in every page that has a player", module.Code, module.Body.Len())
+	}
+	big := regexp.MustCompile(`'\.(/assets/[^']+)'`).FindStringSubmatch(ask(h, http.MethodGet, "/embed-hls.js").Body.String())
+	if big == nil || ask(h, http.MethodGet, big[1]).Code != http.StatusOK {
+		t.Errorf("GET /embed-hls.js: names %q, which is not there", big)
+	}
+	for _, path := range []string{"/", "/publish/demo", "/watch/demo", "/seat/demo", "/seat/demo.anna", "/control/demo", "/embed/demo", "/missing"} {
 		body := ask(h, http.MethodGet, path).Body.String()
 		if found := inline.FindString(body); found != "" {
 			t.Errorf("GET %s: %q would be stopped by the policy", path, found)

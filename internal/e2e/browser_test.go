@@ -45,6 +45,14 @@ type seen struct {
 	Ways    []string `json:"ways"`    // of the publisher and the seat: "relay udp"
 	Reports []string `json:"reports"` // in words, of the same sessions
 
+	Player struct { // an embedded one
+		Looks, Blank int
+		Ways, States []string
+	} `json:"player"`
+	Framed       string `json:"framed"`       // by which way the page for frames plays
+	RefusedFrame bool   `json:"refusedFrame"` // that of another page
+	Example      string `json:"example"`      // what docs/examples/embed.html does
+
 	Asks bool   `json:"asks"` // for a token
 	Bar  string `json:"bar"`  // the address bar, later
 }

@@ -43,16 +43,18 @@ export function copyOnClick(button: HTMLButtonElement, text: () => string): void
   const label = button.textContent ?? 'Copy'
   let timer = 0
   button.addEventListener('click', async () => {
-    const copied = await copy(text())
+    const copied = await copyText(text())
     button.textContent = copied ? 'Copied' : 'Select it and copy'
     clearTimeout(timer)
     timer = window.setTimeout(() => (button.textContent = label), 2000)
   })
 }
 
-// The clipboard interface exists in secure contexts only; a gateway in the
-// local network is often reached by plain HTTP.
-async function copy(text: string): Promise<boolean> {
+/**
+ * Copies text and answers whether that worked. The clipboard interface exists in
+ * secure contexts only; a gateway in the local network is often reached by plain HTTP.
+ */
+export async function copyText(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text)
     return true

@@ -156,6 +156,8 @@ export type Progress =
   | { kind: 'connecting' }
   | { kind: 'connected'; session: Session }
   | { kind: 'interrupted' }
+  /** Its connection is about to be closed. */
+  | { kind: 'ending' }
   | { kind: 'waiting'; seconds: number; why: Refusal | undefined }
 
 /** How to keep a session alive. */
@@ -180,6 +182,7 @@ export async function keep(plan: Plan, signal: AbortSignal): Promise<void> {
       plan.report({ kind: 'connecting' })
       const session = await plan.open(signal)
       const lasted = await follow(session, signal, plan)
+      plan.report({ kind: 'ending' })
       session.close()
       if (lasted) attempt = 0
       else why = new Refusal(0, 'no media connection came about: is the UDP or TCP media port reachable?', 0)
@@ -206,31 +209,55 @@ async function follow(session: Session, signal: AbortSignal, plan: Plan): Promis
   let connected = false
   let healing = false
   let since = performance.now() // of the state we do not want
-  while (!signal.aborted && !ended(pc)) {
-    const state = pc.connectionState
-    const seconds = (performance.now() - since) / 1000
-    if (state === 'connected') {
-      if (since > 0) plan.report({ kind: 'connected', session })
-      connected = true
-      healing = false
-      since = 0
-    } else if (since === 0) {
-      since = performance.now()
-      plan.report({ kind: 'interrupted' })
-    } else if (seconds > plan.patience || (state === 'failed' && !connected)) {
-      break
-    } else if (connected && !healing && (state === 'failed' || seconds > 2)) {
-      // "disconnected" often heals by itself within a second or two.
-      healing = true
-      try {
-        await session.restart()
-      } catch {
-        break // the gateway does not know this session any more
+  const network = watchNetwork()
+  try {
+    while (!signal.aborted && !ended(pc)) {
+      const state = pc.connectionState
+      const seconds = (performance.now() - since) / 1000
+      if (state === 'connected') {
+        if (since > 0) plan.report({ kind: 'connected', session })
+        connected = true
+        healing = false
+        since = 0
+        if (network.changed()) void session.restart().catch(() => undefined) // the old way may be about to die
+      } else if (since === 0) {
+        since = performance.now()
+        plan.report({ kind: 'interrupted' })
+      } else if (seconds > plan.patience || (state === 'failed' && !connected)) {
+        break
+      } else if (connected && !healing && (state === 'failed' || seconds > 2 || network.changed())) {
+        // "disconnected" often heals by itself within a second or two, but not on another network.
+        healing = true
+        try {
+          await session.restart()
+        } catch (error) {
+          if (!(error instanceof Refusal) || error.status !== 0) break // the gateway does not know this session any more
+          healing = false // there is no network yet: ask again
+        }
       }
+      await change(pc, signal)
     }
-    await change(pc, signal)
+  } finally {
+    network.close()
   }
   return connected
+}
+
+/** Whether the device has got another network since it was asked last. */
+function watchNetwork(): { changed(): boolean; close(): void } {
+  let changed = false
+  const note = () => {
+    changed = true
+  }
+  window.addEventListener('online', note)
+  return {
+    changed() {
+      const was = changed
+      changed = false
+      return was
+    },
+    close: () => window.removeEventListener('online', note),
+  }
 }
 
 // The gateway ends a session by closing DTLS; connectionState keeps silent

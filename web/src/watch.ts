@@ -1,9 +1,10 @@
 // The audience's player: low-latency HLS through hls.js.
 
 import type HlsPlayer from 'hls.js'
-import type { HlsConfig, Level } from 'hls.js'
+import type { Level } from 'hls.js'
 import { copyOnClick, find, setFigures, setStatus, setText } from './dom'
 import { expose } from './figures'
+import { ahead, catchUp, hasEnded, inGap, presentationIn, settings, stuckAfter, type Presentation } from './hlsplay'
 import { bindPlayer, cover, nameHere, uncover } from './player'
 import { ask, Refusal, wordsOf } from './refusal'
 import { reportTo } from './report'
@@ -15,13 +16,6 @@ import { codecs, rate, size, span } from './words'
 type State = 'loading' | 'waiting' | 'starting' | 'playing' | 'paused' | 'stalled' | 'ended' | 'refused' | 'unreachable'
 /** Why a player was given up. */
 type Outcome = 'over' | 'refused' | 'failed'
-/** A presentation, known by the address of its first Media Playlist. */
-type Presentation = string
-
-// Seconds of media that are listed while none is shown, after which a player is
-// given up: hls.js that begins in a gap may wait for its first picture for ever.
-const stuckAfter = 8
-
 const video = find('video', HTMLVideoElement)
 const status = find('status', HTMLElement)
 const never = new AbortController().signal
@@ -37,13 +31,13 @@ expose(stats)
 window.setInterval(showFigures, 500)
 reportTo(`/v1/streams/${encodeURIComponent(name)}/latency`, () =>
   hls && figures.state === 'playing'
-    ? { playing: hls.playingDate, buffer: ahead(), stalls: figures.stalls }
+    ? { playing: hls.playingDate, buffer: ahead(video), stalls: figures.stalls }
     : undefined,
 )
 void run()
 
 async function run(): Promise<void> {
-  const { default: Hls } = await import('hls.js')
+  const { default: Hls } = await import('./hls')
   if (!Hls.isSupported()) return playNatively()
   let ended: Presentation = ''
   for (let failures = 0; ; ) {
@@ -69,7 +63,7 @@ async function whenLive(ended: Presentation): Promise<void> {
   for (let n = 0; ; n++) {
     try {
       const response = await ask(address, { headers: authorization(), cache: 'no-store' })
-      if (presentationIn(await response.text()) !== ended) return
+      if (presentationIn(await response.text(), response.url) !== ended) return
       waitFor('The show is over', `A new one begins here by itself when “${name}” goes live again.`)
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
@@ -91,11 +85,6 @@ async function whenLive(ended: Presentation): Promise<void> {
   }
 }
 
-function presentationIn(playlist: string): Presentation {
-  const first = playlist.split(/\r?\n/).find((line) => line !== '' && !line.startsWith('#'))
-  return first ? new URL(first, location.origin + address).href : ''
-}
-
 function waitFor(title: string, text: string): void {
   say('waiting', 'wait', 'Waiting for the publisher')
   cover(title, text)
@@ -106,46 +95,9 @@ function say(state: State, tone: 'idle' | 'wait' | 'live' | 'bad', words: string
   setStatus(status, tone, words)
 }
 
-function settings(): Partial<HlsConfig> {
-  // A playlist that is late or refused for a moment is asked for again for
-  // about a minute: the gateway keeps a presentation that long while its
-  // publisher reconnects. One that is gone or closed is not.
-  const patient = {
-    maxTimeToFirstByteMs: 20_000,
-    maxLoadTimeMs: 30_000,
-    timeoutRetry: { maxNumRetry: 8, retryDelayMs: 0, maxRetryDelayMs: 0 },
-    errorRetry: {
-      maxNumRetry: 40,
-      retryDelayMs: 300,
-      maxRetryDelayMs: 2000,
-      shouldRetry: (
-        _: unknown,
-        count: number,
-        __: boolean,
-        response: { code?: number } | undefined,
-      ): boolean => count < 40 && ![401, 403, 404, 410].includes(response?.code ?? 0),
-    },
-  }
-  return {
-    lowLatencyMode: true,
-    maxLiveSyncPlaybackRate: 1.1,
-    backBufferLength: 30,
-    liveSyncOnStallIncrease: 0.3,
-    enableWorker: false, // our segments need no transmuxing, so a worker would only add a hop
-    playlistLoadPolicy: { default: patient },
-    xhrSetup: (xhr, url) => {
-      // A kept Multivariant Playlist may be that of the show before.
-      if (url.endsWith(address)) xhr.setRequestHeader('Cache-Control', 'no-cache')
-      // The token is for the gateway, not for a CDN that media may be on.
-      if (new URL(url, location.href).origin !== location.origin) return
-      for (const [header, value] of Object.entries(authorization())) xhr.setRequestHeader(header, value)
-    },
-  }
-}
-
 /** Plays until the presentation is over or this player is of no more use. */
 function play(Hls: typeof HlsPlayer): Promise<{ outcome: Outcome; presentation: Presentation }> {
-  const player = new Hls(settings())
+  const player = new Hls(settings(new URL(address, location.href).href, authorization))
   hls = player
   figures.starts++
   say('starting', 'wait', 'Loading the first picture')
@@ -236,42 +188,8 @@ function watchPicture(player: HlsPlayer, signal: AbortSignal, finish: (outcome: 
     }
     if (still === 0 || inGap(player) || Number.isNaN(edge)) edge = player.latestLevelDetails?.edge ?? NaN
     if ((player.latestLevelDetails?.edge ?? NaN) - edge > stuckAfter) return finish('failed')
-    catchUp(player, pace)
+    catchUp(player, video, pace)
   }, 250)
-}
-
-/** Whether the newest in the playlist is a gap: there is nothing to show now. */
-function inGap(player: HlsPlayer): boolean {
-  const details = player.latestLevelDetails
-  return (details?.partList?.at(-1) ?? details?.fragments.at(-1))?.gap === true
-}
-
-function hasEnded(player: HlsPlayer): boolean {
-  return player.latestLevelDetails?.live === false
-}
-
-/**
- * Jumps to where the live picture should be, if that is far from here.
- * Playing faster makes up for a second in ten or more, and hls.js does not
- * even try beyond a segment's length. One jump in ten seconds: a computer too
- * slow for the picture must not do nothing but jump.
- */
-function catchUp(player: HlsPlayer, behindSince: { late: number; jumped: number }): void {
-  const { liveSyncPosition, latency, targetLatency } = player
-  const now = performance.now()
-  if (video.paused || video.seeking || !liveSyncPosition || !targetLatency || hasEnded(player)) return
-  const late = latency - targetLatency
-  if (late < 1.2) {
-    behindSince.late = now
-    return
-  }
-  if (now - behindSince.late < 1500 || now - behindSince.jumped < 10_000) return
-  // What is loaded is jumped into without a pause; after a long sleep there
-  // is nothing loaded, and waiting is the only way.
-  if (late < ahead() - 0.3 || late > 10) {
-    behindSince.jumped = now
-    video.currentTime = liveSyncPosition
-  }
 }
 
 function bindWatch(): void {
@@ -306,14 +224,6 @@ function level(): Level | undefined {
   return hls.levels[hls.currentLevel >= 0 ? hls.currentLevel : hls.loadLevel]
 }
 
-function ahead(): number {
-  for (let i = 0; i < video.buffered.length; i++) {
-    const end = video.buffered.end(i)
-    if (video.buffered.start(i) <= video.currentTime && video.currentTime <= end) return end - video.currentTime
-  }
-  return 0
-}
-
 function stats(): Record<string, number | string | boolean> {
   const now = level()
   return {
@@ -323,7 +233,7 @@ function stats(): Record<string, number | string | boolean> {
     targetLatency: hls?.targetLatency ?? NaN,
     currentTime: video.currentTime,
     playbackRate: video.playbackRate,
-    buffer: ahead(),
+    buffer: ahead(video),
     level: hls?.currentLevel ?? -1,
     width: video.videoWidth,
     height: video.videoHeight,
@@ -343,7 +253,7 @@ function showFigures(): void {
     picture: showing ? size(video.videoWidth, video.videoHeight) || 'Sound only' : '',
     codecs: codecs(now?.videoCodec, now?.audioCodec),
     bitrate: rate(now?.averageBitrate || now?.bitrate || 0),
-    buffer: showing ? span(ahead()) : '',
+    buffer: showing ? span(ahead(video)) : '',
     stalls: String(figures.stalls),
   })
 }

@@ -8,6 +8,7 @@
 //   node run.mjs layers  BASE TOKEN STREAM   three RIDs from a page without any hints
 //   node run.mjs relayed BASE TOKEN STREAM   publish and sit where only TURN gets through
 //   node run.mjs closed  BASE TOKEN STREAM   watch and sit in a live stream with and without the token
+//   node run.mjs embed   BASE TOKEN STREAM   <whipcast-player> in a page of another origin, under the policy that docs/embedding.md names
 //
 // SHOTS=FOLDER keeps screenshots there.
 import { createServer } from 'node:http'
@@ -305,6 +306,111 @@ async function relayed(context) {
   )
 }
 
+/** Another origin: a page with one player, under the policy that the guide asks for; one with frames; and the guide's example. */
+async function embeddingSite() {
+  const example = await readFile(new URL('../../../docs/examples/embed.html', import.meta.url), 'utf8')
+  const server = createServer((request, response) => {
+    response.setHeader('Content-Type', 'text/html')
+    if (request.url === '/example') {
+      response.end(example.replaceAll('https://live.example.org', base).replaceAll('/watch/show', `/watch/${stream}`))
+      return
+    }
+    response.setHeader(
+      'Content-Security-Policy',
+      `default-src 'none'; script-src ${base}; connect-src ${base}; media-src ${base} blob:; frame-src ${base}; require-trusted-types-for 'script'`,
+    )
+    response.end(
+      request.url === '/frame'
+        ? `<!doctype html><title>frames</title><iframe src="${base}/embed/${stream}?muted#token=${token}" allow="autoplay; fullscreen"></iframe><iframe src="${base}/watch/${stream}"></iframe>`
+        : `<!doctype html><title>elsewhere</title><script type="module" src="${base}/embed.js"></script>` +
+            `<whipcast-player src="${base}/watch/${stream}#token=${token}" muted controls></whipcast-player>`,
+    )
+  })
+  return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server)))
+}
+
+// Looks at the picture many times a second from its first one on, and counts when
+// there was none.
+function lookAtPlayer() {
+  const seen = (window.seen = { looks: 0, blank: 0, ways: [], states: [] })
+  addEventListener('whipcast-way', (event) => seen.ways.push(event.detail.to))
+  addEventListener('whipcast-state', (event) => seen.states.push(event.detail.state))
+  addEventListener('securitypolicyviolation', (event) => seen.states.push(`policy: ${event.violatedDirective} ${event.blockedURI}`))
+  const canvas = new OffscreenCanvas(16, 9).getContext('2d', { willReadFrequently: true })
+  setInterval(() => {
+    const video = document.querySelector('whipcast-player')?.video
+    if (!video) return
+    canvas.clearRect(0, 0, 16, 9)
+    canvas.drawImage(video, 0, 0, 16, 9)
+    seen.looks++
+    if (canvas.getImageData(0, 0, 16, 9).data.every((value, i) => i % 4 === 3 || value < 8)) seen.blank++
+  }, 40)
+}
+
+/** WHEP is refused, works, breaks, and works again: the picture goes on by HLS meanwhile, and is never gone. */
+async function embed(context) {
+  const site = await embeddingSite()
+  const origin = `http://127.0.0.1:${site.address().port}`
+  const refuse = (route) =>
+    route.fulfill({
+      status: 503,
+      headers: {
+        'Access-Control-Allow-Origin': '*', 'Access-Control-Allow-Headers': 'authorization, content-type', 'Access-Control-Allow-Methods': 'POST',
+        'Access-Control-Expose-Headers': 'Retry-After', 'Retry-After': '1',
+      },
+    })
+  try {
+    const page = await context.newPage()
+    page.on('pageerror', (e) => report.errors.push(String(e)))
+    await page.addInitScript(lookAtPlayer)
+    await page.route(`${base}/whep/**`, refuse)
+    await page.goto(origin)
+    const way = (wanted) => until(`the picture comes by ${wanted}`, 40_000, () =>
+      page.evaluate((wanted) => {
+        const player = document.querySelector('whipcast-player')
+        return player.way === wanted && player.state === 'playing'
+      }, wanted))
+    await way('hls')
+    await page.unroute(`${base}/whep/**`)
+    await way('whep')
+    await page.route(`${base}/whep/**`, refuse)
+    const headers = { Authorization: `Bearer ${token}` }
+    const { sessions } = await (await fetch(`${base}/v1/sessions?stream=${stream}`, { headers })).json()
+    for (const one of sessions.filter((one) => one.kind === 'watch')) await fetch(`${base}/v1/sessions/${one.id}`, { method: 'DELETE', headers })
+    await way('hls')
+    await page.unroute(`${base}/whep/**`)
+    await way('whep')
+    report.player = await page.evaluate(() => ({ ...window.seen, ...document.querySelector('whipcast-player').stats() }))
+    await shot(page, 'embed')
+    const frames = await context.newPage()
+    await frames.goto(`${origin}/frame`)
+    const framed = await until('the framed page plays', 30_000, async () => {
+      for (const frame of frames.frames()) {
+        if (!frame.url().includes('/embed/')) continue
+        const now = await frame.evaluate(() => window.whipcast?.stats()).catch(() => undefined)
+        if (now?.state === 'playing') return now
+      }
+      return undefined
+    })
+    report.framed = framed.way
+    report.refusedFrame = !frames.frames().some((frame) => frame.url().includes('/watch/'))
+    await shot(frames, 'frames')
+    await frames.close()
+    const example = await context.newPage()
+    example.on('pageerror', (e) => report.errors.push(String(e)))
+    await example.goto(`${origin}/example`)
+    await example.fill('#token', token)
+    await example.click('#entry button')
+    await until('the example publishes and plays', 30_000, async () => {
+      const state = await example.evaluate(() => [document.getElementById('publisher').state, document.getElementById('state').value])
+      return (report.example = state.join('; ')) === 'live; playing, by hls'
+    })
+    await shot(example, 'example')
+  } finally {
+    site.close()
+  }
+}
+
 const profile = await mkdtemp(join(tmpdir(), 'whipcast-chromium-'))
 const context = await chromium.launchPersistentContext(profile, {
   executablePath: '/usr/bin/chromium',
@@ -318,7 +424,7 @@ const context = await chromium.launchPersistentContext(profile, {
   ],
 })
 try {
-  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, relayed, closed }[scenario](context)
+  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, relayed, closed, embed }[scenario](context)
 } catch (e) {
   report.failure = String(e)
   for (const [i, page] of context.pages().entries()) {

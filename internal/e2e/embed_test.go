@@ -1,0 +1,35 @@
+package e2e
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestEmbed: <whipcast-player> in a page of another origin, under the policy that docs/embedding.md
+// names. WHEP is refused, works, is broken and works again; the picture goes on by HLS meanwhile and
+// is never gone. Of our own pages, the one that is made for it may stand in a frame. The guide's example
+// plays and publishes.
+func TestEmbed(t *testing.T) {
+	g := serveWith(t, plainBinary) // the browser needs the cores
+	publish(t, g.url("/whip/clip"))
+	s := browse(t, "embed", g.url(""), "clip")
+	t.Logf("ways %q, states %q, %d of %d looks saw no picture", s.Player.Ways, s.Player.States, s.Player.Blank, s.Player.Looks)
+	if ways := []string{"hls", "whep", "hls", "whep"}; !slices.Equal(s.Player.Ways, ways) {
+		t.Errorf("ways %q, want %q", s.Player.Ways, ways)
+	}
+	for _, state := range s.Player.States {
+		if strings.HasPrefix(state, "policy") {
+			t.Errorf("the policy of docs/embedding.md does not do: %s", state)
+		}
+	}
+	if s.Player.Blank > s.Player.Looks/50 || s.Player.Looks < 50 {
+		t.Errorf("%d of %d looks saw no picture", s.Player.Blank, s.Player.Looks)
+	}
+	if s.Example != "live; playing, by hls" {
+		t.Errorf("the example is %q", s.Example)
+	}
+	if s.Framed != "whep" || !s.RefusedFrame {
+		t.Errorf("the page for frames plays by %q, want whep; the watch page is kept out of frames: %v", s.Framed, s.RefusedFrame)
+	}
+}

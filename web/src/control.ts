@@ -1,0 +1,217 @@
+// The control room of a stage: who is there, who is on air, what the audience sees.
+
+import type * as api from './api'
+import { copyOnClick, find, setStatus, setText } from './dom'
+import { WhipcastPlayer } from './embed'
+import { worst, type Examined } from './findings'
+import { nameHere } from './player'
+import { ask, Refusal, wordsOf } from './refusal'
+import { pauseUnlessBack } from './retry'
+import { SeatCard } from './seatcard'
+import { followStage, stageAPI } from './stageview'
+import { authorization, keepToken, playlist, takeToken, token } from './token'
+import { askForToken } from './tokenform'
+import { expose } from './figures'
+
+const status = find('status', HTMLElement)
+const program = find('program', WhipcastPlayer)
+const cards = new Map<string, SeatCard>()
+const never = new AbortController().signal
+let view: api.StageView | undefined
+
+takeToken()
+const stage = nameHere('Control room')
+const at = { gateway: '', stage }
+expose(() => ({ seats: view?.seats.length ?? 0, picture: view?.program.picture ?? '', live: view?.program.live ?? false, program: program.state, way: program.way ?? '' }))
+bindProgram()
+bindSettings()
+bindInvite()
+bindKeys()
+window.setInterval(() => cards.forEach((card) => card.move()), 100)
+void run()
+void examine()
+
+async function run(): Promise<void> {
+  for (;;) {
+    while (!token()) await askForToken('One with the action admin for this stage.')
+    try {
+      const response = await ask(stageAPI(at), { headers: authorization(), cache: 'no-store' })
+      open((await response.json()) as api.Stage)
+      await followStage({ ...at, authorization: authorization() }, show, lost, never)
+    } catch (error) {
+      await refused(error)
+    }
+  }
+}
+
+/** What to do when the gateway says no: another token, a new stage, or patience. */
+async function refused(error: unknown): Promise<void> {
+  const refusal = error instanceof Refusal ? error : new Refusal(0, wordsOf(error), 0)
+  find('room', HTMLElement).hidden = true
+  if (refusal.status === 401 || refusal.status === 403) {
+    setStatus(status, 'bad', 'Closed')
+    keepToken('')
+    return askForToken(wordsOf(refusal))
+  }
+  if (refusal.status === 404) {
+    setStatus(status, 'idle', 'No stage')
+    return makeStage()
+  }
+  setStatus(status, 'bad', wordsOf(refusal))
+  await pauseUnlessBack(3, never)
+}
+
+function makeStage(): Promise<void> {
+  const absent = find('absent', HTMLElement)
+  absent.hidden = false
+  return new Promise((resolve) => {
+    find('make', HTMLButtonElement).onclick = async () => {
+      if (!(await order('PUT', '', { admit: 'ask' }))) return
+      absent.hidden = true
+      resolve()
+    }
+  })
+}
+
+/** Shows the room, and the settings as the gateway has them. */
+function open(now: api.Stage): void {
+  find('room', HTMLElement).hidden = false
+  find('admit', HTMLSelectElement).value = now.admit
+  find('auto-cut', HTMLSelectElement).value = now.auto_cut
+  find('hold', HTMLInputElement).value = String(now.hold)
+  program.token = token()
+  program.stream = stage
+  show({ stage, seats: now.seats, program: now.program })
+}
+
+function show(now: api.StageView): void {
+  view = now
+  const seen = now.seats.find((one) => one.picture)
+  const cutting = now.seats.find((one) => one.name === now.program.cutting)
+  if (cutting) setStatus(status, 'wait', `Cutting to ${cutting.label}`)
+  else if (seen) setStatus(status, now.program.live ? 'live' : 'wait', `On air: ${seen.label}`)
+  else setStatus(status, 'idle', 'Nobody’s picture is on air')
+  warn(now.program.error ?? '')
+  showSeats(now.seats)
+}
+
+function lost(why: Refusal): void {
+  setStatus(status, 'bad', `${wordsOf(why)} Asking again.`)
+}
+
+function showSeats(seats: api.Seat[]): void {
+  const list = find('seats', HTMLOListElement)
+  find('nobody', HTMLElement).hidden = seats.length > 0
+  for (const [name, card] of cards) {
+    if (seats.some((one) => one.name === name)) continue
+    card.element.remove()
+    cards.delete(name)
+  }
+  seats.forEach((one, place) => {
+    let card = cards.get(one.name)
+    if (!card) {
+      card = new SeatCard(stage, one, order)
+      cards.set(one.name, card)
+    }
+    if (list.children[place] !== card.element) list.insertBefore(card.element, list.children[place] ?? null)
+    card.show(one, place + 1)
+  })
+}
+
+/** Asks the gateway for a change of the stage. Answers what it says; undefined if it refuses, which is shown. */
+async function order(method: string, rest: string, body?: object): Promise<unknown> {
+  try {
+    const response = await ask(stageAPI(at, rest), {
+      method,
+      headers: { ...authorization(), ...(body && { 'Content-Type': 'application/json' }) },
+      ...(body && { body: JSON.stringify(body) }),
+    })
+    warn('')
+    return response.status === 204 ? {} : await response.json()
+  } catch (error) {
+    warn(wordsOf(error))
+    return undefined
+  }
+}
+
+function warn(words: string): void {
+  const box = find('warning', HTMLElement)
+  setText(box, words)
+  box.hidden = words === ''
+}
+
+function bindProgram(): void {
+  for (const radio of document.querySelectorAll<HTMLInputElement>('input[name=way]')) {
+    radio.addEventListener('change', () => {
+      program.mode = radio.value === 'hls' ? 'hls' : 'whep'
+    })
+  }
+  program.mode = 'whep'
+  copyOnClick(find('copy-watch', HTMLButtonElement), () => `${location.origin}/watch/${encodeURIComponent(stage)}`)
+  copyOnClick(find('copy-hls', HTMLButtonElement), () => location.origin + playlist(stage))
+  copyOnClick(find('copy-program', HTMLButtonElement), () => `${location.origin}/embed/${encodeURIComponent(stage)}`)
+}
+
+function bindSettings(): void {
+  const form = find('settings', HTMLFormElement)
+  form.addEventListener('submit', (event) => event.preventDefault())
+  form.addEventListener('change', () => {
+    if (!form.reportValidity()) return
+    void order('PUT', '', {
+      admit: find('admit', HTMLSelectElement).value,
+      auto_cut: find('auto-cut', HTMLSelectElement).value,
+      hold: Number(find('hold', HTMLInputElement).value),
+    })
+  })
+}
+
+function bindInvite(): void {
+  const label = find('label', HTMLInputElement)
+  const form = find('invite', HTMLFormElement)
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault()
+    const wanted = { label: label.value.trim(), role: find('role', HTMLSelectElement).value, ttl: Number(find('ttl', HTMLSelectElement).value) }
+    const made = (await order('POST', '/seats', wanted)) as api.Invitation | undefined
+    if (!made) return
+    form.reset()
+    setText(find('invited', HTMLElement), `${made.seat.label} has a seat: copy the link there and send it.`)
+    if (view && !view.seats.some((one) => one.name === made.seat.name)) show({ ...view, seats: [...view.seats, made.seat] })
+    cards.get(made.seat.name)?.invited(made)
+  })
+}
+
+/** Number keys cut, unless something is being typed or a key is held with others. */
+function bindKeys(): void {
+  document.addEventListener('keydown', (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || find('room', HTMLElement).hidden) return
+    if (event.target instanceof Element && event.target.closest('input:not([type=radio]), select, textarea')) return
+    const seat = view?.seats[Number(event.key) - 1]
+    if (!/^[1-9]$/.test(event.key) || !seat) return
+    event.preventDefault()
+    void cards.get(seat.name)?.cut()
+  })
+}
+
+/** Asks every five seconds what is wrong with the seats' streams, and who watches the program. */
+async function examine(): Promise<void> {
+  for (;;) {
+    await pauseUnlessBack(5, never)
+    if (!view || !token() || document.visibilityState !== 'visible') continue
+    const about = await streamOf(stage)
+    const watching = about?.viewers?.whep
+    setText(find('viewers', HTMLElement), watching === undefined ? '' : `${watching} in real time`)
+    for (const one of view.seats.filter((seat) => seat.connected)) {
+      const now = await streamOf(one.stream)
+      cards.get(one.name)?.examined(worst((now?.layers ?? []) as Examined[]), now?.viewers?.whep ?? 0)
+    }
+  }
+}
+
+async function streamOf(name: string): Promise<api.Stream | undefined> {
+  try {
+    const response = await ask(`/v1/streams/${encodeURIComponent(name)}`, { headers: authorization(), cache: 'no-store' })
+    return (await response.json()) as api.Stream
+  } catch {
+    return undefined // not live, or not reachable, which the status says
+  }
+}

@@ -1,0 +1,162 @@
+// The player without its looks: keeps the ways running that choose.ts decides on,
+// and puts their pictures in front.
+
+import type { Refusal } from '../refusal'
+import { decide, firstWay, type Look, type Mode, type PlayerState, type Way } from './choose'
+import type { Deck } from './deck'
+import type { Feed, Ground } from './feed'
+import { HlsFeed, type Load } from './hlsfeed'
+import { WhepFeed } from './whepfeed'
+import type { Place } from './where'
+
+/** What is to be played, and how. */
+export interface Wish {
+  place: Place
+  mode: Mode
+  /** Whether another way may stand in. */
+  fallback: boolean
+}
+
+interface Running {
+  feed: Feed
+  look: Look
+  /** When it began to move, or to be in trouble, or nothing was live. */
+  since: number
+  why: Refusal | undefined
+  /** The newest video that has shown a picture. */
+  video: HTMLVideoElement | undefined
+}
+
+export class Playing {
+  private readonly first: Way
+  private readonly spread = Math.random()
+  private readonly running = new Map<Way, Running>()
+  private readonly timer: ReturnType<typeof setInterval>
+  private shownWay: Way | undefined
+  private said = ''
+  private over = false
+
+  /** told is called when state, way or reason changed. */
+  constructor(
+    private readonly wish: Wish,
+    private readonly deck: Deck,
+    private readonly load: Load,
+    private readonly told: () => void,
+  ) {
+    this.first = firstWay(wish.mode, wish.place.token !== '')
+    this.timer = setInterval(() => this.judge(), 250)
+    this.start(this.first)
+  }
+
+  stop(): void {
+    this.over = true
+    clearInterval(this.timer)
+    for (const { feed } of this.running.values()) feed.stop()
+    this.running.clear()
+  }
+
+  /** The way of the picture that is seen. */
+  get way(): Way | undefined {
+    return this.shownWay
+  }
+
+  get state(): PlayerState {
+    const seen = this.shownWay && this.running.get(this.shownWay)
+    if (seen?.look === 'moving') return 'playing'
+    const mine = this.running.get(this.first)
+    switch (mine?.look) {
+      case 'offline':
+        return 'waiting'
+      case 'refused':
+      case 'unable':
+        return this.running.size > 1 && [...this.running.values()].some((one) => one.look === 'starting') ? 'connecting' : 'refused'
+      case 'failed':
+        return mine.why && mine.why.status === 0 ? 'unreachable' : 'connecting'
+      case 'still':
+        return 'stalled'
+      default:
+        return this.shownWay ? 'stalled' : 'connecting'
+    }
+  }
+
+  /** Why there is no picture, where the gateway has said so. */
+  get why(): Refusal | undefined {
+    return this.running.get(this.first)?.why
+  }
+
+  latency(): number {
+    return (this.shownWay && this.running.get(this.shownWay)?.feed.latency()) ?? NaN
+  }
+
+  loudness(): number {
+    return (this.shownWay && this.running.get(this.shownWay)?.feed.loudness()) ?? NaN
+  }
+
+  private start(way: Way): void {
+    const ground: Ground = {
+      place: this.wish.place,
+      deck: this.deck,
+      report: (way, look, why) => this.heed(way, look, why),
+      picture: (way, video) => this.picture(way, video),
+    }
+    // It may report before it is known here.
+    const running: Running = { feed: undefined as unknown as Feed, look: 'starting', since: performance.now(), why: undefined, video: undefined }
+    this.running.set(way, running)
+    running.feed = way === 'whep' ? new WhepFeed(ground) : new HlsFeed(ground, this.load)
+  }
+
+  private heed(way: Way, look: Look, why: Refusal | undefined): void {
+    const running = this.running.get(way)
+    if (!running || this.over) return
+    if (kind(look) !== kind(running.look)) running.since = performance.now()
+    running.look = look
+    running.why = look === 'moving' ? undefined : (why ?? running.why)
+    this.judge()
+  }
+
+  private picture(way: Way, video: HTMLVideoElement): void {
+    const running = this.running.get(way)
+    if (!running || this.over) return
+    running.video = video
+    if (this.shownWay === way) this.deck.show(video)
+    this.judge()
+  }
+
+  private judge(): void {
+    if (this.over) return
+    const now = performance.now()
+    const seen: Partial<Record<Way, { look: Look; seconds: number }>> = {}
+    for (const [way, one] of this.running) {
+      // It moves when there is a video to show for it.
+      const look = one.look === 'moving' && !one.video ? 'starting' : one.look
+      seen[way] = { look, seconds: (now - one.since) / 1000 }
+    }
+    const { run, show } = decide({ first: this.first, fallback: this.wish.fallback, seen, shown: this.shownWay }, this.spread)
+    if (show !== this.shownWay) {
+      const video = show && this.running.get(show)?.video
+      if (video) {
+        this.shownWay = show
+        this.deck.show(video)
+      }
+    }
+    for (const way of run) if (!this.running.has(way)) this.start(way)
+    for (const [way, { feed }] of [...this.running]) {
+      if (run.includes(way)) continue
+      this.running.delete(way)
+      feed.stop()
+    }
+    this.tell()
+  }
+
+  private tell(): void {
+    const now = `${this.state} ${this.shownWay ?? ''} ${this.why?.message ?? ''}`
+    if (now === this.said) return
+    this.said = now
+    this.told()
+  }
+}
+
+/** Looks that one clock runs for. */
+function kind(look: Look): string {
+  return look === 'moving' || look === 'offline' ? look : 'trouble'
+}
