@@ -74,6 +74,11 @@ func (x *Session) hear() {
 				x.log.Debug("data channel ignored", "error", err)
 				return
 			}
+			writer, ok := stream.(messageWriter)
+			if !ok { // it is Pion's own type
+				_ = stream.Close()
+				return
+			}
 			if n := x.opened.Add(1); n > maxChannels {
 				if n == maxChannels+1 {
 					x.log.Warn("further data channels are closed: a session may have four")
@@ -81,7 +86,7 @@ func (x *Session) hear() {
 				_ = stream.Close() // nothing of it was used
 				return
 			}
-			x.channels <- &Channel{label: channel.Label(), reader: stream} // there is room for all
+			x.channels <- &Channel{label: channel.Label(), reader: stream, writer: writer} // there is room for all
 		})
 	})
 }
