@@ -144,6 +144,7 @@ func (v *viewer) open(c *rtc.Channel) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.channels = append(v.channels, c)
+	slices.SortFunc(v.channels, func(a, b *rtc.Channel) int { return int(a.ID()) - int(b.ID()) })
 	v.server.cfg.Metrics.Channels.Add(1)
 }
 

@@ -38,6 +38,7 @@ type messageWriter interface {
 // Channel is one data channel that the other side has opened (RFC 8831).
 type Channel struct {
 	label  string
+	id     uint16
 	reader messageReader
 	writer messageWriter
 	buffer []byte
@@ -45,6 +46,10 @@ type Channel struct {
 
 // Label returns the channel's name as the other side gave it: any bytes.
 func (c *Channel) Label() string { return c.label }
+
+// ID returns the number of its SCTP stream, which rises with each channel that the other
+// side makes.
+func (c *Channel) ID() uint16 { return c.id }
 
 // Read waits for the next message, which belongs to the caller; text says that it
 // was sent as text. After ErrMessage the next one can be read; other errors are the

@@ -86,7 +86,11 @@ func (x *Session) hear() {
 				_ = stream.Close() // nothing of it was used
 				return
 			}
-			x.channels <- &Channel{label: channel.Label(), reader: stream, writer: writer} // there is room for all
+			c := &Channel{label: channel.Label(), reader: stream, writer: writer}
+			if id := channel.ID(); id != nil {
+				c.id = *id
+			}
+			x.channels <- c // there is room for all
 		})
 	})
 }
