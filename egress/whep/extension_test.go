@@ -137,7 +137,7 @@ func (g *gateway) post(name string, header ...string) (location string, res resp
 // TestExtensionsAreLinked: E24 and E35 the 201 links both extensions, E21 which nobody
 // need use, and links that come are no matter.
 func TestExtensionsAreLinked(t *testing.T) {
-	g := newGatewayWith(t, whep.Config{}, rtc.RegistryConfig{ICEServers: []rtc.ICEServer{{URL: "stun:stun.example.net"}}})
+	g := newGatewayWith(t, whep.Config{}, rtc.RegistryConfig{ICEServers: func(*http.Request, string) []rtc.ICEServer { return []rtc.ICEServer{{URL: "stun:stun.example.net"}} }})
 	g.publish("live", video, audio)
 	location, res := g.post("live", "Link", `<https://elsewhere.example/>; rel="urn:ietf:params:whep:ext:example:unknown"`)
 	events, parameters := link(res.header, relEvents)
