@@ -46,6 +46,8 @@ type ward struct {
 
 	looked time.Time
 	posted time.Time
+
+	resized bool // the board does not have the sizes yet
 }
 
 // patient is one Source under examination.
@@ -60,6 +62,7 @@ type patient struct {
 	ended    bool      // nothing of it comes any more
 	version  uint64    // of the findings
 	findings []doctor.Finding
+	params   *au.Params // of the newest unit
 }
 
 // enroll makes the patients those Sources of the State that a pump reads.
@@ -126,6 +129,9 @@ func (w *ward) take(e *event) {
 	p.count(e.seen.at)
 	for i := range e.units {
 		p.exam.Unit(&e.units[i])
+		if now := e.units[i].Params; now != nil && now != p.params {
+			p.params, w.resized = now, true
+		}
 	}
 	if e.seen.asked.After(asked) {
 		p.exam.Asked(e.seen.asked)
@@ -212,6 +218,9 @@ func (w *ward) look(now time.Time) {
 			w.tell(p, change)
 		}
 		sick = sick || len(p.findings) > 0
+	}
+	if w.resized {
+		w.postSizes()
 	}
 	if changed || sick && now.Sub(w.posted) >= postEvery {
 		w.post(now)
@@ -307,6 +316,7 @@ func (r *runner) examine(now time.Time) {
 // it, any may read it.
 type board struct {
 	notes atomic.Pointer[[]note] // immutable
+	sizes atomic.Pointer[[]size] // immutable
 }
 
 type note struct {

@@ -51,6 +51,12 @@ func TestFindings(t *testing.T) {
 				t.Errorf("%s: told %d times", layerName(id), n)
 			}
 		}
+		if w, h := b.pack.Size("show", picture); w != 1280 || h != 720 {
+			t.Errorf("pictures of %d x %d", w, h)
+		}
+		if w, h := b.pack.Size("show", sound); w != 0 || h != 0 {
+			t.Errorf("sound of %d x %d", w, h)
+		}
 		first := b.pack.Findings("show", sound)
 		c.report = time.Millisecond
 		c.run(30*time.Second, 20*time.Second)

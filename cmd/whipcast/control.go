@@ -13,6 +13,7 @@ import (
 	"github.com/whipcast/whipcast/api/event"
 	"github.com/whipcast/whipcast/configs"
 	"github.com/whipcast/whipcast/egress/hls"
+	"github.com/whipcast/whipcast/egress/whep"
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/internal/rtsp"
 	"github.com/whipcast/whipcast/packager"
@@ -27,7 +28,7 @@ import (
 func (g *gateway) control(watch hls.Authorize) api.Config {
 	cfg := api.Config{
 		Findings: findings(g.packaging.packager.Findings), Detail: g.detail, Renditions: renditions(g.window.store),
-		Sessions: sessions{g.sessions, g.rtsp.server}, HLSViewers: g.origin.Viewers, Marks: marks{g.packaging.packager}, Storage: g.places.health,
+		Sessions: sessions{g.sessions, g.rtsp.server}, HLSViewers: g.origin.Viewers, Marks: marks{g.packaging.packager, g.viewers.Tell}, Storage: g.places.health,
 		Settings: func() []api.Setting { return settingsOf(g.config) }, Events: g.events,
 		Latency: g.latency, Watch: mayReport(watch), Sources: g.rtsp.list, Drainer: drainer{g}, Logger: g.log,
 	}
@@ -134,8 +135,12 @@ func (s sessions) Reason(id string) string {
 	return reason
 }
 
-// marks puts markers and messages into what a Packager makes.
-type marks struct{ packager *packager.Packager }
+// marks puts markers and messages into what a Packager makes, and hands messages to
+// those who watch in real time.
+type marks struct {
+	packager *packager.Packager
+	tell     func(stream string, m whep.Message)
+}
 
 // refusal is a row of a table from errors to what the API says.
 type refusal struct {
@@ -197,7 +202,15 @@ func (m marks) Send(ctx context.Context, stream string, message api.Message) err
 	if message.At != nil {
 		p.At = *message.At
 	}
-	return markError(m.packager.Send(ctx, stream, p))
+	if err := m.packager.Send(ctx, stream, p); err != nil {
+		return markError(err)
+	}
+	guests := whep.Message{Label: message.Label, Text: message.Bytes == nil, Payload: message.Bytes, At: p.At}
+	if guests.Text {
+		guests.Payload = []byte(message.Text)
+	}
+	m.tell(stream, guests)
+	return nil
 }
 
 // archive shows what a replay.Archive keeps.

@@ -136,6 +136,12 @@ func whepMetrics(viewers *whep.Metrics) []api.Metric {
 		total("whipcast_whep_lags_total", "Times that a worker was overtaken by a publisher.", &viewers.Lags),
 		total("whipcast_whep_write_errors_total", "Trains of packets that could not be sent.", &viewers.WriteErrors),
 		total("whipcast_whep_malformed_total", "RTCP packets that could not be read.", &viewers.Malformed),
+		{Name: "whipcast_whep_event_streams", Help: "Event streams of WHEP viewers that are open.", Read: func() float64 { return float64(viewers.EventStreams.Load()) }},
+		total("whipcast_whep_events_total", "Events sent to WHEP viewers.", &viewers.EventsSent),
+		total("whipcast_whep_events_dropped_total", "Events that a newer one replaced, or nobody read.", &viewers.EventsDropped),
+		{Name: "whipcast_whep_channels", Help: "Data channels of WHEP viewers that are open.", Read: func() float64 { return float64(viewers.Channels.Load()) }},
+		total("whipcast_whep_messages_total", "Messages sent to WHEP viewers by data channels.", &viewers.MessagesSent),
+		total("whipcast_whep_messages_dropped_total", "Messages that a WHEP viewer was too slow for, or that were too long.", &viewers.MessagesDropped),
 	}
 }
 

@@ -65,3 +65,8 @@ func (p packaging) keep(ctx context.Context, s *stream.Stream) {
 		}
 	}
 }
+
+// size returns how big the pictures of a stream's layer are, 0 if that is not known.
+func (p packaging) size(name, rid string) (width, height int) {
+	return p.packager.Size(name, stream.LayerID{Kind: stream.Video, RID: rid})
+}

@@ -30,19 +30,20 @@ func realTime(s *stream.Source) bool { return !strings.EqualFold(s.Layer.Codec.N
 
 // unsuited says why what is published cannot be watched in real time; nil if it
 // can. AAC beside video is left out. Viewers that are there when the first B-frames
-// come get them as they are (specs E23).
+// come get them as they are, and a warning (specs E23).
 func unsuited(sources []*stream.Source) error {
 	video, audio := first(sources, stream.Video), first(sources, stream.Audio)
-	p := problem.Problem{Status: http.StatusUnprocessableEntity, Title: "Stream cannot be watched in real time"}
+	refuse := func(w warning) error {
+		return problem.Problem{Status: http.StatusUnprocessableEntity, Code: w.Code, Title: "Stream cannot be watched in real time", Detail: w.Detail}
+	}
 	switch {
 	case video != nil && video.Reordered():
-		p.Detail = "the publisher sends B-frames, which browsers cannot show in real time: watch it by HLS, or set B-frames to 0 in the encoder"
+		return refuse(bFrames())
 	case video == nil && audio != nil && !realTime(audio):
-		p.Detail = "the publisher sends AAC, which WebRTC does not have: watch it by HLS, or let the publisher send Opus"
+		return refuse(aacSound())
 	default:
 		return nil
 	}
-	return p
 }
 
 // silent lists the codecs of a kind that is not published now.

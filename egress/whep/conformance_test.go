@@ -84,8 +84,8 @@ func TestNoOracle(t *testing.T) {
 }
 
 // TestBFramesPassAsTheyAre: E23 pictures whose timestamps go back, as B-frames
-// do, keep their order and their distances for who is there. Who comes later is
-// told.
+// do, keep their order and their distances for who is there, who is warned. Who comes
+// later is refused with the reason.
 func TestBFramesPassAsTheyAre(t *testing.T) {
 	g := newGateway(t, whep.Config{})
 	x := g.publish("live", video)
@@ -100,6 +100,7 @@ func TestBFramesPassAsTheyAre(t *testing.T) {
 	}
 	v := g.watch("live", recvVideo)
 	until(t, "the viewer is there", func() bool { return g.metrics.Viewers.Load() == 1 })
+	l := g.listen(v.resource + "/events")
 	base := uint32(0xFFFFF000) // wraps
 	for i := range 40 {        // I P B P B …: each P before the B that is shown first
 		shown := uint32(i)
@@ -116,8 +117,15 @@ func TestBFramesPassAsTheyAre(t *testing.T) {
 			t.Fatalf("picture %d: timestamp +%d, want +%d; number +%d", i, int32(p.Timestamp-got[0].Timestamp), int32(sent[i]-sent[0]), p.SequenceNumber-got[0].SequenceNumber)
 		}
 	}
+	until(t, "the viewer is warned", func() bool { return len(l.events("warning")) == 1 })
+	if told := l.events("warning")[0].data; !strings.Contains(told, `"code":"b-frames"`) || !strings.Contains(told, "HLS") {
+		t.Errorf("the warning: %s", told)
+	}
+	if late := g.listen(v.resource + "/events"); late.code == http.StatusOK {
+		until(t, "who listens later is warned, too", func() bool { return len(late.events("warning")) == 1 })
+	}
 	res := g.do(http.MethodPost, whep.Prefix+"live", "application/sdp", read(t, "gst/01-POST.sdp"))
-	if res.code != http.StatusUnprocessableEntity || !strings.Contains(res.body, "B-frames") {
+	if res.code != http.StatusUnprocessableEntity || !strings.Contains(res.body, "B-frames") || !strings.Contains(res.body, `"code":"b-frames"`) {
 		t.Errorf("another viewer of B-frames: %d %s", res.code, res.body)
 	}
 }
@@ -129,12 +137,14 @@ func TestAAC(t *testing.T) {
 	aac := stream.Layer{ID: audio.ID, Codec: stream.Codec{Name: "AAC", ClockRate: 44100, Channels: 2, Fmtp: "config=1210"}}
 	g.publish("sound", aac)
 	res := g.do(http.MethodPost, whep.Prefix+"sound", "application/sdp", read(t, "gst/01-POST.sdp"))
-	if res.code != http.StatusUnprocessableEntity || !strings.Contains(res.body, "AAC") {
+	if res.code != http.StatusUnprocessableEntity || !strings.Contains(res.body, "AAC") || !strings.Contains(res.body, `"code":"aac"`) {
 		t.Errorf("AAC alone: %d %s", res.code, res.body)
 	}
 	x := g.publish("both", video, aac)
 	v := g.watch("both", recvVideo, recvAudio)
 	until(t, "the viewer is there", func() bool { return g.metrics.Viewers.Load() == 1 })
+	l := g.listen(v.resource + "/events")
+	until(t, "the viewer is warned that there is no sound", func() bool { return len(l.events("warning")) == 1 })
 	for i := range 20 {
 		x.Write(aac.ID, stream.Packet{Arrival: time.Now(), Sequence: uint16(i), Timestamp: uint32(i) * 1024, Marker: true, Payload: []byte{0, 16, 0, 8, 1}})
 		x.Write(video.ID, stream.Packet{Arrival: time.Now(), Sequence: uint16(i), Timestamp: uint32(i) * 3000, Marker: true, Payload: []byte{0x65, byte(i)}})

@@ -172,7 +172,7 @@ func (th *theatre) close() {
 // No viewer's context can keep a lane that others are on from running.
 func TestStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &Server{starts: make(chan func(context.Context)), stopped: make(chan struct{})}
+		s := New(Config{}, stream.NewHub(stream.Config{}), rtc.NewRegistry(nil, rtc.RegistryConfig{}))
 		ran := make(chan context.Context, 1)
 		started := make(chan error, 1)
 		go func() { started <- s.start(func(ctx context.Context) { ran <- ctx; <-ctx.Done() }) }()

@@ -16,4 +16,10 @@ type Metrics struct {
 	Lags             atomic.Uint64 // a worker was overtaken by the publisher
 	WriteErrors      atomic.Uint64 // trains that could not be sent
 	Malformed        atomic.Uint64 // RTCP that could not be parsed
+	EventStreams     atomic.Int64  // open now
+	EventsSent       atomic.Uint64
+	EventsDropped    atomic.Uint64 // a newer one of its kind came first, or nobody read them
+	Channels         atomic.Int64  // data channels open now
+	MessagesSent     atomic.Uint64 // by data channels
+	MessagesDropped  atomic.Uint64 // for slow viewers, too long, or too many that are not due
 }

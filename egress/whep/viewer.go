@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/pion/rtcp"
@@ -30,10 +32,49 @@ type viewer struct {
 	stream  *stream.Stream
 	session *rtc.Session
 	tracks  []*track // audio first: it needs no burst
+	wish    wish     // which layer it chose
+
+	target   string        // path and query of its POST
+	sections []rtc.Section // of its answer
+	herald   *herald       // who tells it what happens
+	fresh    bool          // nobody has started the herald yet
+
+	mu       sync.Mutex
+	outboxes []*outbox      // below mu: its event streams
+	over     bool           // below mu: there will be none any more
+	channels []*rtc.Channel // below mu: its data channels that are open
 }
+
+// choose replaces what the viewer wishes to see. The Choice has been checked; any
+// goroutine may call it. The media side reads it by wish.get.
+func (v *viewer) choose(c Choice) { v.wish.set(c) }
 
 // run serves the viewer until ctx ends.
 func (v *viewer) run(ctx context.Context) error {
+	defer v.server.forget(v)
+	err := v.begin(ctx)
+	if err == nil {
+		err = v.watch(ctx)
+	}
+	v.close(err)
+	return err
+}
+
+// begin starts what goes on beside the media.
+func (v *viewer) begin(ctx context.Context) error {
+	if v.fresh {
+		if err := v.server.start(v.herald.run); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(v.sections, func(s rtc.Section) bool { return s.Kind == rtc.Messages }) {
+		v.session.Go(func() { v.converse(ctx) })
+	}
+	return nil
+}
+
+// watch sends the media until ctx ends.
+func (v *viewer) watch(ctx context.Context) error {
 	for i, sender := range v.session.Senders() {
 		v.session.Go(func() { v.tracks[i].receive(sender) })
 	}

@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"runtime"
 	"slices"
@@ -44,6 +45,9 @@ type Config struct {
 	Workers    int           // a kind and stream; default one a core, at most 4
 	Shard      int           // viewers of a worker before another one starts, default 50
 	Metrics    *Metrics      // nil: not counted
+	// Size returns how big the pictures of a stream's layer are, 0 if it does not know.
+	// It must not wait; any goroutine may call it. nil: not known.
+	Size func(stream, rid string) (width, height int)
 }
 
 func (c Config) withDefaults() Config {
@@ -80,9 +84,12 @@ type Server struct {
 	endpoint http.Handler
 	starts   chan func(ctx context.Context) // to Run
 	stopped  chan struct{}                  // closed when Run returns
+	laters   chan later                     // to Run: Messages that are not due
 
 	mu        sync.Mutex
 	audiences map[*stream.Stream]*audience // below mu; of streams with viewers
+	heralds   map[*stream.Stream]*herald   // below mu; of streams with Sessions
+	sessionOf map[*rtc.Session]*viewer     // below mu; not ended
 }
 
 // New returns a Server for the Streams of hub. It never creates one.
@@ -93,13 +100,18 @@ func New(cfg Config, hub *stream.Hub, sessions *rtc.Registry) *Server {
 		sessions:  sessions,
 		starts:    make(chan func(ctx context.Context)),
 		stopped:   make(chan struct{}),
+		laters:    make(chan later),
 		audiences: make(map[*stream.Stream]*audience),
+		heralds:   make(map[*stream.Stream]*herald),
+		sessionOf: make(map[*rtc.Session]*viewer),
 	}
 	s.endpoint = sessions.Endpoint(rtc.EndpointConfig{
 		Direction: rtc.Send,
 		Prefix:    Prefix,
 		ValidName: stream.ValidName,
 		Accept:    s.accept,
+
+		Extensions: s.extensions(),
 	})
 	return s
 }
@@ -113,10 +125,25 @@ func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer close(s.stopped)
+	var waiting schedule
+	due := time.NewTimer(waiting.wait(time.Now()))
+	defer due.Stop()
 	for {
 		select {
 		case run := <-s.starts:
 			wg.Go(func() { run(ctx) })
+		case m := <-s.laters:
+			if !waiting.add(m) {
+				s.cfg.Metrics.MessagesDropped.Add(1)
+			}
+			due.Reset(waiting.wait(time.Now()))
+		case now := <-due.C:
+			for _, m := range waiting.due(now) {
+				s.tell(m.stream, m.message)
+			}
+			due.Reset(waiting.wait(now))
+		case <-s.sessions.Drains():
+			s.sendAway()
 		case <-ctx.Done():
 			for _, a := range s.all() {
 				a.end(rtc.ErrShutdown)
@@ -167,7 +194,9 @@ func (s *Server) accept(ctx context.Context, q rtc.Request) (*rtc.Session, error
 	if err != nil {
 		return nil, err
 	}
-	v := &viewer{server: s, stream: st, tracks: tracks(offer, state.Sources, q.Stream, s.cfg.Metrics)}
+	v := &viewer{
+		server: s, stream: st, tracks: tracks(offer, state.Sources, q.Stream, s.cfg.Metrics), target: q.Target, sections: offer.Sections,
+	}
 	opening := rtc.Opening{Caller: q.Caller, Direction: rtc.Send, Stream: q.Stream, Offer: offer}
 	for _, t := range v.tracks {
 		opening.Tracks = append(opening.Tracks, webrtc.TrackLocal(t))
@@ -179,6 +208,7 @@ func (s *Server) accept(ctx context.Context, q rtc.Request) (*rtc.Session, error
 		t.session = v.session
 	}
 	s.cfg.Metrics.Sessions.Add(1)
+	s.know(v)
 	v.session.Start(v.run)
 	return v.session, nil
 }
@@ -188,6 +218,9 @@ func (s *Server) accept(ctx context.Context, q rtc.Request) (*rtc.Session, error
 func tracks(o *rtc.Offer, sources []*stream.Source, streamID string, m *Metrics) []*track {
 	var all []*track
 	for _, section := range o.Sections {
+		if section.Kind == rtc.Messages {
+			continue
+		}
 		t := newTrack(section, streamID, m)
 		source := first(sources, t.kind)
 		t.optional = source == nil || !realTime(source)
@@ -195,6 +228,47 @@ func tracks(o *rtc.Offer, sources []*stream.Source, streamID string, m *Metrics)
 	}
 	slices.SortFunc(all, func(a, b *track) int { return int(a.kind) - int(b.kind) })
 	return all
+}
+
+// know lets a Session's viewer be found, and told what happens.
+func (s *Server) know(v *viewer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h, ok := s.heralds[v.stream]
+	if !ok {
+		h = newHerald(s, v.stream)
+		s.heralds[v.stream] = h
+	}
+	v.herald, v.fresh = h, !ok
+	s.sessionOf[v.session] = v
+	h.enter(v)
+}
+
+// forget is the end of know.
+func (s *Server) forget(v *viewer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessionOf, v.session)
+	if v.herald.exit(v) == 0 {
+		delete(s.heralds, v.stream)
+	}
+}
+
+// viewer returns that of a Session, nil when it has ended.
+func (s *Server) viewer(x *rtc.Session) *viewer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sessionOf[x]
+}
+
+// sendAway tells viewers that the gateway drains.
+func (s *Server) sendAway() {
+	s.mu.Lock()
+	heralds := slices.Collect(maps.Values(s.heralds))
+	s.mu.Unlock()
+	for _, h := range heralds {
+		h.drained()
+	}
 }
 
 // enter puts a connected viewer into the audience of its Stream.

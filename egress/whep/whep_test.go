@@ -53,6 +53,8 @@ type gateway struct {
 	t       *testing.T
 	hub     *stream.Hub
 	metrics *whep.Metrics
+	rtc     *rtc.Registry
+	server  *whep.Server
 	url     string
 	handler http.Handler
 	stop    func()
@@ -75,6 +77,7 @@ func newGatewayWith(t *testing.T, cfg whep.Config, sessions rtc.RegistryConfig) 
 	sessions.PostRate, sessions.PostBurst = 1000, 1000
 	registry := rtc.NewRegistry(engine, sessions)
 	server := whep.New(cfg, g.hub, registry)
+	g.rtc, g.server = registry, server
 	mux := http.NewServeMux()
 	mux.Handle(whep.Prefix, server)
 	mux.Handle("/session/", registry)

@@ -40,3 +40,52 @@ func TestChannelRead(t *testing.T) {
 		t.Errorf("a message that cannot be received: %v", err)
 	}
 }
+
+// pipe is a data channel of Pion's whose other side takes nothing.
+type pipe struct {
+	waiting uint64
+	closed  bool
+}
+
+func (p *pipe) WriteDataChannel(b []byte, _ bool) (int, error) {
+	if p.closed {
+		return 0, io.ErrClosedPipe
+	}
+	p.waiting += uint64(len(b))
+	return len(b), nil
+}
+
+func (p *pipe) BufferedAmount() uint64 { return p.waiting }
+
+func (p *pipe) Close() error {
+	p.closed = true
+	return nil
+}
+
+// What waits for a slow receiver is bounded.
+func TestChannelSend(t *testing.T) {
+	p := &pipe{}
+	c := &Channel{label: "x", writer: p}
+	sent := 0
+	for c.Send(make([]byte, 1000), true) == nil {
+		if sent++; sent > 1000 {
+			t.Fatal("it is not bounded")
+		}
+	}
+	if err := c.Send([]byte{1}, true); p.waiting > maxWaiting || sent < 100 || err != nil {
+		t.Errorf("%d messages, %d bytes wait; a small one: %v", sent, p.waiting, err)
+	}
+	if err := c.Send(make([]byte, 2000), true); !errors.Is(err, ErrFull) {
+		t.Errorf("a full channel: %v", err)
+	}
+	if err := c.Send(make([]byte, MaxMessage+1), true); !errors.Is(err, ErrMessage) {
+		t.Errorf("a long message: %v", err)
+	}
+	p.waiting = 0
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := c.Send([]byte{1}, false); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("a closed channel: %v", err)
+	}
+}

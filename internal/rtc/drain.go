@@ -29,9 +29,42 @@ type Live struct {
 	Session   string // the beginning of its id, as in the log
 }
 
+// Target returns the URL there of a request with a path and query of ours, "" without To.
+func (d Draining) Target(target string) string {
+	if d.To == "" {
+		return ""
+	}
+	return strings.TrimSuffix(d.To, "/") + target
+}
+
+// target is a request's path and query, which may have a token.
+func target(r *http.Request) string {
+	if r.URL.RawQuery == "" {
+		return r.URL.EscapedPath()
+	}
+	return r.URL.EscapedPath() + "?" + r.URL.RawQuery
+}
+
 // Drain lets no new Session begin from now on: POSTs are sent elsewhere. What runs
 // goes on.
-func (g *Registry) Drain(d Draining) { g.drain.Store(&d) }
+func (g *Registry) Drain(d Draining) {
+	g.drain.Store(&d)
+	select {
+	case g.drains <- struct{}{}:
+	default:
+	}
+}
+
+// Drains delivers once after each Drain, or after several. It is for one reader.
+func (g *Registry) Drains() <-chan struct{} { return g.drains }
+
+// Draining says where Sessions should go; false while the Registry does not drain.
+func (g *Registry) Draining() (Draining, bool) {
+	if d := g.drain.Load(); d != nil {
+		return *d, true
+	}
+	return Draining{}, false
+}
 
 // Resume takes Drain back: new Sessions begin here again.
 func (g *Registry) Resume() { g.drain.Store(nil) }
@@ -62,8 +95,7 @@ func (g *Registry) EndAll(d Direction, reason error) {
 	}
 }
 
-// elsewhere answers a POST while the Registry drains. The path and the query, which
-// may have a token, stay.
+// elsewhere answers a POST while the Registry drains. Path and query stay.
 func (g *Registry) elsewhere(w http.ResponseWriter, r *http.Request, d Draining) error {
 	g.refused.Drained.Add(1)
 	if d.To == "" {
@@ -72,11 +104,7 @@ func (g *Registry) elsewhere(w http.ResponseWriter, r *http.Request, d Draining)
 			Detail: "the gateway takes no new sessions before it stops: try again when it is back",
 		}
 	}
-	to := strings.TrimSuffix(d.To, "/") + r.URL.EscapedPath()
-	if r.URL.RawQuery != "" {
-		to += "?" + r.URL.RawQuery
-	}
-	w.Header().Set("Location", to)
+	w.Header().Set("Location", d.Target(target(r)))
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusTemporaryRedirect) // keeps method and body (RFC 9110 §15.4.8)
 	return nil

@@ -24,6 +24,7 @@ type endpoint struct {
 // every method, checks the POST and sends the answer of the Session that
 // cfg.Accept started.
 func (g *Registry) Endpoint(cfg EndpointConfig) http.Handler {
+	g.extend(cfg.Direction, cfg.Extensions)
 	return &endpoint{registry: g, cfg: cfg}
 }
 
@@ -125,7 +126,7 @@ func (e *endpoint) post(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	x, err := e.cfg.Accept(r.Context(), Request{Caller: caller, Stream: name, Body: body})
+	x, err := e.cfg.Accept(r.Context(), Request{Caller: caller, Stream: name, Target: target(r), Body: body})
 	if err != nil {
 		return err
 	}
@@ -135,6 +136,9 @@ func (e *endpoint) post(w http.ResponseWriter, r *http.Request) error {
 	h.Set("ETag", x.patch.tag())
 	h.Set("Cache-Control", "no-store")
 	x.told.Store(g.tell(h, r, x.id[:shownID]))
+	for i := range e.cfg.Extensions {
+		h.Add("Link", e.cfg.Extensions[i].link(x.id))
+	}
 	w.WriteHeader(http.StatusCreated)
 	_, _ = w.Write([]byte(x.answer)) // if it does not arrive, the Session is reaped
 	return nil

@@ -14,6 +14,7 @@ import (
 const (
 	typeSDP      = "application/sdp"
 	typeFragment = "application/trickle-ice-sdpfrag"
+	typeJSON     = "application/json"
 )
 
 // cors lets pages of any origin in: the bearer token is explicit, no cookie
@@ -31,8 +32,9 @@ func options(w http.ResponseWriter, allow string) {
 	h := w.Header()
 	h.Set("Allow", allow)
 	h.Set("Access-Control-Allow-Methods", "POST, PATCH, DELETE, GET, HEAD, OPTIONS")
-	// One SDK sends ETag where If-Match is meant (W40).
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, If-Match, ETag")
+	// One SDK sends ETag where If-Match is meant (W40). The last two are what readers
+	// of events send that are built on fetch.
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, If-Match, ETag, Cache-Control, Last-Event-ID")
 	h.Set("Access-Control-Max-Age", "7200")
 	w.WriteHeader(http.StatusOK)
 }
@@ -83,7 +85,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, problem.Problem{
 			Status: http.StatusRequestEntityTooLarge, Title: "Body too long",
-			Detail: "a session description or fragment may have 64 KiB at most",
+			Detail: "a session description, fragment or other body may have 64 KiB at most",
 		}
 	}
 	return nil, problem.Problem{

@@ -80,6 +80,11 @@ func (x *Session) hear() {
 				x.log.Debug("data channel ignored", "error", err)
 				return
 			}
+			writer, ok := stream.(messageWriter)
+			if !ok { // it is Pion's own type
+				_ = stream.Close()
+				return
+			}
 			if n := x.opened.Add(1); n > maxChannels {
 				if n == maxChannels+1 {
 					x.log.Warn("further data channels are closed: a session may have four")
@@ -87,7 +92,11 @@ func (x *Session) hear() {
 				_ = stream.Close() // nothing of it was used
 				return
 			}
-			x.channels <- &Channel{label: channel.Label(), reader: stream} // there is room for all
+			c := &Channel{label: channel.Label(), reader: stream, writer: writer}
+			if id := channel.ID(); id != nil {
+				c.id = *id
+			}
+			x.channels <- c // there is room for all
 		})
 	})
 }

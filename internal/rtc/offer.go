@@ -183,21 +183,21 @@ type normal struct {
 }
 
 // kindOf says what a section carries, if that is accepted.
-func kindOf(media *sdp.MediaDescription, rules Rules) (Kind, error) {
+func kindOf(media *sdp.MediaDescription) (Kind, error) {
 	switch media.MediaName.Media {
 	case "audio":
 		return Audio, nil
 	case "video":
 		return Video, nil
 	case "application":
-		return Messages, checkMessages(media, rules)
+		return Messages, checkMessages(media)
 	default:
 		return 0, refused("the offer has a section that is neither audio, video nor data channels: leave it out")
 	}
 }
 
 func checkSection(desc *sdp.SessionDescription, media *sdp.MediaDescription, rules Rules) (normal, error) {
-	kind, err := kindOf(media, rules)
+	kind, err := kindOf(media)
 	n := normal{section: Section{Kind: kind}}
 	if err != nil {
 		return n, err
@@ -242,12 +242,10 @@ func checkSection(desc *sdp.SessionDescription, media *sdp.MediaDescription, rul
 // sctpPort is the only port of SCTP, which runs inside DTLS: all WebRTC uses it.
 const sctpPort = "5000"
 
-// checkMessages judges a section of data channels (RFC 8841). RFC 9725 says
-// nothing of them.
-func checkMessages(media *sdp.MediaDescription, rules Rules) error {
+// checkMessages judges a section of data channels (RFC 8841). RFC 9725 and
+// draft-ietf-wish-whep say nothing of them.
+func checkMessages(media *sdp.MediaDescription) error {
 	switch port, ok := media.Attribute("sctp-port"); {
-	case rules.Direction != Receive:
-		return refused("the offer has data channels, which viewers do not get: leave them out")
 	case !slices.Contains(media.MediaName.Protos, "SCTP") || !slices.Contains(media.MediaName.Protos, "DTLS") ||
 		!slices.Equal(media.MediaName.Formats, []string{"webrtc-datachannel"}):
 		return refused("the application section is no data channel: offer webrtc-datachannel over DTLS/SCTP (RFC 8841), or leave it out")

@@ -27,16 +27,18 @@ type Registry struct {
 	total          *limit.Keyed[Direction] // POSTs of all
 	refused        Refusals
 	drain          atomic.Pointer[Draining] // nil: not draining
+	drains         chan struct{}            // holds a token after each Drain
 	reasons        *recent.Texts            // of Sessions that ended, by their Summary's IDs
 
 	wg sync.WaitGroup // one for each Session that was opened
 
 	receiving, sending Metrics
 
-	mu       sync.Mutex
-	sessions map[string]*Session // below mu: started, not ended
-	quota    quota               // below mu: opened, not finished
-	closed   bool                // below mu
+	mu         sync.Mutex
+	sessions   map[string]*Session       // below mu: started, not ended
+	quota      quota                     // below mu: opened, not finished
+	closed     bool                      // below mu
+	extensions map[Direction][]Extension // below mu; the lists are never changed
 }
 
 // NewRegistry returns an empty Registry. Call Run beside the HTTP server.
@@ -74,15 +76,17 @@ func NewRegistry(engine *Engine, cfg RegistryConfig) *Registry {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Registry{
-		engine:   engine,
-		cfg:      cfg,
-		posts:    limit.NewBuckets(cfg.PostRate, cfg.PostBurst),
-		tokens:   limit.NewKeyed[string](cfg.TokenRate, cfg.TokenBurst),
-		total:    limit.NewKeyed[Direction](cfg.TotalRate, cfg.TotalBurst),
-		changes:  limit.NewBuckets(changeRate, changeBurst),
-		reasons:  recent.New(cfg.MaxSessions),
-		quota:    quota{address: map[netip.Addr]int{}, principal: map[string]int{}},
-		sessions: make(map[string]*Session),
+		engine:     engine,
+		cfg:        cfg,
+		posts:      limit.NewBuckets(cfg.PostRate, cfg.PostBurst),
+		tokens:     limit.NewKeyed[string](cfg.TokenRate, cfg.TokenBurst),
+		total:      limit.NewKeyed[Direction](cfg.TotalRate, cfg.TotalBurst),
+		changes:    limit.NewBuckets(changeRate, changeBurst),
+		drains:     make(chan struct{}, 1),
+		reasons:    recent.New(cfg.MaxSessions),
+		quota:      quota{address: map[netip.Addr]int{}, principal: map[string]int{}},
+		sessions:   make(map[string]*Session),
+		extensions: make(map[Direction][]Extension),
 	}
 }
 

@@ -62,11 +62,17 @@ func (p *resource) renew() {
 	p.etag.Store(&tag)
 }
 
-// ServeHTTP answers at /session/{id}.
+// ServeHTTP answers at /session/{id} and below.
 func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	cors(w.Header())
-	id := strings.TrimPrefix(r.URL.Path, "/session/")
+	id, path, below := strings.Cut(strings.TrimPrefix(r.URL.Path, "/session/"), "/")
 	var err error
+	if below {
+		if err = g.below(w, r, id, path); err != nil {
+			g.fail(w, r, err)
+		}
+		return
+	}
 	switch r.Method {
 	case http.MethodOptions:
 		w.Header().Set("Accept-Patch", typeFragment)
@@ -106,15 +112,11 @@ func noSession() error {
 // caller that lacks them learns nothing of the Session's existence (W47): known
 // and unknown ids are answered alike.
 func (g *Registry) session(r *http.Request, id string) (*Session, error) {
-	x := g.lookup(id)
-	direction, stream := Receive, "unknown"
-	if strings.HasPrefix(id, "w") {
-		direction = Send
-	}
+	x, stream := g.lookup(id), "unknown"
 	if x != nil {
 		stream = x.opening.Stream
 	}
-	caller, err := g.authorize(direction, r, stream)
+	caller, err := g.authorize(directionOf(id), r, stream)
 	if p, ok := err.(problem.Problem); ok && (p.Status == http.StatusUnauthorized || p.Status >= 500) { //nolint:errorlint // Authorize returns the value itself
 		return nil, p
 	}

@@ -63,7 +63,7 @@ type Kind uint8
 const (
 	Audio Kind = iota + 1
 	Video
-	Messages // data channels (RFC 8841), of a publisher
+	Messages // data channels (RFC 8841)
 )
 
 // Config of an Engine. The zero value works: all local addresses, any port.
@@ -177,6 +177,7 @@ type Request struct {
 	Caller // who asks, from Authorize
 
 	Stream string // a valid name
+	Target string // path and query as they came: what to send elsewhere (Draining.Target)
 	Body   []byte // of type application/sdp, not empty, at most 64 KiB
 }
 
@@ -191,6 +192,9 @@ type EndpointConfig struct {
 	Prefix    string                 // path before the stream's name, "/whip/" or "/whep/"
 	ValidName func(name string) bool // stream.ValidName
 	Accept    Accept
+	// Extensions of the Sessions that Accept makes. An endpoint of the same
+	// direction that is made later replaces them.
+	Extensions []Extension
 }
 
 // Opening is what Registry.Open needs.
