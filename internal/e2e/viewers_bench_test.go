@@ -31,11 +31,11 @@ import (
 // the publisher to 100 viewers, and how soon the first picture, a keyframe, is
 // there. Publisher and viewers are another process, this one, and do not count.
 //
-// WHIPCAST_BENCH_AGAINST names another build of the program, to be measured
+// BENCH_AGAINST names another build of the program, to be measured
 // beside this one.
 func BenchmarkViewers(b *testing.B) {
 	builds := []struct{ name, path string }{{"this", plainBinary}}
-	if other := os.Getenv("WHIPCAST_BENCH_AGAINST"); other != "" {
+	if other := os.Getenv("BENCH_AGAINST"); other != "" {
 		builds = append(builds, struct{ name, path string }{"other", other})
 	}
 	for _, build := range builds {

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -57,6 +58,8 @@ type Engine struct {
 	udp      ice.UDPMux
 	tcp      *ice.TCPMuxDefault // nil when disabled
 	listener *limit.Listener
+	sockets  map[netip.Addr]*socket // by each address that they are known by
+	trains   sync.Pool              // of *Train
 	setting  webrtc.SettingEngine
 	receive  *interceptor.Registry
 	cert     webrtc.Certificate
@@ -92,7 +95,7 @@ func New(cfg Config) (*Engine, error) {
 	if !bind.IsValid() || bind.IsUnspecified() {
 		local = bindable(local, cfg.Logger)
 	}
-	e := &Engine{}
+	e := &Engine{trains: sync.Pool{New: func() any { return new(Train) }}}
 	if e.bindings, err = plan(bind, local, cfg.PublicIPs, sourceOf); err != nil {
 		return nil, err
 	}
@@ -112,6 +115,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	buffers(sockets.udp, cfg)
 	e.port = sockets.udp[0].LocalAddr().(*net.UDPAddr).Port
+	e.sockets = addresses(e.bindings, sockets.udp)
 	e.mux(sockets, cfg)
 	if err := e.settings(cfg); err != nil {
 		_ = e.Close() // the first error counts
@@ -354,17 +358,24 @@ func certificate() (webrtc.Certificate, error) {
 	return *cert, nil
 }
 
-// connection makes a PeerConnection for an accepted offer.
-func (e *Engine) connection(o *Offer) (*webrtc.PeerConnection, error) {
+// connection makes a PeerConnection for an accepted offer. Its secrets are told
+// if we are to send.
+func (e *Engine) connection(o *Offer, s *secrets) (*webrtc.PeerConnection, error) {
 	media, err := mediaEngine(o)
 	if err != nil {
 		return nil, err
 	}
-	interceptors := &interceptor.Registry{}
+	interceptors, setting := &interceptor.Registry{}, e.setting
 	if o.direction == Receive {
 		interceptors = e.receive
+	} else if !o.passive() { // only a server's hello is told
+		if err := setting.SetAnsweringDTLSRole(webrtc.DTLSRoleServer); err != nil {
+			return nil, fmt.Errorf("set DTLS role: %w", err)
+		}
+		setting.SetDTLSServerHelloMessageHook(s.hello)
+		setting.SetDTLSKeyLogWriter(s)
 	}
-	api := webrtc.NewAPI(webrtc.WithSettingEngine(e.setting), webrtc.WithMediaEngine(media), webrtc.WithInterceptorRegistry(interceptors))
+	api := webrtc.NewAPI(webrtc.WithSettingEngine(setting), webrtc.WithMediaEngine(media), webrtc.WithInterceptorRegistry(interceptors))
 	pc, err := api.NewPeerConnection(webrtc.Configuration{
 		BundlePolicy: webrtc.BundlePolicyMaxBundle,
 		Certificates: []webrtc.Certificate{e.cert},

@@ -45,6 +45,7 @@ func (x *Session) listen() {
 		switch state {
 		case webrtc.PeerConnectionStateConnected:
 			x.registry.connected(x)
+			x.reroute()
 		case webrtc.PeerConnectionStateFailed:
 			x.End(x.lost())
 		case webrtc.PeerConnectionStateClosed:
@@ -99,11 +100,14 @@ func (x *Session) lost() error {
 // send adds what a Send Session sends.
 func (x *Session) send() error {
 	for _, track := range x.opening.Tracks {
-		sender, err := x.pc.AddTrack(track)
+		sender, err := x.pc.AddTrack(&carried{track, x})
 		if err != nil {
 			return fmt.Errorf("add track: %w", err)
 		}
 		x.senders = append(x.senders, sender)
+	}
+	if len(x.senders) > 0 {
+		x.follow()
 	}
 	return nil
 }
