@@ -49,7 +49,8 @@ func BenchmarkViewers(b *testing.B) {
 
 func measureViewers(b *testing.B, build string) {
 	const few, middle, many, window = 50, 100, 150, 10 * time.Second
-	g := serveWith(b, build, "WHIPCAST_HLS_AUDIO=opus")
+	// A short window, so that media in memory does not grow while viewers join.
+	g := serveWith(b, build, "WHIPCAST_HLS_AUDIO=opus", "WHIPCAST_HLS_WINDOW=12s")
 	h := startHost(b, g)
 	waitLive(b, g.url("/hls/bench/index.m3u8"))
 	var all []*spectator

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -58,8 +59,8 @@ type Engine struct {
 	udp      ice.UDPMux
 	tcp      *ice.TCPMuxDefault // nil when disabled
 	listener *limit.Listener
-	sockets  map[netip.Addr]*socket // by each address that they are known by
-	trains   sync.Pool              // of *Train
+	sockets  []*socket // one for each binding
+	trains   sync.Pool // of *Train
 	setting  webrtc.SettingEngine
 	receive  *interceptor.Registry
 	cert     webrtc.Certificate
@@ -95,7 +96,8 @@ func New(cfg Config) (*Engine, error) {
 	if !bind.IsValid() || bind.IsUnspecified() {
 		local = bindable(local, cfg.Logger)
 	}
-	e := &Engine{trains: sync.Pool{New: func() any { return new(Train) }}}
+	var lanes atomic.Uint32
+	e := &Engine{trains: sync.Pool{New: func() any { return &Train{lane: int(lanes.Add(1) % maxHandles)} }}}
 	if e.bindings, err = plan(bind, local, cfg.PublicIPs, sourceOf); err != nil {
 		return nil, err
 	}
@@ -115,7 +117,9 @@ func New(cfg Config) (*Engine, error) {
 	}
 	buffers(sockets.udp, cfg)
 	e.port = sockets.udp[0].LocalAddr().(*net.UDPAddr).Port
-	e.sockets = addresses(e.bindings, sockets.udp)
+	for _, conn := range sockets.udp {
+		e.sockets = append(e.sockets, newSocket(conn))
+	}
 	e.mux(sockets, cfg)
 	if err := e.settings(cfg); err != nil {
 		_ = e.Close() // the first error counts
@@ -192,6 +196,9 @@ func (e *Engine) Close() error {
 	err := e.udp.Close()
 	if e.tcp != nil {
 		err = errors.Join(err, e.tcp.Close())
+	}
+	for _, s := range e.sockets {
+		err = errors.Join(err, s.close())
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package rtc
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -13,8 +14,7 @@ func (e *Engine) SetTimeouts(disconnected, failed, keepalive time.Duration) {
 
 // Own reports whether a Session sends its packets itself.
 func (x *Session) Own() bool {
-	p, _ := x.way()
-	return p != nil
+	return x.route.Load() != nil
 }
 
 // Detour lets Pion send for now.
@@ -26,7 +26,8 @@ func (x *Session) Reroute() { x.reroute() }
 // SendTrain sends a train of packets of size bytes; refused as where the device
 // takes none.
 func SendTrain(from *net.UDPConn, to netip.AddrPort, train []byte, size int, refused bool) error {
-	p := &path{socket: &socket{conn: from}, to: to}
+	p := &path{socket: newSocket(from), to: to}
 	p.socket.plain.Store(refused)
-	return p.send(train, size, new([segmentSpace]byte))
+	err := p.send(segments{train, size, new([segmentSpace]byte)}, 1)
+	return errors.Join(err, p.socket.close())
 }

@@ -1,18 +1,59 @@
 package rtc
 
 import (
+	"errors"
 	"net"
 	"net/netip"
+	"runtime"
+	"slices"
 	"sync/atomic"
 
 	"github.com/pion/webrtc/v4"
 )
 
-// socket is one of the Engine's UDP sockets.
+// socket is one of the Engine's UDP sockets. It has several handles, since each
+// lets one goroutine write at a time.
 type socket struct {
-	conn  *net.UDPConn
-	plain atomic.Bool // the kernel or the device takes no trains
+	conns []*net.UDPConn // the Engine's own, then those that close closes
+	plain atomic.Bool    // the kernel or the device takes no trains
 }
+
+// newSocket returns a socket with handles for each core, or with one where there
+// cannot be more.
+func newSocket(conn *net.UDPConn) *socket {
+	s := &socket{conns: []*net.UDPConn{conn}}
+	for range min(runtime.GOMAXPROCS(0), maxHandles) - 1 {
+		more, err := duplicate(conn)
+		if err != nil {
+			break
+		}
+		s.conns = append(s.conns, more)
+	}
+	return s
+}
+
+func duplicate(conn *net.UDPConn) (*net.UDPConn, error) {
+	file, err := conn.File()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // it is copied again
+	more, err := net.FilePacketConn(file)
+	if err != nil {
+		return nil, err
+	}
+	return more.(*net.UDPConn), nil
+}
+
+func (s *socket) close() error {
+	var err error
+	for _, conn := range s.conns[1:] {
+		err = errors.Join(err, conn.Close())
+	}
+	return err
+}
+
+const maxHandles = 16 // of a socket
 
 // refusals is what an error of sendTrain means for the trains to come.
 type refusals int
@@ -23,12 +64,12 @@ const (
 	refusedOnPath            // none goes this way
 )
 
-// send sends a train: packets of size bytes, of which the last may be shorter.
-// Where one is refused, it goes packet by packet, as those after it. control is
-// scratch.
-func (p *path) send(train []byte, size int, control *[segmentSpace]byte) error {
-	if len(train) > size && !p.plain.Load() && !p.socket.plain.Load() {
-		err := sendTrain(p.socket.conn, segments{train, size, control}, p.to)
+// send sends a train by one of the socket's handles. Where a train is refused, it
+// goes packet by packet, as those after it.
+func (p *path) send(s segments, lane int) error {
+	conn := p.socket.conns[lane%len(p.socket.conns)]
+	if len(s.all) > s.size && !p.plain.Load() && !p.socket.plain.Load() {
+		err := sendTrain(conn, s, p.to)
 		switch refusal(err) {
 		case noRefusal:
 			return err
@@ -38,30 +79,21 @@ func (p *path) send(train []byte, size int, control *[segmentSpace]byte) error {
 			p.plain.Store(true)
 		}
 	}
-	for len(train) > 0 {
-		n := min(size, len(train))
-		if _, err := p.socket.conn.WriteToUDPAddrPort(train[:n], p.to); err != nil {
+	for rest := s.all; len(rest) > 0; {
+		n := min(s.size, len(rest))
+		if _, err := conn.WriteToUDPAddrPort(rest[:n], p.to); err != nil {
 			return err
 		}
-		train = train[n:]
+		rest = rest[n:]
 	}
 	return nil
 }
 
-// segments is what sendTrain sends.
+// segments is a train: packets of one size, of which the last may be shorter.
 type segments struct {
 	all     []byte
 	size    int                 // of each but the last one
 	control *[segmentSpace]byte // scratch
-}
-
-// way returns how packets go out without Pion; nil when they do not.
-func (x *Session) way() (*path, *seal) {
-	r := x.route.Load()
-	if r == nil {
-		return nil, nil
-	}
-	return r.path, r.seal
 }
 
 // follow keeps the Session's route right: the selected pair changes as the other
@@ -140,22 +172,14 @@ func (x *Session) selected() *path {
 func (e *Engine) path(local, remote string, port uint16) *path {
 	from, err1 := netip.ParseAddr(local)
 	to, err2 := netip.ParseAddr(remote)
-	s, ok := e.sockets[from.Unmap()]
-	if err1 != nil || err2 != nil || !ok {
+	if err1 != nil || err2 != nil {
 		return nil
 	}
-	return &path{socket: s, to: netip.AddrPortFrom(to.Unmap(), port)}
-}
-
-// addresses maps each address that a binding is known by to its socket.
-func addresses(bindings []binding, conns []*net.UDPConn) map[netip.Addr]*socket {
-	all := make(map[netip.Addr]*socket)
-	for i, b := range bindings {
-		s := &socket{conn: conns[i]}
-		all[b.local.Unmap()] = s
-		for _, a := range b.advertise {
-			all[a.Unmap()] = s
-		}
+	i := slices.IndexFunc(e.bindings, func(b binding) bool {
+		return b.local.Unmap() == from.Unmap() || slices.Contains(b.advertise, from.Unmap())
+	})
+	if i < 0 {
+		return nil
 	}
-	return all
+	return &path{socket: e.sockets[i], to: netip.AddrPortFrom(to.Unmap(), port)}
 }

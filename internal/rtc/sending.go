@@ -31,9 +31,10 @@ var errTooLong = errors.New("packet is too long")
 // one. Both ways make the same bytes, and may alternate. All methods may be
 // called from any goroutine.
 type Sending struct {
-	session *Session
-	ssrc    uint32
-	pion    webrtc.TrackLocalWriter
+	route  *atomic.Pointer[route] // the Session's
+	trains *sync.Pool             // the Engine's
+	ssrc   uint32
+	pion   webrtc.TrackLocalWriter
 
 	mu    sync.Mutex
 	order order // below mu
@@ -66,7 +67,7 @@ func (o *order) due(index int64) bool { return index-o.told >= inStep }
 func (o *order) tell(index int64) { o.told = max(o.told, index) }
 
 func newSending(x *Session, c webrtc.TrackLocalContext) *Sending {
-	return &Sending{session: x, ssrc: uint32(c.SSRC()), pion: c.WriteStream()}
+	return &Sending{route: &x.route, trains: &x.registry.engine.trains, ssrc: uint32(c.SSRC()), pion: c.WriteStream()}
 }
 
 // SSRC returns the one that all packets must have.
@@ -94,13 +95,14 @@ func (s *Sending) Write(b []byte) (int, error) {
 // Begin begins a train of packets. Whoever begins one ends it, on the same
 // goroutine.
 func (s *Sending) Begin() *Train {
-	t := s.session.registry.engine.trains.Get().(*Train)
+	t := s.trains.Get().(*Train)
 	t.sending = s
 	return t
 }
 
 // Train is some packets of one Sending on their way. It is for one goroutine.
 type Train struct {
+	lane    int // of the socket
 	sending *Sending
 	path    *path
 	count   int // packets in buffer
@@ -118,7 +120,7 @@ type Train struct {
 // payload.
 func (t *Train) Add(header *rtp.Header, payload []byte) error {
 	s := t.sending
-	way, key := s.session.way()
+	way := s.route.Load()
 	s.mu.Lock()
 	index, ok := s.order.place(header.SequenceNumber)
 	pion := way == nil || s.order.due(index)
@@ -140,19 +142,19 @@ func (t *Train) Add(header *rtp.Header, payload []byte) error {
 	if size > len(t.buffer) {
 		return errTooLong
 	}
-	if !t.fits(way, size) {
+	if !t.fits(way.path, size) {
 		if err := t.flush(); err != nil {
 			return err
 		}
 	}
-	t.path = way
+	t.path = way.path
 	into := t.buffer[t.used : t.used+size]
 	n, err := header.MarshalTo(into)
 	if err != nil {
 		return err
 	}
-	key.nonce(&t.nonce, s.ssrc, index)
-	key.aead.Seal(into[:n], t.nonce[:], payload, into[:n])
+	way.seal.nonce(&t.nonce, s.ssrc, index)
+	way.seal.aead.Seal(into[:n], t.nonce[:], payload, into[:n])
 	if t.count == 0 {
 		t.size = size
 	}
@@ -169,7 +171,7 @@ func (t *Train) fits(way *path, size int) bool {
 // End sends what is left. The Train must not be used after it.
 func (t *Train) End() error {
 	err := t.flush()
-	trains := &t.sending.session.registry.engine.trains
+	trains := t.sending.trains
 	t.sending, t.path = nil, nil
 	trains.Put(t)
 	return err
@@ -181,7 +183,7 @@ func (t *Train) flush() error {
 	}
 	all, size := t.buffer[:t.used], t.size
 	t.count, t.used = 0, 0
-	return t.path.send(all, size, &t.control)
+	return t.path.send(segments{all, size, &t.control}, t.lane)
 }
 
 // carried joins a track to its Sending.
