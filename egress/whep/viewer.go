@@ -15,11 +15,15 @@ import (
 	"github.com/whipcast/whipcast/stream"
 )
 
-// A joining viewer gets the cached pictures in trains of burstSize packets with
-// burstPause between them: some 70 Mb/s.
+// A joining viewer gets the cached pictures in trains of burstSize packets: a
+// keyframe fast, so that it is there at once, and then so that a small queue on
+// the way holds what comes, but several times faster than the stream itself.
 const (
-	burstSize  = 32
-	burstPause = 4 * time.Millisecond
+	burstSize  = 10
+	burstFast  = 8_000_000 // bytes a second, 64 Mb/s
+	burstFirst = 128 << 10 // bytes that go so fast
+	burstSlow  = 3_000_000 // bytes a second, of what follows
+	burstTimes = 4         // or so many times the stream's rate, whichever is more
 	// oldEnough is the age from which on a cached keyframe is shown, but a fresher
 	// one asked for.
 	oldEnough = 2 * time.Second
@@ -128,12 +132,14 @@ func (v *viewer) leave(reason error) {
 // where there is none or only an old one (E16). The track's lane goes on.
 func (t *track) burst(ctx context.Context) {
 	ended, s := over(ctx), newScratch(burstSize)
+	var p pacer
 	for {
 		n := t.poll(ended, s)
 		if n == 0 {
 			break
 		}
-		if n == len(s.packets) && !pause(ctx, burstPause) {
+		_, media := t.started()
+		if n == len(s.packets) && !pause(ctx, p.pause(t.sums().octets, media)) {
 			return
 		}
 	}
@@ -141,6 +147,23 @@ func (t *track) burst(ctx context.Context) {
 	if source == nil || source.Layer.OnRequest && age > oldEnough {
 		t.requestKeyframe()
 	}
+}
+
+// pacer says how long to wait after each train of a burst. It is pure.
+type pacer struct{ sent uint64 }
+
+// pause takes the bytes sent so far and how much media that was.
+func (p *pacer) pause(sent uint64, media time.Duration) time.Duration {
+	size := float64(sent - p.sent)
+	p.sent = sent
+	rate := float64(burstFast)
+	if sent > burstFirst {
+		rate = burstSlow
+		if media > 0 {
+			rate = max(rate, burstTimes*float64(sent)/media.Seconds())
+		}
+	}
+	return time.Duration(size / rate * float64(time.Second))
 }
 
 // pause waits; false when ctx has ended.

@@ -3,6 +3,8 @@ package whep
 import (
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
+
+	"github.com/whipcast/whipcast/internal/rtc"
 )
 
 // outgoing is one packet as a viewer gets it.
@@ -13,29 +15,51 @@ type outgoing struct {
 	payload   []byte // the ring's; never written to
 }
 
-// wire sends one track's packets. It is the only place that knows how: today
-// packet by packet through Pion, which seals and sends each. It is not safe for
-// concurrent use; make one for each goroutine that sends.
+// wire sends one track's packets. It is not safe for concurrent use; make one for
+// each goroutine that sends.
 type wire struct {
-	writer webrtc.TrackLocalWriter
-	header rtp.Header // reused: Pion keeps nothing of it
+	writer  webrtc.TrackLocalWriter
+	sending *rtc.Sending // the same, if it is the session's own; else packets go one by one
+	header  rtp.Header   // reused: nobody keeps anything of it
 }
 
 func newWire(w webrtc.TrackLocalWriter, ssrc uint32, payloadType uint8) *wire {
-	return &wire{writer: w, header: rtp.Header{Version: 2, PayloadType: payloadType, SSRC: ssrc}}
+	sending, _ := w.(*rtc.Sending)
+	return &wire{writer: w, sending: sending, header: rtp.Header{Version: 2, PayloadType: payloadType, SSRC: ssrc}}
 }
 
 // send writes a train of packets and returns how many bytes of payload went
 // out. It stops at the first error.
-func (w *wire) send(train []outgoing) (int, error) {
-	sent := 0
+func (w *wire) send(train []outgoing) (sent int, err error) {
+	if w.sending == nil {
+		return w.sendEach(train)
+	}
+	t := w.sending.Begin()
 	for i := range train {
-		p := &train[i]
-		w.header.SequenceNumber, w.header.Timestamp, w.header.Marker = p.sequence, p.timestamp, p.marker
-		if _, err := w.writer.WriteRTP(&w.header, p.payload); err != nil {
+		w.set(&train[i])
+		if err = t.Add(&w.header, train[i].payload); err != nil {
+			break
+		}
+		sent += len(train[i].payload)
+	}
+	if last := t.End(); err == nil {
+		err = last
+	}
+	return sent, err
+}
+
+func (w *wire) sendEach(train []outgoing) (sent int, err error) {
+	for i := range train {
+		w.set(&train[i])
+		if _, err := w.writer.WriteRTP(&w.header, train[i].payload); err != nil {
 			return sent, err
 		}
-		sent += len(p.payload)
+		sent += len(train[i].payload)
 	}
 	return sent, nil
+}
+
+// set makes the header that of a packet.
+func (w *wire) set(p *outgoing) {
+	w.header.SequenceNumber, w.header.Timestamp, w.header.Marker = p.sequence, p.timestamp, p.marker
 }

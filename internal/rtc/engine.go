@@ -15,6 +15,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -57,6 +59,8 @@ type Engine struct {
 	udp      ice.UDPMux
 	tcp      *ice.TCPMuxDefault // nil when disabled
 	listener *limit.Listener
+	sockets  []*socket // one for each binding
+	trains   sync.Pool // of *Train
 	setting  webrtc.SettingEngine
 	receive  *interceptor.Registry
 	cert     webrtc.Certificate
@@ -93,7 +97,8 @@ func New(cfg Config) (*Engine, error) {
 	if !bind.IsValid() || bind.IsUnspecified() {
 		local = bindable(local, cfg.Logger)
 	}
-	e := &Engine{public: len(cfg.PublicIPs) > 0}
+	var lanes atomic.Uint32
+	e := &Engine{public: len(cfg.PublicIPs) > 0, trains: sync.Pool{New: func() any { return &Train{lane: int(lanes.Add(1) % maxHandles)} }}}
 	if e.bindings, err = plan(bind, local, cfg.PublicIPs, sourceOf); err != nil {
 		return nil, err
 	}
@@ -113,6 +118,9 @@ func New(cfg Config) (*Engine, error) {
 	}
 	buffers(sockets.udp, cfg)
 	e.port = sockets.udp[0].LocalAddr().(*net.UDPAddr).Port
+	for _, conn := range sockets.udp {
+		e.sockets = append(e.sockets, newSocket(conn))
+	}
 	e.mux(sockets, cfg)
 	if err := e.settings(cfg); err != nil {
 		_ = e.Close() // the first error counts
@@ -189,6 +197,9 @@ func (e *Engine) Close() error {
 	err := e.udp.Close()
 	if e.tcp != nil {
 		err = errors.Join(err, e.tcp.Close())
+	}
+	for _, s := range e.sockets {
+		err = errors.Join(err, s.close())
 	}
 	return err
 }
@@ -355,17 +366,24 @@ func certificate() (webrtc.Certificate, error) {
 	return *cert, nil
 }
 
-// connection makes a PeerConnection for an accepted offer.
-func (e *Engine) connection(o *Offer) (*webrtc.PeerConnection, error) {
+// connection makes a PeerConnection for an accepted offer. Its secrets are told
+// if we are to send.
+func (e *Engine) connection(o *Offer, s *secrets) (*webrtc.PeerConnection, error) {
 	media, err := mediaEngine(o)
 	if err != nil {
 		return nil, err
 	}
-	interceptors := &interceptor.Registry{}
+	interceptors, setting := &interceptor.Registry{}, e.setting
 	if o.direction == Receive {
 		interceptors = e.receive
+	} else if !o.passive() { // only a server's hello is told
+		if err := setting.SetAnsweringDTLSRole(webrtc.DTLSRoleServer); err != nil {
+			return nil, fmt.Errorf("set DTLS role: %w", err)
+		}
+		setting.SetDTLSServerHelloMessageHook(s.hello)
+		setting.SetDTLSKeyLogWriter(s)
 	}
-	api := webrtc.NewAPI(webrtc.WithSettingEngine(e.setting), webrtc.WithMediaEngine(media), webrtc.WithInterceptorRegistry(interceptors))
+	api := webrtc.NewAPI(webrtc.WithSettingEngine(setting), webrtc.WithMediaEngine(media), webrtc.WithInterceptorRegistry(interceptors))
 	pc, err := api.NewPeerConnection(webrtc.Configuration{
 		BundlePolicy: webrtc.BundlePolicyMaxBundle,
 		Certificates: []webrtc.Certificate{e.cert},

@@ -46,6 +46,7 @@ func (x *Session) listen() {
 		case webrtc.PeerConnectionStateConnected:
 			x.noteWay()
 			x.registry.connected(x)
+			x.reroute()
 		case webrtc.PeerConnectionStateDisconnected:
 			x.facts(vanished) // while the pairs are known: they are not once it failed
 		case webrtc.PeerConnectionStateFailed:
@@ -114,11 +115,14 @@ func (x *Session) lost() error {
 // send adds what a Send Session sends.
 func (x *Session) send() error {
 	for _, track := range x.opening.Tracks {
-		sender, err := x.pc.AddTrack(track)
+		sender, err := x.pc.AddTrack(&carried{track, x})
 		if err != nil {
 			return fmt.Errorf("add track: %w", err)
 		}
 		x.senders = append(x.senders, sender)
+	}
+	if len(x.senders) > 0 {
+		x.follow()
 	}
 	return nil
 }

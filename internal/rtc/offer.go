@@ -555,3 +555,8 @@ func token(s string) bool {
 		return !alnum && !strings.ContainsRune("-_.+", r)
 	})
 }
+
+// passive reports whether the other side insists on being the DTLS server.
+func (o *Offer) passive() bool {
+	return slices.ContainsFunc(o.normals, func(n normal) bool { return n.setup == "passive" })
+}

@@ -158,12 +158,8 @@ func (g *Registry) prepare(ctx context.Context, o Opening) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	pc, err := g.engine.connection(o.Offer)
-	if err != nil {
-		return nil, err
-	}
 	x := &Session{
-		registry: g, opening: o, id: id, since: time.Now(), pc: pc,
+		registry: g, opening: o, id: id, since: time.Now(),
 		heard:     o.Offer.heard,
 		log:       g.cfg.Logger.With("stream", o.Stream, "session", id[:7]), // X2: the whole id is a secret
 		tracks:    make(chan Track, 2*maxRIDs),
@@ -171,6 +167,10 @@ func (g *Registry) prepare(ctx context.Context, o Opening) (*Session, error) {
 		connected: make(chan struct{}),
 		done:      make(chan struct{}),
 	}
+	if x.pc, err = g.engine.connection(o.Offer, &x.secrets); err != nil {
+		return nil, err
+	}
+	pc := x.pc
 	life, cancel := context.WithCancelCause(context.WithoutCancel(ctx)) // the request ends before
 	x.cancel = cancel
 	x.launch = func(run func(ctx context.Context) error) { go x.serve(life, run) } // Registry.Run waits for it
@@ -253,6 +253,7 @@ func (x *Session) serve(ctx context.Context, run func(ctx context.Context) error
 // close sends the DTLS alert, stops all sending at once (RFC 7675 §5.2), and
 // waits for the goroutines of Go.
 func (x *Session) close() {
+	x.unroute()
 	if err := x.pc.GracefulClose(); err != nil {
 		x.log.Debug("close PeerConnection", "error", err)
 	}

@@ -31,9 +31,17 @@ type Session struct {
 	done      chan struct{} // closed when nothing of the Session is left
 	wg        sync.WaitGroup
 
-	told  atomic.Bool // of TURN servers
-	patch *resource   // the state that PATCHes change
-	gone  bool        // below registry.mu: its place was given back
+	told    atomic.Bool           // of TURN servers
+	secrets secrets               // of the DTLS handshake
+	route   atomic.Pointer[route] // how packets go out without Pion; nil: they do not
+
+	routing  sync.Mutex
+	ice      *webrtc.ICETransport // below routing: nil unless we send
+	seal     *seal                // below routing: nil before the first route
+	unsealed bool                 // below routing: there are no keys, route stays nil
+
+	patch *resource // the state that PATCHes change
+	gone  bool      // below registry.mu: its place was given back
 
 	cancel context.CancelCauseFunc // of run's context
 	launch func(run func(ctx context.Context) error)

@@ -30,6 +30,7 @@ import (
 type house struct {
 	engine   *rtc.Engine
 	registry *rtc.Registry
+	mux      *http.ServeMux
 	server   *httptest.Server
 	sessions chan *rtc.Session
 }
@@ -47,7 +48,7 @@ func open(t *testing.T, media rtc.Config, cfg rtc.RegistryConfig) *house {
 	mux := http.NewServeMux()
 	mux.Handle("/whip/", h.registry.Endpoint(rtc.EndpointConfig{Direction: rtc.Receive, Prefix: "/whip/", Accept: h.accept}))
 	mux.Handle("/session/", h.registry)
-	h.server = httptest.NewServer(mux)
+	h.mux, h.server = mux, httptest.NewServer(mux)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = h.registry.Run(ctx) })

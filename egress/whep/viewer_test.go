@@ -1,0 +1,36 @@
+package whep
+
+import (
+	"testing"
+	"time"
+)
+
+func TestPacer(t *testing.T) {
+	const train = 12_000
+	tests := []struct {
+		name string
+		rate int // of the stream, bytes a second
+		kib  int // of its burst
+		want time.Duration
+	}{
+		{"a keyframe of 100 KiB is there within 40 ms", 300_000, 100, 13 * time.Millisecond},
+		{"a second of 2.5 Mb/s", 312_500, 305, 80 * time.Millisecond},
+		{"two seconds of 20 Mb/s, at four times that", 2_500_000, 4900, 510 * time.Millisecond},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var p pacer
+			var took time.Duration
+			for sent := train; sent <= tt.kib<<10; sent += train {
+				media := time.Duration(float64(sent) / float64(tt.rate) * float64(time.Second))
+				took += p.pause(uint64(sent), media)
+				if sent > 2*burstFirst && took > media/2 {
+					t.Fatalf("%d bytes, %v of media, after %v: less than twice as fast as the stream", sent, media, took)
+				}
+			}
+			if took > tt.want || took < tt.want*9/10 {
+				t.Errorf("took %v, want %v", took, tt.want)
+			}
+		})
+	}
+}
