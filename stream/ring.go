@@ -237,6 +237,14 @@ func (r *ring) read(b *Subscription, into []Packet) (int, error) {
 	return 0, nil
 }
 
+// skip takes a reader past all that is there.
+func (r *ring) skip(b *Subscription) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b.cursor = r.next
+	r.seekFrom(b, r.next)
+}
+
 // seekFrom makes a reader of video want a keyframe at position from or later.
 func (r *ring) seekFrom(b *Subscription, from uint64) {
 	b.seeking, b.from = !r.audio, from

@@ -63,6 +63,10 @@ func (b *Subscription) Lookup(seq uint16) (Packet, bool) {
 // Requests of all readers are coalesced.
 func (b *Subscription) RequestKeyframe() { b.stream.request(b.ring) }
 
+// Skip makes the next Read go on at the next keyframe that begins from now on,
+// audio at the next packet. Call it from Read's goroutine.
+func (b *Subscription) Skip() { b.ring.skip(b) }
+
 // Close ends the Subscription; a Read that waits returns io.EOF. Closing twice
 // is harmless.
 func (b *Subscription) Close() {

@@ -16,4 +16,6 @@ type Metrics struct {
 	Lags             atomic.Uint64 // a worker was overtaken by the publisher
 	WriteErrors      atomic.Uint64 // trains that could not be sent
 	Malformed        atomic.Uint64 // RTCP that could not be parsed
+	Ups, Downs       atomic.Uint64 // viewers that changed to a better or a lesser Layer
+	Probes           atomic.Uint64 // tries whether a network carries more
 }

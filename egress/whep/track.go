@@ -41,9 +41,9 @@ type session interface {
 	WriteRTCP(packets []rtcp.Packet) error
 }
 
-// track sends one Layer to one viewer: a webrtc.TrackLocal of our own. Packets
-// are fed by one goroutine at a time: the viewer's while it joins, its lane's
-// from then on. RTCP is handled by another.
+// track sends one Layer at a time to one viewer: a webrtc.TrackLocal of our own.
+// Packets are fed by one goroutine at a time: the viewer's while it joins, its
+// lane's from then on. RTCP is handled by another.
 type track struct {
 	kind     stream.Kind
 	codec    rtc.Codec
@@ -52,13 +52,17 @@ type track struct {
 	session  session
 	metrics  *Metrics
 
-	// Only the goroutine that feeds the track touches these.
+	// Below the audience's mutex.
+	home    *lane    // it is on
+	pending *arrival // it changes to; nil: it stays
+
+	feeds    sync.Mutex // held while packets are fed; nobody waits for it but the lane it is on
+	feeder   *lane      // below feeds, as all up to mu: who may feed; nil while the viewer's goroutine does
 	out      *wire
 	failures int                  // trains in a row that failed
 	blocked  int                  // trains in a row that took too long
 	dead     bool                 // the viewer is ended
 	joining  *stream.Subscription // where a joining viewer reads; nil once it goes with its lane
-	layer    stream.LayerID       // of joining
 	sent     mark                 // the last packet that it read there
 	skip     bool                 // the lane has yet to come to sent
 
@@ -68,6 +72,7 @@ type track struct {
 	rewriter rewriter
 	source   *stream.Source       // of the packets last sent
 	ring     *stream.Subscription // where they can be looked up
+	ahead    int64                // timestamp units that the viewer's clock is ahead, from changes of the Layer
 	arrival  time.Time            // of the newest of them
 	begun    time.Time            // arrival of its first
 	packets  uint64
@@ -243,7 +248,7 @@ func (t *track) refuse() error {
 	return errCodec
 }
 
-// begin goes over to another source (E15): the numbers continue, and the
+// begin goes over to another source (E15, E38): the numbers continue, and the
 // timestamp advances by the time that passed. t.mu is held.
 func (t *track) begin(packets []stream.Packet) {
 	p := &packets[0]
@@ -254,10 +259,29 @@ func (t *track) begin(packets []stream.Packet) {
 			t.rewriter.pack(p.Timestamp + uint32(units(age, rate)))
 		}
 	} else {
-		passed := units(p.Arrival.Sub(t.arrival), rate)
-		t.rewriter.begin(lowest(packets), p.Timestamp, uint32(max(passed, int64(rate)/1000)))
+		t.rewriter.begin(lowest(packets), p.Timestamp, t.advance(p, rate))
 	}
 	t.source, t.begun, t.reports, t.nextSR = p.Source, p.Arrival, 0, time.Time{}
+}
+
+// advance returns how far the timestamp goes on from the newest picture of the
+// present source to a packet of the next one: by the sender's clock between
+// Layers that both have reports, else by arrival. It never goes back: what a
+// picture comes too early, that a later change makes up for. t.mu is held.
+func (t *track) advance(p *stream.Packet, rate uint32) uint32 {
+	passed := p.Arrival.Sub(t.arrival)
+	if p.Source.Epoch == t.source.Epoch {
+		from, ok1 := t.source.Report()
+		to, ok2 := p.Source.Report()
+		if captured := to.Time(p.Timestamp, rate) - from.Time(t.rewriter.high, rate); ok1 && ok2 && (captured-passed).Abs() < doubt {
+			passed = captured
+		}
+	} else {
+		t.ahead = 0
+	}
+	wanted, least := units(passed, rate)-t.ahead, int64(rate)/1000
+	t.ahead = max(least-wanted, 0)
+	return uint32(max(wanted, least))
 }
 
 // lowest returns the lowest number among the packets of the first picture: they
@@ -288,8 +312,8 @@ func (t *track) after(packets []stream.Packet) []stream.Packet {
 
 // place makes a joining viewer read where the ring's newest keyframe is. Call it
 // before the first poll.
-func (t *track) place(sub *stream.Subscription, layer stream.LayerID) {
-	t.joining, t.layer = sub, layer
+func (t *track) place(sub *stream.Subscription) {
+	t.joining = sub
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ring = sub // for its keyframe requests
@@ -351,6 +375,43 @@ func (t *track) merge(ended context.Context, last mark, s *scratch) {
 		}
 		return
 	}
+}
+
+// serve feeds what the track's lane has read.
+func (t *track) serve(f *feeding) {
+	t.feeds.Lock()
+	defer t.feeds.Unlock()
+	if t.feeder != f.lane {
+		return // another one has taken it over
+	}
+	if t.joining == nil {
+		t.feed(f.batch)
+	} else {
+		t.merge(f.ended, f.last, f.joining)
+	}
+	t.report(&f.lane.line, f.now)
+}
+
+// change lets a lane take the track over if sub, the track's own in the lane's
+// Layer, has come to a keyframe.
+func (t *track) change(f *feeding, sub *stream.Subscription) bool {
+	if !t.feeds.TryLock() {
+		return false // its lane sends just now: after the next batch
+	}
+	defer t.feeds.Unlock()
+	joining, skip := t.joining, t.skip
+	t.joining, t.skip = sub, false
+	if t.poll(f.ended, f.joining) == 0 {
+		t.joining, t.skip = joining, skip
+		return false
+	}
+	if joining != nil {
+		joining.Close()
+	}
+	t.feeder = f.lane
+	t.merge(f.ended, f.last, f.joining)
+	t.report(&f.lane.line, f.now)
+	return true
 }
 
 // wire returns another way to send, for another goroutine. Call it after Bind.

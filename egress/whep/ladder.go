@@ -1,0 +1,157 @@
+package whep
+
+import (
+	"time"
+
+	"github.com/whipcast/whipcast/stream"
+)
+
+const (
+	// overhead is what a packet takes on the wire beside its payload: IPv4, UDP,
+	// RTP with an extension, and the SRTP tag.
+	overhead = 20 + 8 + 12 + 8 + 16
+	// A Layer is taken for gone when nothing came for goneAfter, or nothing at all
+	// for neverAfter.
+	goneAfter   = 1500 * time.Millisecond
+	neverAfter  = 500 * time.Millisecond
+	sampleEvery = 250 * time.Millisecond
+	samples     = 8 // of a Layer's totals: its bit rate is that of two seconds
+)
+
+// Layer is what one video Layer of a stream is like now.
+type Layer struct {
+	RID           string // "" without simulcast
+	Bitrate       int    // bits a second, with the overhead of the network; 0 when nothing comes
+	Width, Height int    // of the newest keyframe; 0: not known
+	Active        bool   // something comes
+}
+
+// rung is one video Layer and its figures. It is pure.
+type rung struct {
+	source  *stream.Source
+	moved   time.Time // when it was last seen to go on; before, when it was first known
+	bitrate int
+
+	totals [samples]total // ring of the newest
+	next   int            // how many there were
+}
+
+type total struct {
+	at      time.Time
+	packets uint64
+	bytes   uint64
+}
+
+// ladder is the video Layers of the present or last publisher, the best one
+// first. It is pure.
+type ladder struct{ rungs []rung }
+
+// follow takes the sources of a publisher. Known ones go on.
+func (l *ladder) follow(sources []*stream.Source, now time.Time) {
+	var rungs []rung
+	for _, s := range sources {
+		if s.Layer.ID.Kind != stream.Video {
+			continue
+		}
+		r := rung{source: s, moved: now}
+		for _, old := range l.rungs {
+			if old.source == s {
+				r = old
+			}
+		}
+		rungs = append(rungs, r)
+	}
+	if rungs != nil { // else lanes wait where they are for video to come back
+		l.rungs = rungs
+	}
+	l.measure(now)
+}
+
+// measure reads the totals of the Layers.
+func (l *ladder) measure(now time.Time) {
+	for i := range l.rungs {
+		c := l.rungs[i].source.Counters()
+		l.rungs[i].sample(total{at: now, packets: c.Packets, bytes: c.Bytes})
+	}
+}
+
+func (r *rung) sample(t total) {
+	var last total
+	if r.next > 0 {
+		last = r.totals[(r.next-1)%samples]
+	}
+	if t.packets > last.packets {
+		r.moved = t.at
+	}
+	if r.next > 0 && t.at.Sub(last.at) < sampleEvery {
+		return
+	}
+	if r.next > 0 {
+		first := r.totals[max(r.next-samples, 0)%samples]
+		octets := t.bytes - first.bytes + (t.packets-first.packets)*overhead
+		r.bitrate = int(float64(octets) * 8 / t.at.Sub(first.at).Seconds())
+	}
+	r.totals[r.next%samples] = t
+	r.next++
+}
+
+// usable reports whether viewers can be sent the Layer, or soon will.
+func (r *rung) usable() bool {
+	if r.next == 0 {
+		return true
+	}
+	last := r.totals[(r.next-1)%samples]
+	if last.packets == 0 {
+		return last.at.Sub(r.moved) < neverAfter
+	}
+	return last.at.Sub(r.moved) < goneAfter
+}
+
+// best returns the index of the best usable Layer from the one with index from
+// on; if there is none, of the next better one; 0 if there is none at all.
+func (l *ladder) best(from int) int {
+	for i := from; i < len(l.rungs); i++ {
+		if l.rungs[i].usable() {
+			return i
+		}
+	}
+	for i := min(from, len(l.rungs)) - 1; i >= 0; i-- {
+		if l.rungs[i].usable() {
+			return i
+		}
+	}
+	return 0
+}
+
+// id returns the name of a Layer.
+func (l *ladder) id(i int) stream.LayerID {
+	if i >= len(l.rungs) {
+		return stream.LayerID{Kind: stream.Video}
+	}
+	return l.rungs[i].source.Layer.ID
+}
+
+// index returns the place of a Layer, -1 if there is none of that name.
+func (l *ladder) index(id stream.LayerID) int {
+	for i := range l.rungs {
+		if l.id(i) == id {
+			return i
+		}
+	}
+	return -1
+}
+
+func (l *ladder) has(id stream.LayerID) bool { return l.index(id) >= 0 }
+
+// layers returns the figures.
+func (l *ladder) layers() []Layer {
+	all := make([]Layer, len(l.rungs))
+	for i := range l.rungs {
+		r := &l.rungs[i]
+		all[i] = Layer{RID: r.source.Layer.ID.RID, Active: r.next > 0 && r.totals[(r.next-1)%samples].packets > 0 && r.usable()}
+		if all[i].Active {
+			all[i].Bitrate = r.bitrate
+		}
+	}
+	return all
+}
