@@ -30,7 +30,12 @@ type viewer struct {
 	stream  *stream.Stream
 	session *rtc.Session
 	tracks  []*track // audio first: it needs no burst
+	wish    wish     // which layer it chose
 }
+
+// choose replaces what the viewer wishes to see. The Choice has been checked; any
+// goroutine may call it. The media side reads it by wish.get.
+func (v *viewer) choose(c Choice) { v.wish.set(c) }
 
 // run serves the viewer until ctx ends.
 func (v *viewer) run(ctx context.Context) error {
