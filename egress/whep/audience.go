@@ -147,12 +147,18 @@ func (a *audience) settle(now time.Time) {
 	}
 }
 
-// wanted returns the Layer that a track is to get. a.mu is held.
+// wanted returns the Layer that a track is to get: the best one that its network
+// carries, of those that the viewer chose. a.mu is held.
 func (a *audience) wanted(t *track, now time.Time) stream.LayerID {
 	if t.kind == stream.Audio {
 		return a.sound
 	}
-	return a.ladder.id(a.ladder.best(0))
+	if t.home == nil || len(a.ladder.rungs) < 2 {
+		return a.ladder.id(a.ladder.best(0))
+	}
+	ceiling, probes := t.pilot.step(a.ladder.rates(), a.ladder.index(t.home.layer), t.pending, now)
+	a.metrics.Probes.Add(probes)
+	return a.ladder.id(a.ladder.best(ceiling))
 }
 
 // move lets a track change to a Layer at its next keyframe. a.mu is held.

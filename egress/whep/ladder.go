@@ -18,14 +18,6 @@ const (
 	samples     = 8 // of a Layer's totals: its bit rate is that of two seconds
 )
 
-// Layer is what one video Layer of a stream is like now.
-type Layer struct {
-	RID           string // "" without simulcast
-	Bitrate       int    // bits a second, with the overhead of the network; 0 when nothing comes
-	Width, Height int    // of the newest keyframe; 0: not known
-	Active        bool   // something comes
-}
-
 // rung is one video Layer and its figures. It is pure.
 type rung struct {
 	source  *stream.Source
@@ -44,7 +36,20 @@ type total struct {
 
 // ladder is the video Layers of the present or last publisher, the best one
 // first. It is pure.
-type ladder struct{ rungs []rung }
+type ladder struct {
+	rungs []rung
+	seen  []rate // scratch of rates
+}
+
+// rates returns the Layers as controllers see them. The slice is valid until the
+// next call.
+func (l *ladder) rates() []rate {
+	l.seen = l.seen[:0]
+	for i := range l.rungs {
+		l.seen = append(l.seen, rate{l.rungs[i].bitrate, l.rungs[i].usable()})
+	}
+	return l.seen
+}
 
 // follow takes the sources of a publisher. Known ones go on.
 func (l *ladder) follow(sources []*stream.Source, now time.Time) {
@@ -147,11 +152,15 @@ func (l *ladder) has(id stream.LayerID) bool { return l.index(id) >= 0 }
 func (l *ladder) layers() []Layer {
 	all := make([]Layer, len(l.rungs))
 	for i := range l.rungs {
-		r := &l.rungs[i]
-		all[i] = Layer{RID: r.source.Layer.ID.RID, Active: r.next > 0 && r.totals[(r.next-1)%samples].packets > 0 && r.usable()}
-		if all[i].Active {
-			all[i].Bitrate = r.bitrate
-		}
+		all[i] = l.rungs[i].figures()
 	}
 	return all
+}
+
+func (r *rung) figures() Layer {
+	f := Layer{RID: r.source.Layer.ID.RID}
+	if r.usable() {
+		f.Bitrate = r.bitrate
+	}
+	return f
 }

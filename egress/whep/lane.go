@@ -215,8 +215,8 @@ func (l *lane) deliver(ended context.Context, b batch, joining *scratch) {
 type feeding struct {
 	lane    *lane
 	batch   batch
-	last    mark // of the batch
-	ended   context.Context
+	last    mark            // of the batch
+	ended   context.Context //nolint:containedctx // lives for one call: reading with it does not wait
 	joining *scratch
 	now     time.Time
 }

@@ -202,8 +202,17 @@ func TestStart(t *testing.T) {
 // seat makes a viewer of one kind, and lets it join.
 func (th *theatre) seat(kind rtc.Kind) (*track, *screen, *lane) {
 	th.t.Helper()
+	return th.seatAt(kind, nil)
+}
+
+// seatAt makes a viewer whose media goes to a network with feedback, unless that is nil.
+func (th *theatre) seatAt(kind rtc.Kind, n *network) (*track, *screen, *lane) {
+	th.t.Helper()
 	s := &screen{}
 	t := newTestTrack(kind, s, th.metrics)
+	if n != nil {
+		t.bind(n, 4711, 3)
+	}
 	layer := th.layer(t)
 	if kind == rtc.Video {
 		sub, err := th.stream.Subscribe(layer)
@@ -232,7 +241,7 @@ func newTestTrack(kind rtc.Kind, s *screen, m *Metrics) *track {
 	}
 	t := newTrack(rtc.Section{Kind: kind, Codec: codec}, "show", m)
 	t.session = s
-	t.bind(s, 4711)
+	t.bind(s, 4711, 0)
 	return t
 }
 
@@ -975,7 +984,7 @@ func BenchmarkFanOut(b *testing.B) {
 	l := &lane{kind: stream.Video, audience: &audience{}, metrics: &Metrics{}}
 	for range viewers {
 		t := newTestTrack(rtc.Video, &screen{}, l.metrics)
-		t.bind(nowhere{}, 1)
+		t.bind(nowhere{}, 1, 3)
 		t.feeder = l
 		l.add(t)
 	}

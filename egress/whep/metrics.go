@@ -18,4 +18,5 @@ type Metrics struct {
 	Malformed        atomic.Uint64 // RTCP that could not be parsed
 	Ups, Downs       atomic.Uint64 // viewers that changed to a better or a lesser Layer
 	Probes           atomic.Uint64 // tries whether a network carries more
+	Padding          atomic.Uint64 // packets without media that were sent for them
 }

@@ -51,6 +51,8 @@ type track struct {
 	optional bool   // its kind was not published, or not in a codec of WebRTC, when the viewer came
 	session  session
 	metrics  *Metrics
+	wish     *wish // what the viewer chose; nil: nothing
+	pilot    pilot
 
 	// Below the audience's mutex.
 	home    *lane    // it is on
@@ -69,6 +71,7 @@ type track struct {
 	mu       sync.Mutex
 	writer   webrtc.TrackLocalWriter // below mu, as all that follows; nil before Bind
 	ssrc     uint32
+	number   uint8 // ID of the header extension for transport-wide feedback, 0 without
 	rewriter rewriter
 	source   *stream.Source       // of the packets last sent
 	ring     *stream.Subscription // where they can be looked up
@@ -109,18 +112,32 @@ func newTrack(section rtc.Section, streamID string, m *Metrics) *track {
 func (t *track) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
 	for _, codec := range c.CodecParameters() {
 		if codec.PayloadType == webrtc.PayloadType(t.codec.PayloadType) {
-			t.bind(c.WriteStream(), uint32(c.SSRC()))
+			t.bind(c.WriteStream(), uint32(c.SSRC()), numberID(c.HeaderExtensions()))
 			return codec, nil
 		}
 	}
 	return webrtc.RTPCodecParameters{}, fmt.Errorf("bind %s: %w", t.ID(), webrtc.ErrUnsupportedCodec)
 }
 
-func (t *track) bind(w webrtc.TrackLocalWriter, ssrc uint32) {
+// numberID returns the ID of the header extension that numbers packets for
+// transport-wide feedback, 0 if it was not agreed on.
+func numberID(extensions []webrtc.RTPHeaderExtensionParameter) uint8 {
+	for _, e := range extensions {
+		if e.URI == rtc.TransportCC && e.ID > 0 && e.ID < 15 {
+			return uint8(e.ID)
+		}
+	}
+	return 0
+}
+
+func (t *track) bind(w webrtc.TrackLocalWriter, ssrc uint32, number uint8) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.writer, t.ssrc = w, ssrc
-	t.out = newWire(w, ssrc, t.codec.PayloadType)
+	t.writer, t.ssrc, t.number = w, ssrc, number
+	if number != 0 {
+		t.pilot.number()
+	}
+	t.out = newWire(w, ssrc, t.codec.PayloadType, number)
 }
 
 // Unbind is called by Pion at the end. What is still sent then fails.
@@ -173,6 +190,7 @@ func (t *track) feed(b batch) {
 		return
 	}
 	begin := time.Now()
+	t.pilot.note(b.train[:n], begin)
 	sent, err := t.out.send(b.train[:n])
 	if time.Since(begin) < maxBlocked {
 		t.blocked = 0
@@ -230,7 +248,7 @@ func (t *track) rewrite(b batch) (int, error) {
 		if !ok {
 			continue
 		}
-		b.train[n] = outgoing{sequence, t.rewriter.outTimestamp(p.Timestamp), p.Marker, p.Payload}
+		b.train[n] = outgoing{sequence: sequence, timestamp: t.rewriter.outTimestamp(p.Timestamp), marker: p.Marker, payload: p.Payload}
 		t.octets += uint64(len(p.Payload))
 		n++
 	}
@@ -386,10 +404,42 @@ func (t *track) serve(f *feeding) {
 	}
 	if t.joining == nil {
 		t.feed(f.batch)
+		t.pad(f)
 	} else {
 		t.merge(f.ended, f.last, f.joining)
 	}
 	t.report(&f.lane.line, f.now)
+}
+
+// pad sends the padding that is due after a whole picture.
+func (t *track) pad(f *feeding) {
+	packets := f.batch.packets
+	if !packets[len(packets)-1].Marker || t.skip || t.dead {
+		return
+	}
+	n, scout := t.pilot.due(f.now)
+	if n == 0 {
+		return
+	}
+	train := f.batch.train[:min(n, len(f.batch.train))]
+	t.mu.Lock()
+	first, timestamp := t.rewriter.pad(len(train))
+	t.packets += uint64(len(train))
+	t.mu.Unlock()
+	for i := range train {
+		train[i] = paddingPacket(first+uint16(i), timestamp)
+		train[i].scout = scout
+	}
+	t.pilot.note(train, time.Now())
+	if _, err := t.out.send(train); err != nil {
+		t.fail(err)
+	}
+	t.metrics.Padding.Add(uint64(len(train)))
+}
+
+// paddingPacket returns a packet without media (RFC 3550 §5.1).
+func paddingPacket(sequence uint16, timestamp uint32) outgoing {
+	return outgoing{sequence: sequence, timestamp: timestamp, payload: emptiness(), padding: true}
 }
 
 // change lets a lane take the track over if sub, the track's own in the lane's
@@ -418,7 +468,7 @@ func (t *track) change(f *feeding, sub *stream.Subscription) bool {
 func (t *track) wire() *wire {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return newWire(t.writer, t.ssrc, t.codec.PayloadType)
+	return newWire(t.writer, t.ssrc, t.codec.PayloadType, t.number)
 }
 
 // started returns the source that the viewer gets, nil while there is none, and

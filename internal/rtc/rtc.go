@@ -149,8 +149,9 @@ type Section struct {
 	Codec Codec // none of Messages
 	// RIDs of the simulcast layers, the best one first; empty without simulcast.
 	RIDs []string
-	// Feedback that the section offers for the chosen codec (RFC 4585, RFC 5104).
-	TransportCC, NACK, PLI, FIR bool
+	// Feedback that is agreed on for the codec (RFC 4585, RFC 5104). A viewer gets
+	// TransportCC for its video, or else REMB.
+	TransportCC, NACK, PLI, FIR, REMB bool
 }
 
 // Offer is an offer that passed CheckOffer. It is immutable.
