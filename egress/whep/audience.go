@@ -153,12 +153,13 @@ func (a *audience) wanted(t *track, now time.Time) stream.LayerID {
 	if t.kind == stream.Audio {
 		return a.sound
 	}
-	if t.home == nil || len(a.ladder.rungs) < 2 {
-		return a.ladder.id(a.ladder.best(0))
+	rates := a.ladder.rates(t.wish)
+	if t.home == nil || len(rates) < 2 {
+		return a.ladder.id(best(rates, 0))
 	}
-	ceiling, probes := t.pilot.step(a.ladder.rates(), a.ladder.index(t.home.layer), t.pending, now)
+	ceiling, probes := t.pilot.step(rates, a.ladder.index(t.home.layer), t.pending, now)
 	a.metrics.Probes.Add(probes)
-	return a.ladder.id(a.ladder.best(ceiling))
+	return a.ladder.id(best(rates, ceiling))
 }
 
 // move lets a track change to a Layer at its next keyframe. a.mu is held.

@@ -28,6 +28,8 @@ const (
 
 	lossTime   = 2 * time.Second
 	lossLimit  = 0.12 // share of packets, beyond doubt: networks that lose 10 % by chance exist
+	lossShare  = 0.85 // of its bit rate a Layer needs where much is lost
+	heavyLoss  = 0.3  // is acted on without delay
 	lossSigmas = 2.5  // is beyond doubt
 	probeLoss  = 0.08 // more lost than before says that a probe is too much
 
@@ -114,13 +116,24 @@ func (c *controller) feedback(g group, now time.Time) {
 			c.overuse(carried)
 		}
 	}
-	if c.losses.above(lossLimit, now) {
-		if carried := c.paths.delivered(); carried < c.needed(now) {
-			c.overuse(carried)
-			return
-		}
-		c.losses = lossCount{} // it was too much at once, such as a keyframe: no rate is too high
+	c.lose(now)
+}
+
+// lose judges what is lost. Where enough comes all the same, it was too much at
+// once, such as a keyframe, or chance: no rate is too high.
+func (c *controller) lose(now time.Time) {
+	if !c.losses.above(lossLimit, now) {
+		return
 	}
+	window := busyMost
+	if c.losses.above(heavyLoss, now) {
+		window = 2 * busyLeast
+	}
+	if carried := c.paths.delivered(window); float64(carried) < lossShare*float64(c.need) {
+		c.overuse(carried)
+		return
+	}
+	c.losses = lossCount{}
 }
 
 // needed returns how many bits a second must be carried.
@@ -183,7 +196,7 @@ func (c *controller) step(rates []rate, current int, changing bool, lastSent, no
 		c.quiet = true
 		c.overuse(0)
 	}
-	c.estimate = max(c.estimate, c.paths.delivered())
+	c.estimate = max(c.estimate, c.paths.delivered(busyMost))
 	over := c.over
 	c.over = false
 	switch {
@@ -311,7 +324,7 @@ func (c *controller) judge(rates []rate, now time.Time) {
 	lost := c.losses.share(now)
 	held := p.groups >= 4 && lost <= p.loss.share(p.since)+probeLoss
 	if c.timed {
-		held = held && c.paths.queue < 2*busyQueue && float64(c.paths.delivered()) >= heldShare*(1-lost)*float64(p.bitrate)
+		held = held && c.paths.queue < 2*busyQueue && float64(c.paths.delivered(busyMost)) >= heldShare*(1-lost)*float64(p.bitrate)
 	} else if c.remb > 0 {
 		held = held && c.remb >= rates[p.layer].bitrate
 	}
@@ -418,8 +431,9 @@ func (p *path) overused(need int, now time.Time) (capacity int, bad bool) {
 	return 0, false
 }
 
-// delivered returns the bits a second that came in the last half second or so.
-func (p *path) delivered() int {
+// delivered returns the bits a second that came in the last so long or a little
+// longer.
+func (p *path) delivered(window time.Duration) int {
 	n := min(p.count, groupSlots)
 	if n < 3 {
 		return 0
@@ -430,7 +444,7 @@ func (p *path) delivered() int {
 		g := p.groups[(p.count-1-i)%groupSlots]
 		before := p.groups[(p.count-2-i)%groupSlots]
 		bytes += g.bytes
-		if span := newest.last - before.last; span >= busyMost || i == n-2 {
+		if span := newest.last - before.last; span >= window || i == n-2 {
 			if span <= 0 {
 				return 0
 			}

@@ -1,6 +1,7 @@
 package whep
 
 import (
+	"slices"
 	"time"
 
 	"github.com/whipcast/whipcast/stream"
@@ -41,14 +42,34 @@ type ladder struct {
 	seen  []rate // scratch of rates
 }
 
-// rates returns the Layers as controllers see them. The slice is valid until the
-// next call.
-func (l *ladder) rates() []rate {
+// rates returns the Layers as controllers see them; what a viewer's wish leaves
+// out is not usable, unless nothing else is. The slice is valid until the next
+// call.
+func (l *ladder) rates(w *wish) []rate {
 	l.seen = l.seen[:0]
 	for i := range l.rungs {
 		l.seen = append(l.seen, rate{l.rungs[i].bitrate, l.rungs[i].usable()})
 	}
+	if w != nil {
+		if choice, _ := w.get(); !choice.Automatic() {
+			l.restrict(choice.Allows(l.layers()))
+		}
+	}
 	return l.seen
+}
+
+// restrict leaves only the allowed Layers usable, if one of them is.
+func (l *ladder) restrict(allowed []Layer) {
+	in := func(i int) bool {
+		return slices.ContainsFunc(allowed, func(a Layer) bool { return a.RID == l.id(i).RID })
+	}
+	some := false
+	for i, r := range l.seen {
+		some = some || r.usable && in(i)
+	}
+	for i := range l.seen {
+		l.seen[i].usable = l.seen[i].usable && (!some || in(i))
+	}
 }
 
 // follow takes the sources of a publisher. Known ones go on.
@@ -114,14 +135,14 @@ func (r *rung) usable() bool {
 
 // best returns the index of the best usable Layer from the one with index from
 // on; if there is none, of the next better one; 0 if there is none at all.
-func (l *ladder) best(from int) int {
-	for i := from; i < len(l.rungs); i++ {
-		if l.rungs[i].usable() {
+func best(rates []rate, from int) int {
+	for i := from; i < len(rates); i++ {
+		if rates[i].usable {
 			return i
 		}
 	}
-	for i := min(from, len(l.rungs)) - 1; i >= 0; i-- {
-		if l.rungs[i].usable() {
+	for i := min(from, len(rates)) - 1; i >= 0; i-- {
+		if rates[i].usable {
 			return i
 		}
 	}

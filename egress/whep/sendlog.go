@@ -18,6 +18,7 @@ type sendlog struct {
 	zero  uint32        // time on the way of the first packet
 	timed bool          // there was one
 	twice int           // bytes repeated since the last feedback
+	lost  int           // packets that were found missing since
 
 	scouting scouting
 }
@@ -81,7 +82,15 @@ func (l *sendlog) again(number uint16) {
 	}
 	l.twice += int(s.size)
 	if s.fate == underway {
-		s.fate = missing
+		l.miss(s)
+	}
+}
+
+// miss notes that a packet was lost.
+func (l *sendlog) miss(s *sent) {
+	s.fate = missing
+	if int32(s.at-l.since) >= 0 {
+		l.lost++
 	}
 }
 
@@ -112,10 +121,7 @@ func (l *sendlog) feedback(b []byte) (group, bool) {
 			return
 		}
 		if at < 0 {
-			s.fate = missing
-			if int32(s.at-l.since) >= 0 {
-				g.lost++
-			}
+			l.miss(s)
 			return
 		}
 		if s.fate == missing { // late, or the repeat
@@ -132,6 +138,7 @@ func (l *sendlog) feedback(b []byte) (group, bool) {
 			reached = true
 		}
 	})
+	g.lost, l.lost = l.lost, 0
 	if reached && l.scouting.sent > 0 {
 		g.scouted = l.scouting.rate()
 		l.scouting = scouting{}
