@@ -224,22 +224,12 @@ func (a *audience) changed(x *arrival) {
 		from.remove(t)
 		x.lane.add(t)
 		t.home = x.lane
-		a.count(from.layer, x.lane.layer)
+		if i, j := a.ladder.index(from.layer), a.ladder.index(x.lane.layer); i >= 0 && j >= 0 { // else another publisher
+			t.switched(j < i)
+		}
 		a.reap(from)
 	}
 	a.drop(x)
-}
-
-// count counts a change from one Layer of the present publisher to another.
-func (a *audience) count(from, to stream.LayerID) {
-	i, j := a.ladder.index(from), a.ladder.index(to)
-	switch {
-	case i < 0 || j < 0: // another publisher
-	case j < i:
-		a.metrics.Ups.Add(1)
-	default:
-		a.metrics.Downs.Add(1)
-	}
 }
 
 // reap ends a lane that nobody needs any more. a.mu is held.

@@ -13,6 +13,7 @@ const sentSlots = 1024 // packets that are remembered: a second and more
 type sendlog struct {
 	slots []sent        // sentSlots; none where packets are not numbered
 	since uint32        // packets sent before do not count as lost
+	noted bool          // there was a packet
 	last  time.Duration // reference of the newest feedback, on a clock that does not wrap
 	begun bool          // there was one
 	zero  uint32        // time on the way of the first packet
@@ -64,6 +65,9 @@ func micros(t time.Time) uint32 { return uint32(t.UnixMicro()) }
 
 // note remembers a packet.
 func (l *sendlog) note(number uint16, payload int, now uint32, scout bool) { //nolint:revive // it is what the packet is
+	if !l.noted {
+		l.noted, l.since = true, now
+	}
 	l.slots[number%sentSlots] = sent{at: now, number: number, size: uint16(payload + overhead), fate: underway, scout: scout}
 	if scout {
 		l.scouting.sent++
@@ -95,7 +99,7 @@ func (l *sendlog) miss(s *sent) {
 }
 
 // restart makes what was sent so far not count as lost.
-func (l *sendlog) restart(now time.Time) { l.since = micros(now) }
+func (l *sendlog) restart(now time.Time) { l.noted, l.since = true, micros(now) }
 
 // scout begins another scout.
 func (l *sendlog) scout() {

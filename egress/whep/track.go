@@ -85,6 +85,8 @@ type track struct {
 	repeats  repeats
 	asked    uint64 // sequence numbers that the viewer asked for again
 	repeated uint64 // and got
+	ups      uint64 // changes to a better Layer
+	downs    uint64 // and to a lesser one
 }
 
 // mark names one packet of a ring.
@@ -489,6 +491,40 @@ func (t *track) sums() sums {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return sums{t.ssrc, t.packets, t.octets, t.asked, t.repeated}
+}
+
+// Adaptation tells how the track's Layer was chosen; nil for audio. It is
+// rtc.Adaptive.
+func (t *track) Adaptation() *rtc.Adaptation {
+	if t.kind != stream.Video {
+		return nil
+	}
+	state := t.pilot.state()
+	a := &rtc.Adaptation{Estimate: state.estimate, Probes: state.probes, Automatic: true}
+	if t.wish != nil {
+		choice, _ := t.wish.get()
+		a.Automatic = choice.Automatic()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.source != nil {
+		a.Layer = t.source.Layer.ID.RID
+	}
+	a.Ups, a.Downs = t.ups, t.downs
+	return a
+}
+
+// switched counts a change of the Layer.
+func (t *track) switched(up bool) { //nolint:revive // it is what is counted
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if up {
+		t.ups++
+		t.metrics.Ups.Add(1)
+		return
+	}
+	t.downs++
+	t.metrics.Downs.Add(1)
 }
 
 // report sends a sender report if one is due. The line is the lane's of the
