@@ -49,7 +49,7 @@ func (p *parts) All() []api.Session {
 func (p *parts) One(id string) (api.Session, bool) {
 	for _, one := range p.All() {
 		if one.ID == id {
-			one.Statistics = &api.Statistics{BytesSent: 7, Transport: "udp", Local: "host", Remote: "srflx", RoundTrip: 0.02}
+			one.Statistics = &api.Statistics{BytesSent: 7, Transport: "udp", Local: "host", Remote: "srflx", RoundTrip: 0.02, Adaptation: &api.Adaptation{Layer: "h", Automatic: true, Estimate: 900_000, Downs: 1}}
 			return one, true
 		}
 	}

@@ -109,6 +109,18 @@ type Statistics struct {
 	Transport       string  `json:"transport,omitempty" doc:"udp or tcp."`
 	Local           string  `json:"local,omitempty" doc:"Kind of our candidate: host, srflx, prflx or relay."`
 	Remote          string  `json:"remote,omitempty" doc:"Kind of theirs."`
+	// Adaptation is told of viewers that get video.
+	Adaptation *Adaptation `json:"adaptation,omitempty" doc:"Of who watches video by WHEP."`
+}
+
+// Adaptation says which layer of simulcast a viewer gets, and why.
+type Adaptation struct {
+	Layer     string `json:"layer,omitempty" doc:"RID of the layer that is sent now; none without simulcast."`
+	Automatic bool   `json:"automatic" doc:"False: the viewer chose."`
+	Estimate  int    `json:"estimate,omitempty" doc:"What the viewer's network is known to carry, in bit/s; it may carry more."`
+	Ups       uint64 `json:"ups" doc:"Changes to a better layer."`
+	Downs     uint64 `json:"downs" doc:"Changes to a lesser layer."`
+	Probes    uint64 `json:"probes" doc:"Tries whether the network carries a better layer."`
 }
 
 // Marker is a date range in all renditions of a stream (EXT-X-DATERANGE).

@@ -194,14 +194,6 @@ func (r *ring) place(b *Subscription) {
 	}
 }
 
-// skip leaves out what b has not read.
-func (r *ring) skip(b *Subscription) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	b.cursor = r.next
-	r.seekFrom(b, r.next)
-}
-
 // read copies what is there for b. Nothing and no error means: wait.
 func (r *ring) read(b *Subscription, into []Packet) (int, error) {
 	r.mu.Lock()
@@ -243,6 +235,14 @@ func (r *ring) read(b *Subscription, into []Packet) (int, error) {
 		r.waiting = append(r.waiting, b)
 	}
 	return 0, nil
+}
+
+// skip takes a reader past all that is there.
+func (r *ring) skip(b *Subscription) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b.cursor = r.next
+	r.seekFrom(b, r.next)
 }
 
 // seekFrom makes a reader of video want a keyframe at position from or later.

@@ -59,13 +59,13 @@ func (b *Subscription) Lookup(seq uint16) (Packet, bool) {
 	return b.ring.lookup(source, seq)
 }
 
-// Skip makes the next Read go on with what comes from now on: video at the next
-// keyframe that begins after this.
-func (b *Subscription) Skip() { b.ring.skip(b) }
-
 // RequestKeyframe asks the present publisher for a keyframe of this Layer.
 // Requests of all readers are coalesced.
 func (b *Subscription) RequestKeyframe() { b.stream.request(b.ring) }
+
+// Skip makes the next Read go on at the next keyframe that begins from now on,
+// audio at the next packet. Call it from Read's goroutine.
+func (b *Subscription) Skip() { b.ring.skip(b) }
 
 // Close ends the Subscription; a Read that waits returns io.EOF. Closing twice
 // is harmless.

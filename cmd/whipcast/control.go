@@ -120,6 +120,11 @@ func (s sessions) One(id string) (api.Session, bool) {
 		BytesSent: sums.BytesSent, BytesReceived: sums.BytesReceived, PacketsSent: sums.PacketsSent, PacketsReceived: sums.PacketsReceived,
 		RoundTrip: sums.RoundTrip.Seconds(), Transport: sums.Transport, Local: sums.Local, Remote: sums.Remote,
 	}
+	if a := sums.Adaptation; a != nil {
+		one.Statistics.Adaptation = &api.Adaptation{
+			Layer: a.Layer, Automatic: a.Automatic, Estimate: a.Estimate, Ups: a.Ups, Downs: a.Downs, Probes: a.Probes,
+		}
+	}
 	return one, true
 }
 

@@ -133,6 +133,15 @@ func whepMetrics(viewers *whep.Metrics) []api.Metric {
 		total("whipcast_whep_nacks_total", "Packets asked for again.", &viewers.NACKs),
 		total("whipcast_whep_repeats_total", "Packets sent again.", &viewers.Retransmits),
 		total("whipcast_whep_keyframe_requests_total", "Keyframes asked for by and for viewers.", &viewers.KeyframeRequests),
+		{
+			Name: "whipcast_whep_switches_total", Help: "Viewers that changed to a better or a lesser layer.", Total: true, Names: []string{"direction"},
+			Each: func(yield func(float64, ...string)) {
+				yield(float64(viewers.Ups.Load()), "up")
+				yield(float64(viewers.Downs.Load()), "down")
+			},
+		},
+		total("whipcast_whep_probes_total", "Tries whether a viewer's network carries a better layer.", &viewers.Probes),
+		total("whipcast_whep_padding_packets_total", "Packets without media that were sent to try networks.", &viewers.Padding),
 		total("whipcast_whep_lags_total", "Times that a worker was overtaken by a publisher.", &viewers.Lags),
 		total("whipcast_whep_write_errors_total", "Trains of packets that could not be sent.", &viewers.WriteErrors),
 		total("whipcast_whep_malformed_total", "RTCP packets that could not be read.", &viewers.Malformed),

@@ -5,8 +5,15 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/whipcast/whipcast/stream"
+)
+
+const (
+	adaptEvery   = 100 * time.Millisecond // where there are Layers to choose from
+	measureEvery = time.Second            // else
+	hurryEvery   = time.Second            // between two requests for the keyframe of a change
 )
 
 // audience is all viewers of one Stream and the lanes that serve them. It
@@ -20,7 +27,8 @@ type audience struct {
 	mu      sync.Mutex
 	viewers []session // below mu, as all that follows
 	lanes   []*lane
-	layers  map[stream.Kind]stream.LayerID // what the lanes read
+	sound   stream.LayerID // what the present or last publisher sends
+	ladder  ladder         // and its video
 	zero    zero
 	stop    context.CancelFunc // ends run; nil before
 	empty   bool               // the last viewer has left
@@ -32,7 +40,7 @@ func newAudience(s *stream.Stream, cfg *Config, start func(func(context.Context)
 		cfg:     cfg,
 		metrics: cfg.Metrics,
 		start:   start,
-		layers:  map[stream.Kind]stream.LayerID{stream.Audio: {Kind: stream.Audio}, stream.Video: {Kind: stream.Video}},
+		sound:   stream.LayerID{Kind: stream.Audio},
 	}
 	a.choose(s.State())
 	return a
@@ -41,10 +49,14 @@ func newAudience(s *stream.Stream, cfg *Config, start func(func(context.Context)
 // run follows the Stream's state until the last viewer has left.
 func (a *audience) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	if !a.begin(cancel) {
+		cancel()
 		return
 	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { a.adapt(ctx) })
 	st := a.stream.State()
 	for {
 		a.choose(st)
@@ -81,29 +93,167 @@ func (a *audience) wait(ctx context.Context, st stream.State) (stream.State, err
 	return a.stream.Wait(ctx, st.Version)
 }
 
-// choose makes the lanes read what the present publisher sends: the best Layer
-// of each kind.
+// choose takes what the present publisher sends, and makes every track get a
+// Layer of it.
 func (a *audience) choose(st stream.State) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !st.Live {
 		return
 	}
-	for _, kind := range []stream.Kind{stream.Audio, stream.Video} {
-		if s := first(st.Sources, kind); s != nil {
-			a.layers[kind] = s.Layer.ID
-		}
+	if s := first(st.Sources, stream.Audio); s != nil {
+		a.sound = s.Layer.ID
 	}
-	for _, l := range a.lanes {
-		l.use(a.layers[l.kind])
+	now := time.Now()
+	a.ladder.follow(st.Sources, now)
+	a.settle(now)
+}
+
+// adapt measures the Layers and moves the tracks to those that suit them, until
+// ctx ends.
+func (a *audience) adapt(ctx context.Context) {
+	timer := time.NewTimer(adaptEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		timer.Reset(a.measure(time.Now()))
 	}
 }
 
-// layer returns what the lanes of a kind read.
-func (a *audience) layer(kind stream.Kind) stream.LayerID {
+// measure returns how long the next one can wait.
+func (a *audience) measure(now time.Time) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.layers[kind]
+	a.ladder.measure(now)
+	if len(a.ladder.rungs) < 2 {
+		return measureEvery
+	}
+	a.settle(now)
+	return adaptEvery
+}
+
+// settle moves each track to the Layer that it is to get. a.mu is held.
+func (a *audience) settle(now time.Time) {
+	for _, l := range slices.Clone(a.lanes) { // moving changes the list
+		for _, t := range l.members() {
+			if t.home == l {
+				a.move(t, a.wanted(t, now), now)
+			}
+		}
+	}
+}
+
+// wanted returns the Layer that a track is to get: the best one that its network
+// carries, of those that the viewer chose. a.mu is held.
+func (a *audience) wanted(t *track, now time.Time) stream.LayerID {
+	if t.kind == stream.Audio {
+		return a.sound
+	}
+	rates := a.ladder.rates(t.wish)
+	if t.home == nil || len(rates) < 2 {
+		return a.ladder.id(best(rates, 0))
+	}
+	ceiling, probes := t.pilot.step(rates, a.ladder.index(t.home.layer), t.pending, now)
+	a.metrics.Probes.Add(probes)
+	return a.ladder.id(best(rates, ceiling))
+}
+
+// move lets a track change to a Layer at its next keyframe. a.mu is held.
+func (a *audience) move(t *track, id stream.LayerID, now time.Time) {
+	if x := t.pending; x != nil {
+		if x.lane.layer == id {
+			a.hurry(x, now)
+			return
+		}
+		if !x.cancel() {
+			return // it changes just now: the next time
+		}
+		a.drop(x)
+	}
+	if t.home.layer == id {
+		return
+	}
+	sub, err := a.stream.Subscribe(id)
+	if err != nil {
+		return // the stream is removed; the lanes see it
+	}
+	if a.ladder.has(t.home.layer) {
+		sub.Skip() // what is cached is older than what the viewer has
+	}
+	l, fresh := a.room(id)
+	x := &arrival{track: t, lane: l, sub: sub}
+	t.pending = x
+	l.expect(x)
+	if fresh {
+		if err := a.start(l.run); err != nil {
+			a.drop(x) // the server has stopped
+			return
+		}
+	}
+	a.hurry(x, now)
+}
+
+// hurry asks for the keyframe that an arrival waits for. a.mu is held.
+func (a *audience) hurry(x *arrival, now time.Time) {
+	if x.lane.kind == stream.Video && now.Sub(x.asked) >= hurryEvery {
+		x.asked = now
+		x.sub.RequestKeyframe()
+		a.metrics.KeyframeRequests.Add(1)
+	}
+}
+
+// drop takes an arrival out. a.mu is held.
+func (a *audience) drop(x *arrival) {
+	x.lane.forget(x)
+	if x.track.pending == x {
+		x.track.pending = nil
+	}
+	a.reap(x.lane)
+}
+
+// changed puts a track on the lane that has taken it over.
+func (a *audience) changed(x *arrival) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t := x.track
+	if from := t.home; from != nil { // else it has left
+		from.remove(t)
+		x.lane.add(t)
+		t.home = x.lane
+		if i, j := a.ladder.index(from.layer), a.ladder.index(x.lane.layer); i >= 0 && j >= 0 { // else another publisher
+			t.switched(j < i)
+		}
+		a.reap(from)
+	}
+	a.drop(x)
+}
+
+// reap ends a lane that nobody needs any more. a.mu is held.
+func (a *audience) reap(l *lane) {
+	if l.load() > 0 {
+		return
+	}
+	a.lanes = slices.DeleteFunc(a.lanes, func(o *lane) bool { return o == l })
+	l.close()
+}
+
+// figures returns what the video Layers of the present or last publisher are
+// like now, the best one first. Any goroutine may call it.
+func (a *audience) figures() []Layer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ladder.layers()
+}
+
+// layer returns what a track that joins now is to begin with.
+func (a *audience) layer(t *track) stream.LayerID {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.wanted(t, time.Now())
 }
 
 // relate puts a timeline on the zero that all Layers of an Epoch share.
@@ -123,53 +273,65 @@ func (a *audience) end(reason error) {
 	}
 }
 
-// join puts a track on the lane that has room, or starts one.
-func (a *audience) join(t *track) (*lane, error) {
+// join puts a track that got a Layer so far on a lane of it.
+func (a *audience) join(t *track, id stream.LayerID) error {
 	a.mu.Lock()
-	l := a.room(t.kind)
-	fresh := l == nil
-	if fresh {
-		l = &lane{kind: t.kind, stream: a.stream, audience: a, metrics: a.metrics, layer: a.layers[t.kind]}
-		a.lanes = append(a.lanes, l)
-	}
+	defer a.mu.Unlock()
+	l, fresh := a.room(id)
+	t.home = l
+	t.feeds.Lock() // nobody else has it yet
+	t.feeder = l
+	t.feeds.Unlock()
 	l.add(t)
-	a.mu.Unlock()
 	if fresh {
 		if err := a.start(l.run); err != nil {
-			a.leave(l, t)
-			return nil, err
+			a.remove(t)
+			return err
 		}
 	}
-	return l, nil
+	now := time.Now()
+	a.move(t, a.wanted(t, now), now) // the publisher may have changed meanwhile
+	return nil
 }
 
-// room returns the lane of a kind for one more track; nil for a new one. a.mu is held.
-func (a *audience) room(kind stream.Kind) *lane {
+// room returns the lane of a Layer for one more track; fresh says that it is to
+// be started. a.mu is held.
+func (a *audience) room(id stream.LayerID) (l *lane, fresh bool) {
 	var least *lane
 	fewest, lanes := 0, 0
 	for _, l := range a.lanes {
-		if l.kind != kind {
+		if l.layer != id {
 			continue
 		}
 		lanes++
-		if n := len(l.members()); least == nil || n < fewest {
+		if n := l.load(); least == nil || n < fewest {
 			least, fewest = l, n
 		}
 	}
 	if least != nil && (fewest < a.cfg.Shard || lanes >= a.cfg.Workers) {
-		return least
+		return least, false
 	}
-	return nil
+	l = &lane{kind: id.Kind, layer: id, stream: a.stream, audience: a, metrics: a.metrics}
+	a.lanes = append(a.lanes, l)
+	return l, true
 }
 
 // leave takes a track from its lane, and ends the lane that has none left.
-func (a *audience) leave(l *lane, t *track) {
+func (a *audience) leave(t *track) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l.remove(t)
-	if len(l.members()) == 0 {
-		a.lanes = slices.DeleteFunc(a.lanes, func(o *lane) bool { return o == l })
-		l.close()
+	a.remove(t)
+}
+
+// remove takes a track out. a.mu is held.
+func (a *audience) remove(t *track) {
+	if x := t.pending; x != nil && x.cancel() { // else changed finds that it has left
+		a.drop(x)
+	}
+	if l := t.home; l != nil {
+		t.home = nil
+		l.remove(t)
+		a.reap(l)
 	}
 }
 

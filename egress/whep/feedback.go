@@ -8,13 +8,37 @@ import (
 )
 
 // handle acts on one RTCP datagram of the viewer: repeats what is asked for
-// again, passes keyframe requests on. What it cannot parse is counted. Call it
-// from one goroutine; w is that goroutine's wire.
+// again, passes keyframe requests on, and tells the viewer's pilot what became
+// of its packets. What it cannot parse is counted. Call it from one goroutine; w
+// is that goroutine's wire.
 func (t *track) handle(b []byte, now time.Time, w *wire) {
+	for len(b) > 0 {
+		h, ok := readHeader(b)
+		if !ok {
+			t.metrics.Malformed.Add(1)
+			return
+		}
+		one := b[:h.size]
+		b = b[h.size:]
+		if h.kind == rtpFeedback && h.format == formatTWCC {
+			ok = t.pilot.feedback(one, now)
+		} else if bitrate, remb := readREMB(one); remb && h.kind == payloadFeedback && h.format == formatREMB {
+			t.pilot.estimated(bitrate, now)
+		} else {
+			ok = t.act(one, now, w)
+		}
+		if !ok {
+			t.metrics.Malformed.Add(1)
+			return
+		}
+	}
+}
+
+// act acts on one RTCP packet. False says that it is malformed.
+func (t *track) act(b []byte, now time.Time, w *wire) bool {
 	packets, err := rtcp.Unmarshal(b)
 	if err != nil {
-		t.metrics.Malformed.Add(1)
-		return
+		return false
 	}
 	for _, p := range packets {
 		switch p := p.(type) {
@@ -32,8 +56,15 @@ func (t *track) handle(b []byte, now time.Time, w *wire) {
 					t.requestKeyframe()
 				}
 			}
+		case *rtcp.ReceiverReport:
+			for _, report := range p.Reports {
+				if report.SSRC == t.bound() {
+					t.pilot.received(report, now)
+				}
+			}
 		}
 	}
+	return true
 }
 
 // bound returns the SSRC that Bind gave.
@@ -74,32 +105,54 @@ func (t *track) repeat(sequence uint16, now time.Time, w *wire) bool {
 	t.asked++
 	allowed := t.repeats.allow(sequence, now)
 	exhausted := t.repeats.left < 1
-	original, known := t.rewriter.source(sequence)
-	source, ring := t.source, t.ring
+	timestamp, empty := t.rewriter.padding(sequence)
 	t.mu.Unlock()
-	if !allowed || !known || ring == nil {
+	if !allowed {
 		return !exhausted
 	}
-	p, ok := ring.Lookup(original)
-	if !ok || p.Source != source {
-		return true
+	p := paddingPacket(sequence, timestamp)
+	if !empty {
+		var ok bool
+		if p, ok = t.former(sequence); !ok {
+			return true
+		}
 	}
-	t.mu.Lock()
-	current := t.source == source
-	timestamp := t.rewriter.outTimestamp(p.Timestamp)
-	t.mu.Unlock()
-	if !current {
-		return true
-	}
-	train := [1]outgoing{{sequence, timestamp, p.Marker, p.Payload}}
+	t.pilot.again(sequence)
+	train := [1]outgoing{p}
 	if _, err := w.send(train[:]); err != nil {
 		return false // the feeding goroutine sees it, too
 	}
 	t.mu.Lock()
 	t.packets++
-	t.octets += uint64(len(p.Payload))
+	if !empty {
+		t.octets += uint64(len(p.payload))
+	}
 	t.repeated++
 	t.mu.Unlock()
 	t.metrics.Retransmits.Add(1)
 	return true
+}
+
+// former returns a packet as it was sent before, if the present source still
+// has it.
+func (t *track) former(sequence uint16) (outgoing, bool) {
+	t.mu.Lock()
+	original, known := t.rewriter.source(sequence)
+	source, ring := t.source, t.ring
+	t.mu.Unlock()
+	if !known || ring == nil {
+		return outgoing{}, false
+	}
+	p, ok := ring.Lookup(original)
+	if !ok || p.Source != source {
+		return outgoing{}, false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.source != source {
+		return outgoing{}, false
+	}
+	return outgoing{
+		sequence: sequence, timestamp: t.rewriter.outTimestamp(p.Timestamp), marker: p.Marker, payload: p.Payload,
+	}, true
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/whipcast/whipcast/stream"
@@ -19,19 +20,53 @@ var errRemoved = errors.New("the stream was removed")
 //
 //	ring ──▶ Subscription ──▶ lane ──▶ track ──▶ viewer
 //	                               └─▶ track ──▶ viewer
+//
+// A track that comes over from another Layer's lane is an arrival until this
+// Layer's next keyframe.
 type lane struct {
 	kind     stream.Kind
+	layer    stream.LayerID
 	stream   *stream.Stream
 	audience *audience
 	metrics  *Metrics
 
 	line timeline // of the present source; only run touches it
 
-	mu      sync.Mutex
-	tracks  []*track             // below mu; replaced, never changed
-	layer   stream.LayerID       // below mu: what to read
-	reading *stream.Subscription // below mu: where run reads now, nil before
-	closed  bool                 // below mu: run shall end
+	mu       sync.Mutex
+	tracks   []*track             // below mu; replaced, never changed
+	arrivals []*arrival           // below mu; replaced, never changed
+	reading  *stream.Subscription // below mu: where run reads now, nil before
+	closed   bool                 // below mu: run shall end
+}
+
+// arrival is a track that is to change to another lane.
+type arrival struct {
+	track *track
+	lane  *lane                // it changes to
+	sub   *stream.Subscription // its own in the lane's Layer
+	asked time.Time            // for a keyframe; below the audience's mutex
+	busy  atomic.Bool          // it is tried, has succeeded or was given up
+}
+
+// try lets the lane take the track over. It reports whether it did.
+func (x *arrival) try(f *feeding) bool {
+	if !x.busy.CompareAndSwap(false, true) {
+		return false
+	}
+	if !x.track.change(f, x.sub) {
+		x.busy.Store(false)
+		return false
+	}
+	return true
+}
+
+// cancel reports whether the arrival will not happen any more.
+func (x *arrival) cancel() bool {
+	if !x.busy.CompareAndSwap(false, true) {
+		return false
+	}
+	x.sub.Close()
+	return true
 }
 
 // add lets the lane feed a track from its next batch on. The caller must not
@@ -49,21 +84,37 @@ func (l *lane) remove(t *track) {
 	l.tracks = slices.DeleteFunc(slices.Clone(l.tracks), func(o *track) bool { return o == t })
 }
 
+// expect lets the lane take a track over at the next keyframe.
+func (l *lane) expect(x *arrival) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.arrivals = append(slices.Clone(l.arrivals), x)
+}
+
+// forget takes an arrival out.
+func (l *lane) forget(x *arrival) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.arrivals = slices.DeleteFunc(slices.Clone(l.arrivals), func(o *arrival) bool { return o == x })
+}
+
 func (l *lane) members() []*track {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.tracks
 }
 
-// use makes run read another Layer.
-func (l *lane) use(id stream.LayerID) {
+func (l *lane) expected() []*arrival {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.layer == id {
-		return
-	}
-	l.layer = id
-	l.stop()
+	return l.arrivals
+}
+
+// load is how many tracks the lane has or is to have.
+func (l *lane) load() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.tracks) + len(l.arrivals)
 }
 
 // close makes run return.
@@ -71,11 +122,6 @@ func (l *lane) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	l.stop()
-}
-
-// stop ends the present Subscription. l.mu is held; closing waits for nothing.
-func (l *lane) stop() {
 	if l.reading != nil {
 		l.reading.Close()
 		l.reading = nil
@@ -84,30 +130,24 @@ func (l *lane) stop() {
 
 // run reads until the lane is closed, its Stream removed, or ctx has ended.
 func (l *lane) run(ctx context.Context) {
-	for ctx.Err() == nil {
-		sub, err := l.attach()
-		if err != nil {
-			l.audience.end(fmt.Errorf("watch %s: %w", l.stream.Name(), err))
-			return
-		}
-		if sub == nil {
-			return
-		}
-		l.pump(ctx, sub)
-		sub.Close()
-		if l.detach(sub) && ctx.Err() == nil {
-			l.audience.end(errRemoved)
-			return
-		}
+	sub, err := l.attach()
+	if err != nil {
+		l.audience.end(fmt.Errorf("watch %s: %w", l.stream.Name(), err))
+		return
+	}
+	if sub == nil {
+		return
+	}
+	l.pump(ctx, sub)
+	sub.Close()
+	if l.detach(sub) && ctx.Err() == nil {
+		l.audience.end(errRemoved)
 	}
 }
 
-// attach returns a Subscription of the wanted Layer; nil when the lane is closed.
+// attach returns a Subscription of the Layer; nil when the lane is closed.
 func (l *lane) attach() (*stream.Subscription, error) {
-	l.mu.Lock()
-	id := l.layer
-	l.mu.Unlock()
-	sub, err := l.stream.Subscribe(id)
+	sub, err := l.stream.Subscribe(l.layer)
 	if err != nil {
 		return nil, err
 	}
@@ -118,9 +158,6 @@ func (l *lane) attach() (*stream.Subscription, error) {
 		return nil, nil
 	}
 	l.reading = sub
-	if l.layer != id { // changed meanwhile: pump ends at once
-		l.stop()
-	}
 	return sub, nil
 }
 
@@ -158,33 +195,30 @@ func (l *lane) pump(ctx context.Context, sub *stream.Subscription) {
 	}
 }
 
-// deliver hands one batch to every track.
+// deliver hands one batch to every track, and takes over who waits for it.
 func (l *lane) deliver(ended context.Context, b batch, joining *scratch) {
 	last := &b.packets[len(b.packets)-1]
-	l.follow(&b.packets[0])
 	now := time.Now()
+	l.follow(&b.packets[0])
+	f := feeding{lane: l, batch: b, last: mark{last.Source, last.Sequence}, ended: ended, joining: joining, now: now}
 	for _, t := range l.members() {
-		switch {
-		case t.joining == nil:
-			t.feed(b)
-		case t.layer != last.Source.Layer.ID:
-			l.replace(t, last.Source.Layer.ID)
-		default:
-			t.merge(ended, mark{last.Source, last.Sequence}, joining)
+		t.serve(&f)
+	}
+	for _, x := range l.expected() {
+		if x.try(&f) {
+			l.audience.changed(x)
 		}
-		t.report(&l.line, now)
 	}
 }
 
-// replace puts a joining track into the Layer that the lane reads now: the
-// publisher changed meanwhile. It merges after the next batch.
-func (l *lane) replace(t *track, layer stream.LayerID) {
-	sub, err := l.stream.Subscribe(layer)
-	if err != nil {
-		return // the stream is removed; run sees it
-	}
-	t.joining.Close()
-	t.place(sub, layer)
+// feeding is what a lane hands to its tracks: one batch.
+type feeding struct {
+	lane    *lane
+	batch   batch
+	last    mark            // of the batch
+	ended   context.Context //nolint:containedctx // lives for one call: reading with it does not wait
+	joining *scratch
+	now     time.Time
 }
 
 // follow keeps the timeline of what is read.

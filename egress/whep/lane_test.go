@@ -202,22 +202,36 @@ func TestStart(t *testing.T) {
 // seat makes a viewer of one kind, and lets it join.
 func (th *theatre) seat(kind rtc.Kind) (*track, *screen, *lane) {
 	th.t.Helper()
+	return th.seatAt(kind, nil)
+}
+
+// seatAt makes a viewer whose media goes to a network with feedback, unless that is nil.
+func (th *theatre) seatAt(kind rtc.Kind, n *network) (*track, *screen, *lane) {
+	th.t.Helper()
 	s := &screen{}
 	t := newTestTrack(kind, s, th.metrics)
+	if n != nil {
+		t.bind(n, 4711, 3)
+	}
+	layer := th.layer(t)
 	if kind == rtc.Video {
-		layer := th.layer(stream.Video)
 		sub, err := th.stream.Subscribe(layer)
 		if err != nil {
 			th.t.Fatal(err)
 		}
-		t.place(sub, layer)
+		t.place(sub)
 		t.burst(th.t.Context())
 	}
-	l, err := th.join(t)
-	if err != nil {
+	if err := th.join(t, layer); err != nil {
 		th.t.Fatal(err)
 	}
-	return t, s, l
+	return t, s, th.laneOf(t)
+}
+
+func (th *theatre) laneOf(t *track) *lane {
+	th.mu.Lock()
+	defer th.mu.Unlock()
+	return t.home
 }
 
 func newTestTrack(kind rtc.Kind, s *screen, m *Metrics) *track {
@@ -227,7 +241,7 @@ func newTestTrack(kind rtc.Kind, s *screen, m *Metrics) *track {
 	}
 	t := newTrack(rtc.Section{Kind: kind, Codec: codec}, "show", m)
 	t.session = s
-	t.bind(s, 4711)
+	t.bind(s, 4711, 0)
 	return t
 }
 
@@ -600,7 +614,7 @@ func TestBlockedViewerIsEnded(t *testing.T) {
 		th := newTheatre(t, s, Config{Workers: 1})
 		defer th.close()
 		cam.film(200 * time.Millisecond)
-		blocked, slow, l := th.seat(rtc.Video)
+		blocked, slow, _ := th.seat(rtc.Video)
 		_, good, _ := th.seat(rtc.Video)
 		slow.mu.Lock()
 		slow.block = maxBlocked
@@ -609,7 +623,7 @@ func TestBlockedViewerIsEnded(t *testing.T) {
 		for slow.ended() == nil && time.Since(begin) < time.Hour {
 			cam.film(time.Second)
 		}
-		th.leave(l, blocked) // as its session does
+		th.leave(blocked) // as its session does
 		if err := slow.ended(); !errors.Is(err, errSlow) {
 			t.Errorf("ended with %v, want errSlow", err)
 		}
@@ -779,7 +793,7 @@ func TestNACKAfterAnotherSource(t *testing.T) {
 		th := newTheatre(t, s, Config{})
 		defer th.close()
 		cam.film(200 * time.Millisecond)
-		track, screen, l := th.seat(rtc.Video)
+		track, screen, _ := th.seat(rtc.Video)
 		ask := func(p rtp.Packet) []rtp.Packet {
 			before := len(screen.seen())
 			track.answer([]rtcp.NackPair{{PacketID: p.SequenceNumber}}, time.Now(), track.wire())
@@ -799,7 +813,7 @@ func TestNACKAfterAnotherSource(t *testing.T) {
 			t.Errorf("a packet of the old source: got number %d again", got[0].SequenceNumber)
 		}
 		// The reader is ahead of the track: what it finds is another source's.
-		th.leave(l, track)
+		th.leave(track)
 		ahead, err := s.Subscribe(video.ID)
 		if err != nil {
 			t.Fatal(err)
@@ -910,7 +924,7 @@ func TestLanesAreFilledInTurn(t *testing.T) {
 			}
 		}
 		for _, m := range all {
-			th.leave(m.lane, m.track)
+			th.leave(m.track)
 		}
 		if n := len(th.lanes); n != 0 {
 			t.Errorf("%d lanes are left", n)
@@ -944,7 +958,7 @@ func FuzzRTCP(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Cleanup(sub.Close)
-	track.place(sub, video.ID)
+	track.place(sub)
 	track.burst(f.Context())
 	w := track.wire()
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -970,7 +984,8 @@ func BenchmarkFanOut(b *testing.B) {
 	l := &lane{kind: stream.Video, audience: &audience{}, metrics: &Metrics{}}
 	for range viewers {
 		t := newTestTrack(rtc.Video, &screen{}, l.metrics)
-		t.bind(nowhere{}, 1)
+		t.bind(nowhere{}, 1, 3)
+		t.feeder = l
 		l.add(t)
 	}
 	read := batch{packets: make([]stream.Packet, packets), train: make([]outgoing, trainSize)}

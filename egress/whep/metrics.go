@@ -22,4 +22,7 @@ type Metrics struct {
 	Channels         atomic.Int64  // data channels open now
 	MessagesSent     atomic.Uint64 // by data channels
 	MessagesDropped  atomic.Uint64 // for slow viewers, too long, or too many that are not due
+	Ups, Downs       atomic.Uint64 // viewers that changed to a better or a lesser Layer
+	Probes           atomic.Uint64 // tries whether a network carries more
+	Padding          atomic.Uint64 // packets without media that were sent for them
 }

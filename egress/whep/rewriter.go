@@ -43,6 +43,16 @@ type rewriter struct {
 	high   uint32 // newest timestamp of the source
 	live   uint32 // source's timestamps up to here are pushed together
 	packed bool   // live is set
+
+	paddings [maxSpans]padded // ring of the newest
+	padCount int              // how many there were
+}
+
+// padded is a run of numbers that were given to padding.
+type padded struct {
+	first     int64 // viewer's number, unwrapped
+	count     int
+	timestamp uint32
 }
 
 // span is a piece of the source's numbers that is passed on without a gap of
@@ -187,6 +197,33 @@ func (r *rewriter) source(out uint16) (uint16, bool) {
 		s := r.span(i)
 		if n := number - s.offset; n >= s.first {
 			return uint16(n), n < s.end
+		}
+	}
+	return 0, false
+}
+
+// pad takes the next numbers of the viewer's sequence for padding and returns
+// the first of them, with the timestamp of the newest picture (specs E38: the
+// sequence shows no hole). Call it after a whole picture.
+func (r *rewriter) pad(count int) (first uint16, timestamp uint32) {
+	p := padded{first: r.next(), count: count, timestamp: r.outTimestamp(r.high)}
+	r.paddings[r.padCount%maxSpans] = p
+	r.padCount++
+	r.cut(r.newest+1, p.first+int64(count))
+	return uint16(p.first), p.timestamp
+}
+
+// padding reports whether a number was given to padding not long ago, and the
+// timestamp that it went out with.
+func (r *rewriter) padding(out uint16) (timestamp uint32, ok bool) {
+	if r.padCount == 0 {
+		return 0, false
+	}
+	newest := r.next() - 1
+	number := newest - int64(uint16(newest)-out)
+	for _, p := range r.paddings[:min(r.padCount, maxSpans)] {
+		if number >= p.first && number < p.first+int64(p.count) {
+			return p.timestamp, true
 		}
 	}
 	return 0, false

@@ -258,3 +258,66 @@ func BenchmarkRewrite(b *testing.B) {
 		b.Log(sum)
 	}
 }
+
+// TestPaddingInTheNumbering: padding takes numbers of its own between pictures,
+// which can be told from those of media, also when packets come late.
+func TestPaddingInTheNumbering(t *testing.T) {
+	r := newRewriter(65_530, 1000)
+	r.begin(100, 5000, 0)
+	numbers := map[uint16]uint16{} // viewer's → source's
+	put := func(seq uint16, timestamp uint32) {
+		t.Helper()
+		out, ok := r.rewrite(seq, timestamp, 100)
+		if _, twice := numbers[out]; !ok || twice {
+			t.Fatalf("packet %d became %d, %v", seq, out, ok)
+		}
+		numbers[out] = seq
+	}
+	var paddings []uint16
+	pad := func(n int) {
+		first, timestamp := r.pad(n)
+		if want := r.outTimestamp(r.high); timestamp != want {
+			t.Errorf("padding at %d, want %d", timestamp, want)
+		}
+		for i := range uint16(n) {
+			paddings = append(paddings, first+i)
+		}
+	}
+	put(100, 5000)
+	put(101, 5000)
+	pad(5)
+	put(102, 8000)
+	put(104, 8000) // 103 is late
+	pad(3)
+	put(105, 11000)
+	put(103, 8000)
+	pad(64)
+	put(106, 14000)
+	all := map[uint16]bool{}
+	for out, seq := range numbers {
+		all[out] = true
+		if got, ok := r.source(out); !ok || got != seq {
+			t.Errorf("number %d is %d, %v, want %d", out, got, ok, seq)
+		}
+		if _, ok := r.padding(out); ok {
+			t.Errorf("number %d of media is taken for padding", out)
+		}
+	}
+	for _, out := range paddings {
+		if all[out] {
+			t.Errorf("number %d is used twice", out)
+		}
+		all[out] = true
+		if _, ok := r.source(out); ok {
+			t.Errorf("number %d of padding is taken for media", out)
+		}
+		if _, ok := r.padding(out); !ok {
+			t.Errorf("number %d is not known as padding", out)
+		}
+	}
+	for i := range uint16(len(all)) {
+		if !all[65_530+i] {
+			t.Errorf("number %d is a hole", 65_530+i)
+		}
+	}
+}

@@ -41,9 +41,9 @@ type session interface {
 	WriteRTCP(packets []rtcp.Packet) error
 }
 
-// track sends one Layer to one viewer: a webrtc.TrackLocal of our own. Packets
-// are fed by one goroutine at a time: the viewer's while it joins, its lane's
-// from then on. RTCP is handled by another.
+// track sends one Layer at a time to one viewer: a webrtc.TrackLocal of our own.
+// Packets are fed by one goroutine at a time: the viewer's while it joins, its
+// lane's from then on. RTCP is handled by another.
 type track struct {
 	kind     stream.Kind
 	codec    rtc.Codec
@@ -51,23 +51,31 @@ type track struct {
 	optional bool   // its kind was not published, or not in a codec of WebRTC, when the viewer came
 	session  session
 	metrics  *Metrics
+	wish     *wish // what the viewer chose; nil: nothing
+	pilot    pilot
 
-	// Only the goroutine that feeds the track touches these.
+	// Below the audience's mutex.
+	home    *lane    // it is on
+	pending *arrival // it changes to; nil: it stays
+
+	feeds    sync.Mutex // held while packets are fed; nobody waits for it but the lane it is on
+	feeder   *lane      // below feeds, as all up to mu: who may feed; nil while the viewer's goroutine does
 	out      *wire
 	failures int                  // trains in a row that failed
 	blocked  int                  // trains in a row that took too long
 	dead     bool                 // the viewer is ended
 	joining  *stream.Subscription // where a joining viewer reads; nil once it goes with its lane
-	layer    stream.LayerID       // of joining
 	sent     mark                 // the last packet that it read there
 	skip     bool                 // the lane has yet to come to sent
 
 	mu       sync.Mutex
 	writer   webrtc.TrackLocalWriter // below mu, as all that follows; nil before Bind
 	ssrc     uint32
+	number   uint8 // ID of the header extension for transport-wide feedback, 0 without
 	rewriter rewriter
 	source   *stream.Source       // of the packets last sent
 	ring     *stream.Subscription // where they can be looked up
+	ahead    int64                // timestamp units that the viewer's clock is ahead, from changes of the Layer
 	arrival  time.Time            // of the newest of them
 	begun    time.Time            // arrival of its first
 	packets  uint64
@@ -77,6 +85,8 @@ type track struct {
 	repeats  repeats
 	asked    uint64 // sequence numbers that the viewer asked for again
 	repeated uint64 // and got
+	ups      uint64 // changes to a better Layer
+	downs    uint64 // and to a lesser one
 }
 
 // mark names one packet of a ring.
@@ -104,18 +114,32 @@ func newTrack(section rtc.Section, streamID string, m *Metrics) *track {
 func (t *track) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
 	for _, codec := range c.CodecParameters() {
 		if codec.PayloadType == webrtc.PayloadType(t.codec.PayloadType) {
-			t.bind(c.WriteStream(), uint32(c.SSRC()))
+			t.bind(c.WriteStream(), uint32(c.SSRC()), numberID(c.HeaderExtensions()))
 			return codec, nil
 		}
 	}
 	return webrtc.RTPCodecParameters{}, fmt.Errorf("bind %s: %w", t.ID(), webrtc.ErrUnsupportedCodec)
 }
 
-func (t *track) bind(w webrtc.TrackLocalWriter, ssrc uint32) {
+// numberID returns the ID of the header extension that numbers packets for
+// transport-wide feedback, 0 if it was not agreed on.
+func numberID(extensions []webrtc.RTPHeaderExtensionParameter) uint8 {
+	for _, e := range extensions {
+		if e.URI == rtc.TransportCC && e.ID > 0 && e.ID < 15 {
+			return uint8(e.ID)
+		}
+	}
+	return 0
+}
+
+func (t *track) bind(w webrtc.TrackLocalWriter, ssrc uint32, number uint8) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.writer, t.ssrc = w, ssrc
-	t.out = newWire(w, ssrc, t.codec.PayloadType)
+	t.writer, t.ssrc, t.number = w, ssrc, number
+	if number != 0 {
+		t.pilot.number()
+	}
+	t.out = newWire(w, ssrc, t.codec.PayloadType, number)
 }
 
 // Unbind is called by Pion at the end. What is still sent then fails.
@@ -168,6 +192,7 @@ func (t *track) feed(b batch) {
 		return
 	}
 	begin := time.Now()
+	t.pilot.note(b.train[:n], begin)
 	sent, err := t.out.send(b.train[:n])
 	if time.Since(begin) < maxBlocked {
 		t.blocked = 0
@@ -225,7 +250,7 @@ func (t *track) rewrite(b batch) (int, error) {
 		if !ok {
 			continue
 		}
-		b.train[n] = outgoing{sequence, t.rewriter.outTimestamp(p.Timestamp), p.Marker, p.Payload}
+		b.train[n] = outgoing{sequence: sequence, timestamp: t.rewriter.outTimestamp(p.Timestamp), marker: p.Marker, payload: p.Payload}
 		t.octets += uint64(len(p.Payload))
 		n++
 	}
@@ -243,7 +268,7 @@ func (t *track) refuse() error {
 	return errCodec
 }
 
-// begin goes over to another source (E15): the numbers continue, and the
+// begin goes over to another source (E15, E38): the numbers continue, and the
 // timestamp advances by the time that passed. t.mu is held.
 func (t *track) begin(packets []stream.Packet) {
 	p := &packets[0]
@@ -254,10 +279,29 @@ func (t *track) begin(packets []stream.Packet) {
 			t.rewriter.pack(p.Timestamp + uint32(units(age, rate)))
 		}
 	} else {
-		passed := units(p.Arrival.Sub(t.arrival), rate)
-		t.rewriter.begin(lowest(packets), p.Timestamp, uint32(max(passed, int64(rate)/1000)))
+		t.rewriter.begin(lowest(packets), p.Timestamp, t.advance(p, rate))
 	}
 	t.source, t.begun, t.reports, t.nextSR = p.Source, p.Arrival, 0, time.Time{}
+}
+
+// advance returns how far the timestamp goes on from the newest picture of the
+// present source to a packet of the next one: by the sender's clock between
+// Layers that both have reports, else by arrival. It never goes back: what a
+// picture comes too early, that a later change makes up for. t.mu is held.
+func (t *track) advance(p *stream.Packet, rate uint32) uint32 {
+	passed := p.Arrival.Sub(t.arrival)
+	if p.Source.Epoch == t.source.Epoch {
+		from, ok1 := t.source.Report()
+		to, ok2 := p.Source.Report()
+		if captured := to.Time(p.Timestamp, rate) - from.Time(t.rewriter.high, rate); ok1 && ok2 && (captured-passed).Abs() < doubt {
+			passed = captured
+		}
+	} else {
+		t.ahead = 0
+	}
+	wanted, least := units(passed, rate)-t.ahead, int64(rate)/1000
+	t.ahead = max(least-wanted, 0)
+	return uint32(max(wanted, least))
 }
 
 // lowest returns the lowest number among the packets of the first picture: they
@@ -288,8 +332,8 @@ func (t *track) after(packets []stream.Packet) []stream.Packet {
 
 // place makes a joining viewer read where the ring's newest keyframe is. Call it
 // before the first poll.
-func (t *track) place(sub *stream.Subscription, layer stream.LayerID) {
-	t.joining, t.layer = sub, layer
+func (t *track) place(sub *stream.Subscription) {
+	t.joining = sub
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ring = sub // for its keyframe requests
@@ -353,11 +397,80 @@ func (t *track) merge(ended context.Context, last mark, s *scratch) {
 	}
 }
 
+// serve feeds what the track's lane has read.
+func (t *track) serve(f *feeding) {
+	t.feeds.Lock()
+	defer t.feeds.Unlock()
+	if t.feeder != f.lane {
+		return // another one has taken it over
+	}
+	if t.joining == nil {
+		t.feed(f.batch)
+		t.pad(f)
+	} else {
+		t.merge(f.ended, f.last, f.joining)
+	}
+	t.report(&f.lane.line, f.now)
+}
+
+// pad sends the padding that is due after a whole picture.
+func (t *track) pad(f *feeding) {
+	packets := f.batch.packets
+	if !packets[len(packets)-1].Marker || t.skip || t.dead {
+		return
+	}
+	n, scout := t.pilot.due(f.now)
+	if n == 0 {
+		return
+	}
+	train := f.batch.train[:min(n, len(f.batch.train))]
+	t.mu.Lock()
+	first, timestamp := t.rewriter.pad(len(train))
+	t.packets += uint64(len(train))
+	t.mu.Unlock()
+	for i := range train {
+		train[i] = paddingPacket(first+uint16(i), timestamp)
+		train[i].scout = scout
+	}
+	t.pilot.note(train, time.Now())
+	if _, err := t.out.send(train); err != nil {
+		t.fail(err)
+	}
+	t.metrics.Padding.Add(uint64(len(train)))
+}
+
+// paddingPacket returns a packet without media (RFC 3550 §5.1).
+func paddingPacket(sequence uint16, timestamp uint32) outgoing {
+	return outgoing{sequence: sequence, timestamp: timestamp, payload: emptiness(), padding: true}
+}
+
+// change lets a lane take the track over if sub, the track's own in the lane's
+// Layer, has come to a keyframe.
+func (t *track) change(f *feeding, sub *stream.Subscription) bool {
+	if !t.feeds.TryLock() {
+		return false // its lane sends just now: after the next batch
+	}
+	defer t.feeds.Unlock()
+	joining, skip := t.joining, t.skip
+	t.joining, t.skip = sub, false
+	if t.poll(f.ended, f.joining) == 0 {
+		t.joining, t.skip = joining, skip
+		return false
+	}
+	if joining != nil {
+		joining.Close()
+	}
+	t.feeder = f.lane
+	t.merge(f.ended, f.last, f.joining)
+	t.report(&f.lane.line, f.now)
+	return true
+}
+
 // wire returns another way to send, for another goroutine. Call it after Bind.
 func (t *track) wire() *wire {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return newWire(t.writer, t.ssrc, t.codec.PayloadType)
+	return newWire(t.writer, t.ssrc, t.codec.PayloadType, t.number)
 }
 
 // started returns the source that the viewer gets, nil while there is none, and
@@ -378,6 +491,40 @@ func (t *track) sums() sums {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return sums{t.ssrc, t.packets, t.octets, t.asked, t.repeated}
+}
+
+// Adaptation tells how the track's Layer was chosen; nil for audio. It is
+// rtc.Adaptive.
+func (t *track) Adaptation() *rtc.Adaptation {
+	if t.kind != stream.Video {
+		return nil
+	}
+	state := t.pilot.state()
+	a := &rtc.Adaptation{Estimate: state.estimate, Probes: state.probes, Automatic: true}
+	if t.wish != nil {
+		choice, _ := t.wish.get()
+		a.Automatic = choice.Automatic()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.source != nil {
+		a.Layer = t.source.Layer.ID.RID
+	}
+	a.Ups, a.Downs = t.ups, t.downs
+	return a
+}
+
+// switched counts a change of the Layer.
+func (t *track) switched(up bool) { //nolint:revive // it is what is counted
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if up {
+		t.ups++
+		t.metrics.Ups.Add(1)
+		return
+	}
+	t.downs++
+	t.metrics.Downs.Add(1)
 }
 
 // report sends a sender report if one is due. The line is the lane's of the

@@ -93,21 +93,20 @@ func (v *viewer) watch(ctx context.Context) error {
 	}
 	defer v.server.exit(a, v)
 	for _, t := range v.tracks {
+		layer := a.layer(t)
 		if t.kind == stream.Video {
-			layer := a.layer(t.kind)
 			sub, err := v.stream.Subscribe(layer)
 			if err != nil {
 				return err
 			}
 			defer sub.Close()
-			t.place(sub, layer)
+			t.place(sub)
 			t.burst(ctx)
 		}
-		l, err := a.join(t)
-		if err != nil {
+		if err := a.join(t, layer); err != nil {
 			return err
 		}
-		defer a.leave(l, t)
+		defer a.leave(t)
 	}
 	<-ctx.Done()
 	v.leave(context.Cause(ctx))

@@ -7,7 +7,7 @@ import (
 )
 
 // feedback is what a section offers for its codec.
-type feedback struct{ transportCC, nack, pli, fir bool }
+type feedback struct{ transportCC, nack, pli, fir, remb bool }
 
 // supported returns the codecs that can be received and stored in fragmented
 // MP4, best reach first (specs W31, S36–S41).

@@ -34,7 +34,22 @@ type Statistics struct {
 	RoundTrip                    time.Duration // of the last check of connectivity; 0: not known
 	Local, Remote                string        // kinds of the candidates in use: "host", "srflx", "prflx" or "relay"; "" before
 	Transport                    string        // "udp" or "tcp"; "" before
+	Adaptation                   *Adaptation   // of a viewer of video; nil else
 }
+
+// Adaptation tells how a viewer's layer was chosen so far.
+type Adaptation struct {
+	Layer     string // RID of what is sent; "" without simulcast
+	Estimate  int    // bits a second that the network is known to carry; 0: not known
+	Ups       uint64 // changes to a better layer
+	Downs     uint64 // and to a lesser one
+	Probes    uint64 // tries whether the network carries more
+	Automatic bool   // the viewer did not choose
+}
+
+// Adaptive is a track of Opening.Tracks that adapts to the viewer's network.
+// Adaptation may be called from any goroutine; nil says that it does not.
+type Adaptive interface{ Adaptation() *Adaptation }
 
 // Sessions returns all that have not ended, by their IDs.
 func (g *Registry) Sessions() []Summary {
@@ -104,6 +119,11 @@ func (x *Session) summary() Summary {
 // statistics are those of the pair of candidates in use.
 func (x *Session) statistics() Statistics {
 	var s Statistics
+	for _, track := range x.opening.Tracks {
+		if a, ok := track.(Adaptive); ok && s.Adaptation == nil {
+			s.Adaptation = a.Adaptation()
+		}
+	}
 	report := x.pc.GetStats()
 	for _, one := range report {
 		pair, ok := one.(webrtc.ICECandidatePairStats)

@@ -15,25 +15,30 @@ import (
 // captureTimeURI is that of abs-capture-time (specs R6).
 const captureTimeURI = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time"
 
+// TransportCC is the header extension that numbers packets for transport-wide
+// feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01).
+const TransportCC = sdp.TransportCCURI
+
 // headerExtensions returns the header extensions that are accepted. Without
 // transport-cc browsers stay at their start bitrate (specs R53). Video
 // orientation is left out, so that browsers turn the pictures themselves (R24).
-// A viewer gets none: its packets are written without.
+// A viewer's video may be numbered, so that its feedback tells what its network
+// carries.
 func headerExtensions(d Direction) []string {
 	if d == Send {
-		return nil
+		return []string{TransportCC}
 	}
 	return []string{
 		sdp.SDESMidURI,
 		sdp.SDESRTPStreamIDURI,
 		sdp.SDESRepairRTPStreamIDURI,
-		sdp.TransportCCURI,
+		TransportCC,
 		captureTimeURI,
 	}
 }
 
 // feedback returns the feedback that the section's codec is answered with.
-func (s *Section) feedback(d Direction) []webrtc.RTCPFeedback {
+func (s *Section) feedback() []webrtc.RTCPFeedback {
 	var all []webrtc.RTCPFeedback
 	if s.NACK {
 		all = append(all, webrtc.RTCPFeedback{Type: webrtc.TypeRTCPFBNACK})
@@ -44,8 +49,11 @@ func (s *Section) feedback(d Direction) []webrtc.RTCPFeedback {
 	if s.FIR {
 		all = append(all, webrtc.RTCPFeedback{Type: webrtc.TypeRTCPFBCCM, Parameter: "fir"})
 	}
-	if s.TransportCC && d == Receive {
+	if s.TransportCC {
 		all = append(all, webrtc.RTCPFeedback{Type: webrtc.TypeRTCPFBTransportCC})
+	}
+	if s.REMB {
+		all = append(all, webrtc.RTCPFeedback{Type: webrtc.TypeRTCPFBGoogREMB})
 	}
 	return all
 }
@@ -65,7 +73,7 @@ func mediaEngine(o *Offer) (*webrtc.MediaEngine, error) {
 		err := m.RegisterCodec(webrtc.RTPCodecParameters{
 			RTPCodecCapability: webrtc.RTPCodecCapability{
 				MimeType: c.mime(), ClockRate: c.ClockRate, Channels: uint16(c.Channels),
-				SDPFmtpLine: c.Fmtp, RTCPFeedback: n.section.feedback(o.direction),
+				SDPFmtpLine: c.Fmtp, RTCPFeedback: n.section.feedback(),
 			},
 			PayloadType: webrtc.PayloadType(c.PayloadType),
 		}, kind)
@@ -81,8 +89,12 @@ func mediaEngine(o *Offer) (*webrtc.MediaEngine, error) {
 		if err != nil {
 			return nil, fmt.Errorf("register codec: %w", err)
 		}
+		direction := webrtc.RTPTransceiverDirectionRecvonly
+		if o.direction == Send {
+			direction = webrtc.RTPTransceiverDirectionSendonly
+		}
 		for _, uri := range headerExtensions(o.direction) {
-			err := m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, kind, webrtc.RTPTransceiverDirectionRecvonly)
+			err := m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, kind, direction)
 			if err != nil {
 				return nil, fmt.Errorf("register header extension: %w", err)
 			}

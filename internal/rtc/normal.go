@@ -85,7 +85,7 @@ func (n *normal) describe(line func(format string, args ...any), d Direction) {
 	if c.Fmtp != "" {
 		line("a=fmtp:%d %s", pt, c.Fmtp)
 	}
-	for _, f := range s.feedback(d) {
+	for _, f := range s.feedback() {
 		line("a=rtcp-fb:%d %s", pt, strings.TrimSpace(f.Type+" "+f.Parameter))
 	}
 	if n.rtx != 0 {

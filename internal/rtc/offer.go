@@ -228,6 +228,7 @@ func checkSection(desc *sdp.SessionDescription, media *sdp.MediaDescription, rul
 	n.section.CaptureTime = extensionID(n.extensions, captureTimeURI)
 	n.stream = msid(media)
 	if rules.Direction == Send {
+		n.congestion(media)
 		return n, nil
 	}
 	if err := n.simulcast(media); err != nil {
@@ -344,6 +345,17 @@ func (n *normal) codec(media *sdp.MediaDescription, rules Rules) error {
 	return nil
 }
 
+// congestion chooses the feedback by which a viewer tells what its network
+// carries: of the video alone, which can be less.
+func (n *normal) congestion(media *sdp.MediaDescription) {
+	s := &n.section
+	s.TransportCC = s.TransportCC && s.Kind == Video && len(n.extensions) > 0
+	s.REMB = s.Kind == Video && !s.TransportCC && feedbackOf(media, s.Codec.PayloadType).remb
+	if !s.TransportCC {
+		n.extensions = nil
+	}
+}
+
 // noCodec says what is accepted, and why the best-known codec is not (specs
 // W30, W31).
 func noCodec(kind Kind, offered, wanted []Codec, d Direction) error {
@@ -411,6 +423,8 @@ func feedbackOf(media *sdp.MediaDescription, pt uint8) feedback {
 			f.pli = true
 		case "ccm fir":
 			f.fir = true
+		case "goog-remb":
+			f.remb = true
 		}
 	}
 	return f

@@ -152,8 +152,9 @@ type Section struct {
 	Codec Codec // none of Messages
 	// RIDs of the simulcast layers, the best one first; empty without simulcast.
 	RIDs []string
-	// Feedback that the section offers for the chosen codec (RFC 4585, RFC 5104).
-	TransportCC, NACK, PLI, FIR bool
+	// Feedback that is agreed on for the codec (RFC 4585, RFC 5104). A viewer gets
+	// TransportCC for its video, or else REMB.
+	TransportCC, NACK, PLI, FIR, REMB bool
 	// CaptureTime is the ID of the header extension abs-capture-time of a publisher's
 	// packets; 0 without.
 	CaptureTime uint8

@@ -1,5 +1,20 @@
 // The types of the API, made of /openapi.json: WHIPCAST_UPDATE=1 go test ./api
 
+export interface Adaptation {
+  /** False: the viewer chose. */
+  automatic: boolean
+  /** Changes to a lesser layer. */
+  downs: number
+  /** What the viewer's network is known to carry, in bit/s; it may carry more. */
+  estimate?: number
+  /** RID of the layer that is sent now; none without simulcast. */
+  layer?: string
+  /** Tries whether the network carries a better layer. */
+  probes: number
+  /** Changes to a better layer. */
+  ups: number
+}
+
 export interface Clip {
   /** Where people find that. */
   at: string
@@ -397,6 +412,8 @@ export interface StageView {
 }
 
 export interface Statistics {
+  /** Of who watches video by WHEP. */
+  adaptation?: Adaptation
   bytesReceived: number
   bytesSent: number
   /** Kind of our candidate: host, srflx, prflx or relay. */

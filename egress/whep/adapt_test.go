@@ -1,0 +1,350 @@
+package whep
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pion/interceptor/pkg/twcc"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+
+	"github.com/whipcast/whipcast/internal/rtc"
+)
+
+// network is the way to one viewer in virtual time, and the viewer at its end:
+// a link with a rate, a queue, a delay and random loss; a player that repairs by
+// NACK, shows what it can decode, asks for a keyframe when it is stuck, and
+// tells when packets came.
+type network struct {
+	oneWay time.Duration
+	queue  time.Duration // more is dropped
+
+	mu       sync.Mutex
+	rate     int // bits a second
+	loss     float64
+	random   *rand.Rand
+	free     time.Time // when the link is
+	inflight []flying
+	dropped  int
+	padding  int
+
+	// Of the player, which one goroutine runs.
+	recorder *twcc.Recorder
+	seen     map[uint16]bool
+	newest   uint16
+	any      bool
+	missing  map[uint16]time.Time // → asked for last
+	pictures map[uint32]*arrived2
+	shown    uint32
+	layer    int
+	showing  bool
+	shows    []show
+	back     []delayed
+	pli      time.Time
+}
+
+type flying struct {
+	header  rtp.Header
+	payload []byte
+	at      time.Time
+}
+
+type arrived2 struct {
+	layer, parts, whole int
+	key                 bool
+	have                map[byte]bool
+}
+
+// show is one picture on the screen.
+type show struct {
+	at    time.Time
+	layer int
+}
+
+type delayed struct {
+	at time.Time
+	b  []byte
+}
+
+func newNetwork(rate int, loss float64) *network {
+	return &network{
+		oneWay: 40 * time.Millisecond, queue: 350 * time.Millisecond, rate: rate, loss: loss,
+		random: rand.New(rand.NewPCG(1, uint64(rate))), recorder: twcc.NewRecorder(1),
+		seen: map[uint16]bool{}, missing: map[uint16]time.Time{}, pictures: map[uint32]*arrived2{}, layer: -1,
+	}
+}
+
+func (n *network) set(rate int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.rate = rate
+}
+
+func (n *network) WriteRTP(h *rtp.Header, payload []byte) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	if n.free.Before(now) {
+		n.free = now
+	}
+	if n.random.Float64() < n.loss || n.free.Sub(now) > n.queue {
+		n.dropped++
+		return len(payload), nil
+	}
+	n.free = n.free.Add(time.Duration((len(payload)+overhead)*8) * time.Second / time.Duration(n.rate))
+	n.inflight = append(n.inflight, flying{h.Clone(), payload, n.free.Add(n.oneWay)})
+	return len(payload), nil
+}
+
+func (n *network) Write(b []byte) (int, error) { return len(b), nil }
+
+func (n *network) arrivals(now time.Time) []flying {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	i := 0
+	for i < len(n.inflight) && !n.inflight[i].at.After(now) {
+		i++
+	}
+	all := n.inflight[:i]
+	n.inflight = n.inflight[i:]
+	return all
+}
+
+// play runs the player until ctx ends; what it says comes to the track after a
+// delay.
+func (n *network) play(ctx context.Context, t *track) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	w := t.wire()
+	for i := 1; ; i++ {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		now := time.Now()
+		for _, p := range n.arrivals(now) {
+			n.take(p)
+		}
+		n.repair(now)
+		n.show(now)
+		if i%20 == 0 {
+			for _, p := range n.recorder.BuildFeedbackPacket() {
+				n.say(now, p)
+			}
+		}
+		for len(n.back) > 0 && !n.back[0].at.After(now) {
+			t.handle(n.back[0].b, now, w)
+			n.back = n.back[1:]
+		}
+	}
+}
+
+func (n *network) say(now time.Time, p rtcp.Packet) {
+	b, err := p.Marshal()
+	if err != nil {
+		panic(err)
+	}
+	n.back = append(n.back, delayed{now.Add(n.oneWay), b})
+}
+
+func (n *network) take(p flying) {
+	seq := p.header.SequenceNumber
+	number := p.header.GetExtension(3)
+	n.recorder.Record(4711, uint16(number[0])<<8|uint16(number[1]), p.at.UnixMicro())
+	if n.any {
+		for m := n.newest + 1; int16(seq-m) > 0; m++ {
+			n.missing[m] = time.Time{}
+		}
+	}
+	if !n.any || int16(seq-n.newest) > 0 {
+		n.newest, n.any = seq, true
+	}
+	delete(n.missing, seq)
+	if p.header.Padding {
+		n.padding++
+		return
+	}
+	number32 := pictureOf(p.payload)
+	pic := n.pictures[number32]
+	if pic == nil || pic.layer != int(p.payload[5]) && !n.shownAlready(number32) && p.payload[0] == idr {
+		pic = &arrived2{layer: int(p.payload[5]), whole: int(p.payload[7]), key: p.payload[0] == idr, have: map[byte]bool{}}
+		n.pictures[number32] = pic
+	}
+	if pic.layer == int(p.payload[5]) {
+		pic.have[p.payload[6]] = true
+	}
+}
+
+func (n *network) shownAlready(picture uint32) bool { return n.showing && picture <= n.shown }
+
+// repair asks for what is missing, once a round trip; what is too old is given up.
+func (n *network) repair(now time.Time) {
+	var numbers []uint16
+	for m, asked := range n.missing {
+		if uint16(n.newest-m) > 600 {
+			delete(n.missing, m)
+		} else if now.Sub(asked) > 200*time.Millisecond && len(numbers) < 50 {
+			n.missing[m] = now
+			numbers = append(numbers, m)
+		}
+	}
+	if len(numbers) > 0 {
+		n.say(now, &rtcp.TransportLayerNack{MediaSSRC: 4711, Nacks: rtcp.NackPairsFromSequenceNumbers(numbers)})
+	}
+}
+
+// show shows all pictures that can be decoded.
+func (n *network) show(now time.Time) {
+	for n.next(now) {
+	}
+	last := now
+	if len(n.shows) > 0 {
+		last = n.shows[len(n.shows)-1].at
+	}
+	if now.Sub(last) > 400*time.Millisecond && now.Sub(n.pli) > 400*time.Millisecond {
+		n.pli = now
+		n.say(now, &rtcp.PictureLossIndication{MediaSSRC: 4711})
+	}
+}
+
+func (n *network) next(now time.Time) bool {
+	whole := func(p *arrived2) bool { return p != nil && len(p.have) == p.whole }
+	if n.showing {
+		for _, number := range []uint32{n.shown, n.shown + 1} {
+			if p := n.pictures[number]; whole(p) && (p.layer == n.layer && number > n.shown || p.layer != n.layer && p.key) {
+				n.put(number, p, now)
+				return true
+			}
+		}
+	}
+	for number, p := range n.pictures {
+		if whole(p) && p.key && (!n.showing || number > n.shown) {
+			n.put(number, p, now)
+			return true
+		}
+	}
+	return false
+}
+
+func (n *network) put(number uint32, p *arrived2, now time.Time) {
+	n.shown, n.showing, n.layer = number, true, p.layer
+	n.shows = append(n.shows, show{now, p.layer})
+	for old := range n.pictures {
+		if int32(number-old) > 90 {
+			delete(n.pictures, old)
+		}
+	}
+}
+
+// freeze returns the longest time without a new picture from one time to another.
+func (n *network) freeze(from, to time.Time) (longest time.Duration) {
+	last := from
+	for _, s := range n.shows {
+		if s.at.After(from) && !s.at.After(to) {
+			longest = max(longest, s.at.Sub(last))
+			last = s.at
+		}
+	}
+	return max(longest, to.Sub(last))
+}
+
+// settled returns how long after from the viewer saw a layer until to without
+// end, and how often the layer changed.
+func (n *network) settled(want int, from, to time.Time) (after time.Duration, changes int) {
+	since, layer := time.Time{}, -1
+	for _, s := range n.shows {
+		if s.at.After(to) {
+			break
+		}
+		if s.layer != layer {
+			if s.at.After(from) {
+				changes++
+			}
+			layer, since = s.layer, s.at
+		}
+	}
+	if layer != want {
+		return time.Hour, changes
+	}
+	return max(since.Sub(from), 0), changes
+}
+
+// watched is one viewer of three layers behind a network, in virtual time.
+type watched struct {
+	*network
+	track     *track
+	metrics   *Metrics
+	projector *projector
+}
+
+func watchThree(t *testing.T, n *network, run func(w *watched)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStream(t)
+		w := &watched{network: n, metrics: &Metrics{}, projector: newProjector(t, s, three()...)}
+		th := newTheatre(t, s, Config{Metrics: w.metrics})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { w.projector.obey(ctx) })
+		w.projector.film(2200 * time.Millisecond) // the last keyframe is 0.2 s old
+		w.track, _, _ = th.seatAt(rtc.Video, n)
+		wg.Go(func() { n.play(ctx, w.track) })
+		run(w)
+		cancel()
+		wg.Wait()
+		th.close()
+	})
+}
+
+// obey makes keyframes that are asked for, as browsers do: soon.
+func (p *projector) obey(ctx context.Context) {
+	for {
+		id, err := p.session.KeyframeRequest(ctx)
+		if err != nil {
+			return
+		}
+		time.Sleep(70 * time.Millisecond)
+		for _, l := range p.layers {
+			if l.layer.ID == id {
+				l.wantsKey.Store(true)
+			}
+		}
+	}
+}
+
+// TestAdaptation: the right layer within 3 s of media, no freeze above 1 s, no
+// flapping, whatever is lost by chance.
+func TestAdaptation(t *testing.T) {
+	for _, loss := range []float64{0, 0.02, 0.1} {
+		t.Run(fmt.Sprintf("%.0f %% lost", loss*100), func(t *testing.T) {
+			n := newNetwork(3_000_000, loss)
+			watchThree(t, n, func(w *watched) {
+				for _, phase := range []struct{ rate, layer int }{{3_000_000, 0}, {600_000, 2}, {3_000_000, 0}} {
+					from := time.Now()
+					n.set(phase.rate)
+					w.projector.film(time.Minute)
+					to := time.Now()
+					after, changes := n.settled(phase.layer, from, to)
+					freeze := n.freeze(from, to)
+					t.Logf("%d kb/s: layer %d after %v, %d changes, freeze %v, %d probes, %d padding, %+v",
+						phase.rate/1000, n.layer, after, changes, freeze, w.metrics.Probes.Load(), w.metrics.Padding.Load(), w.track.pilot.state())
+					if after > 3*time.Second {
+						t.Errorf("%d kb/s: layer %d only after %v", phase.rate/1000, phase.layer, after)
+					}
+					if changes > 2 {
+						t.Errorf("%d kb/s: %d changes in a minute", phase.rate/1000, changes)
+					}
+					if freeze > time.Second {
+						t.Errorf("%d kb/s: no picture for %v", phase.rate/1000, freeze)
+					}
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,497 @@
+package whep
+
+import (
+	"math"
+	"time"
+)
+
+// The controller's limits. Queues are judged by how much longer packets are on
+// their way than the quickest ones were.
+const (
+	calmQueue  = 30 * time.Millisecond  // shorter ones do not count
+	busyQueue  = 40 * time.Millisecond  // from here on the slowest link is busy all the time
+	risingBy   = 20 * time.Millisecond  // a queue that grows by so much is no jitter
+	deepQueue  = 300 * time.Millisecond // a queue that needs no growth to be one
+	floodQueue = 400 * time.Millisecond // too much for whatever reason
+	floodTime  = time.Second            // if it lasts
+	busyLeast  = 90 * time.Millisecond  // a link is measured over so much time
+	busyMost   = 500 * time.Millisecond
+	baseTime   = 10 * time.Second // so long, and at most twice, the quickest way is believed in
+
+	needShare  = 0.95 // of its bit rate a Layer needs
+	startShare = 0.6  // in the beginning: the cached pictures come beside it
+	startTime  = 2 * time.Second
+	fitShare   = 0.9  // of a link's rate is used
+	scoutShare = 0.85 // of what a scout finds is believed
+	probeShare = 1.1  // of a Layer's bit rate is tried out
+	heldShare  = 0.8  // of it must come
+
+	lossTime   = 2 * time.Second
+	lossLimit  = 0.12 // share of packets, beyond doubt: networks that lose 10 % by chance exist
+	lossShare  = 0.85 // of its bit rate a Layer needs where much is lost
+	heavyLoss  = 0.3  // is acted on without delay
+	lossSigmas = 2.5  // is beyond doubt
+	probeLoss  = 0.08 // more lost than before says that a probe is too much
+
+	scoutEvery  = 750 * time.Millisecond
+	probeTime   = time.Second            // that a probe's rate must be held
+	probeTail   = 250 * time.Millisecond // for the feedback to come
+	blindProbe  = 3 * time.Second        // where receiver reports alone tell
+	recoverTime = time.Second            // after a change down, until the next scout
+	provenTime  = 10 * time.Second       // a Layer that was carried so long was no mistake
+	firstPause  = 4 * time.Second        // after the first mistake; it doubles with each
+	longPause   = time.Minute
+	silentTime  = 1500 * time.Millisecond // without feedback while packets are sent
+
+	groupSlots = 64 // newest feedbacks that are remembered
+)
+
+// rate is one Layer as the controller sees it.
+type rate struct {
+	bitrate int  // bits a second on the wire; 0: not known yet
+	usable  bool // something comes
+}
+
+// controller decides which of a few Layers a viewer's network can carry. It is
+// fed with what feedback tells and with the time; it has neither clock nor
+// goroutine. The best Layer has index 0.
+//
+// It goes down as soon as the slowest link is seen to be busy and slower than
+// the Layer, or more is lost than chance can explain. It goes up only after a
+// probe: padding beside the Layer, at the next one's bit rate, held for a
+// second. Scouts, some padding sent at once, tell when a probe is worth it.
+//
+//	feedback ──▶ queue, loss ──▶ overuse ──▶ down
+//	scout    ──▶ rate of link ──▶ probe ──▶ held ──▶ up
+//	                              └──▶ failed ──▶ pause, doubled each time
+type controller struct {
+	ceiling int // the best Layer that the network carries, as far as known
+
+	current int       // Layer that is sent
+	need    int       // bits a second that are sent: the Layer's, or the probe's
+	changed time.Time // when it was sent first
+
+	paths  path
+	losses lossCount
+	told   time.Time // newest feedback
+	timed  bool      // feedback tells times
+	heard  bool      // there is feedback of any kind
+	remb   int       // a receiver's estimate, 0 without
+	quiet  bool      // nothing was heard for too long, and that was acted on
+
+	over     bool // overuse that was not acted on yet
+	capacity int  // then: what the link carries
+	estimate int  // what it is known to carry
+
+	scoutAt  time.Time // when the next one is due
+	scouting bool      // one is to be sent
+	found    int       // what the last one found, 0 when none or used
+	probe    probe
+
+	raised  time.Time // when a probe's success was acted on
+	pause   time.Duration
+	retryAt time.Time
+	probes  uint64
+}
+
+// probe is a try whether the network carries a Layer.
+type probe struct {
+	layer   int // index; valid while on
+	on      bool
+	bitrate int
+	since   time.Time
+	loss    lossCount // before it
+	groups  int       // feedbacks that came meanwhile
+}
+
+// feedback takes what one transport-wide feedback tells.
+func (c *controller) feedback(g group, now time.Time) {
+	c.timed, c.heard, c.quiet, c.told = true, true, false, now
+	c.losses.add(g.came+g.lost, g.lost, now)
+	c.found = max(c.found, g.scouted)
+	if g.came > 0 {
+		c.paths.add(g, now)
+		c.probe.groups++
+		if carried, bad := c.paths.overused(c.needed(now), now); bad {
+			c.overuse(carried)
+		}
+	}
+	c.lose(now)
+}
+
+// lose judges what is lost. Where enough comes all the same, it was too much at
+// once, such as a keyframe, or chance: no rate is too high.
+func (c *controller) lose(now time.Time) {
+	if !c.losses.above(lossLimit, now) {
+		return
+	}
+	window := busyMost
+	if c.losses.above(heavyLoss, now) {
+		window = 2 * busyLeast
+	}
+	if carried := c.paths.delivered(window); float64(carried) < lossShare*float64(c.need) {
+		c.overuse(carried)
+		return
+	}
+	c.losses = lossCount{}
+}
+
+// needed returns how many bits a second must be carried.
+func (c *controller) needed(now time.Time) int {
+	if now.Sub(c.changed) < startTime {
+		return int(startShare * float64(c.need))
+	}
+	return int(needShare * float64(c.need))
+}
+
+// report takes a receiver report: packets that were expected since the one
+// before, and how many of them were lost. Where feedback tells more it is left
+// out.
+func (c *controller) report(expected, lost int, now time.Time) {
+	c.heard = true
+	if c.timed {
+		return
+	}
+	c.quiet, c.told = false, now
+	c.losses.add(expected, lost, now)
+	c.probe.groups += 2
+	if c.losses.above(lossLimit, now) {
+		c.overuse(int(float64(c.need) * (1 - c.losses.share(now))))
+	}
+}
+
+// receiverEstimate takes the bit rate of a REMB.
+func (c *controller) receiverEstimate(bitrate int, now time.Time) {
+	if c.timed {
+		return
+	}
+	c.heard, c.told, c.remb = true, now, bitrate
+	if float64(bitrate) < needShare*float64(c.need) {
+		c.overuse(bitrate)
+	}
+}
+
+func (c *controller) overuse(capacity int) {
+	if !c.over {
+		c.over, c.capacity = true, capacity
+	}
+	c.capacity = min(c.capacity, capacity)
+}
+
+// step decides. rates are the Layers, current the one that is sent; changing
+// says that another is waited for; lastSent is when a packet was sent last.
+func (c *controller) step(rates []rate, current int, changing bool, lastSent, now time.Time) { //nolint:revive // a state, no switch
+	if current != c.current || c.changed.IsZero() {
+		c.arrived(current, now)
+	}
+	if len(rates) < 2 || current < 0 || current >= len(rates) {
+		c.ceiling, c.over, c.probe.on, c.scouting = min(c.ceiling, max(len(rates)-1, 0)), false, false, false
+		return
+	}
+	c.need = rates[current].bitrate
+	if c.probe.on {
+		c.need = max(c.need, c.probe.bitrate)
+	}
+	if c.timed && !c.quiet && lastSent.Sub(c.told) > silentTime && now.Sub(c.changed) > silentTime {
+		c.quiet = true
+		c.overuse(0)
+	}
+	c.estimate = max(c.estimate, c.paths.delivered(busyMost))
+	over := c.over
+	c.over = false
+	switch {
+	case changing:
+		c.probe.on = c.probe.on && !over
+	case over:
+		c.lower(rates, now)
+	case c.probe.on:
+		c.judge(rates, now)
+	default:
+		c.look(rates, now)
+	}
+}
+
+// arrived notes that another Layer is sent.
+func (c *controller) arrived(current int, now time.Time) {
+	c.current, c.changed = current, now
+	c.over, c.probe.on, c.scouting, c.found = false, false, false, 0
+	c.paths.restart()
+	c.losses = lossCount{}
+	c.scoutAt = now.Add(recoverTime)
+}
+
+// lower goes down after overuse.
+func (c *controller) lower(rates []rate, now time.Time) {
+	c.estimate = c.capacity
+	if c.probe.on {
+		c.probe.on = false
+		c.mistake(now)
+		if float64(c.capacity) >= needShare*float64(rates[c.current].bitrate) {
+			c.paths.restart()
+			c.losses = lossCount{}
+			return // the Layer itself is carried
+		}
+	} else if !c.raised.IsZero() && now.Sub(c.raised) < provenTime {
+		c.mistake(now)
+	}
+	target := -1
+	for i := c.current + 1; i < len(rates); i++ {
+		if !rates[i].usable {
+			continue
+		}
+		target = i
+		if float64(rates[i].bitrate) <= fitShare*float64(c.capacity) {
+			break
+		}
+	}
+	if target < 0 {
+		return // there is nothing less
+	}
+	c.ceiling = target
+	c.raised = time.Time{}
+	c.scoutAt = now.Add(recoverTime)
+}
+
+// mistake makes the next probe wait.
+func (c *controller) mistake(now time.Time) {
+	c.pause = min(max(2*c.pause, firstPause), longPause)
+	c.retryAt = now.Add(c.pause)
+	c.scouting, c.found = false, 0
+}
+
+// look sends a scout, or begins a probe, if there is a better Layer.
+func (c *controller) look(rates []rate, now time.Time) {
+	if !c.raised.IsZero() && now.Sub(c.raised) > provenTime {
+		c.raised, c.pause = time.Time{}, 0
+	}
+	if c.current <= c.ceiling && c.ceiling == 0 || c.current > c.ceiling || !c.heard || now.Before(c.retryAt) {
+		return // it is sent the best one, or soon will; or nobody tells anything
+	}
+	if !c.timed {
+		c.lookBlindly(rates, now)
+		return
+	}
+	if found := c.found; found > 0 {
+		c.found = 0
+		for i := range c.current {
+			if r := rates[i]; r.usable && r.bitrate > 0 && probeShare*float64(r.bitrate) <= scoutShare*float64(found) {
+				c.begin(i, r.bitrate, now)
+				return
+			}
+		}
+	}
+	if !now.Before(c.scoutAt) && c.paths.queue < calmQueue {
+		c.scouting, c.scoutAt = true, now.Add(scoutEvery)
+	}
+}
+
+// lookBlindly begins a probe of the next Layer where no feedback tells times.
+func (c *controller) lookBlindly(rates []rate, now time.Time) {
+	if now.Before(c.scoutAt) || c.losses.share(now) > lossLimit {
+		return
+	}
+	for i := c.current - 1; i >= 0; i-- {
+		if r := rates[i]; r.usable && r.bitrate > 0 {
+			c.begin(i, r.bitrate, now)
+			return
+		}
+	}
+}
+
+func (c *controller) begin(layer, bitrate int, now time.Time) {
+	c.probe = probe{layer: layer, on: true, bitrate: int(probeShare * float64(bitrate)), since: now, loss: c.losses}
+	c.need = c.probe.bitrate
+	c.losses = lossCount{}
+	c.paths.restart()
+	c.scouting = false
+	c.probes++
+}
+
+// judge ends a probe that was held for long enough.
+func (c *controller) judge(rates []rate, now time.Time) {
+	p := &c.probe
+	length := probeTime + probeTail
+	if !c.timed {
+		length = blindProbe
+	}
+	if p.layer >= c.current || !rates[p.layer].usable {
+		p.on = false
+		return
+	}
+	if now.Sub(p.since) < length {
+		return
+	}
+	lost := c.losses.share(now)
+	held := p.groups >= 4 && lost <= p.loss.share(p.since)+probeLoss
+	if c.timed {
+		held = held && c.paths.queue < 2*busyQueue && float64(c.paths.delivered(busyMost)) >= heldShare*(1-lost)*float64(p.bitrate)
+	} else if c.remb > 0 {
+		held = held && c.remb >= rates[p.layer].bitrate
+	}
+	p.on = false
+	if !held {
+		c.mistake(now)
+		return
+	}
+	c.estimate = max(c.estimate, p.bitrate)
+	c.ceiling, c.raised = p.layer, now
+}
+
+// path is what feedback tells of the way to the viewer.
+type path struct {
+	base, next time.Duration // quickest way of the present and the coming period
+	based      time.Time     // when the present period began
+	known      bool
+
+	queue time.Duration // of the newest feedback
+
+	busy      bool
+	busyFrom  time.Duration // queue at the beginning
+	busyTime  time.Duration
+	busyBytes int
+	busyAgain int // bytes of repeats, which share the link
+	busyLost  int
+	busyCame  int
+	flooded   time.Time // since when the queue has been too long
+
+	groups [groupSlots]piece // ring of the newest
+	count  int
+}
+
+type piece struct {
+	first, last time.Duration
+	bytes       int
+}
+
+// restart forgets what was measured of the Layer before, but not the way itself.
+func (p *path) restart() {
+	p.busy, p.count, p.flooded = false, 0, time.Time{}
+}
+
+func (p *path) add(g group, now time.Time) {
+	switch {
+	case !p.known:
+		p.known, p.base, p.next, p.based = true, g.way, g.way, now
+	case now.Sub(p.based) > baseTime:
+		p.base, p.next, p.based = p.next, g.way, now
+	}
+	p.base, p.next = min(p.base, g.way), min(p.next, g.way)
+	p.queue = g.way - p.base
+	p.measure(g)
+	p.groups[p.count%groupSlots] = piece{g.first, g.last, g.bytes}
+	p.count++
+	switch {
+	case p.queue < floodQueue:
+		p.flooded = time.Time{}
+	case p.flooded.IsZero():
+		p.flooded = now
+	}
+}
+
+// measure measures the link while it is busy: from the second feedback on, as
+// the first one may have begun in peace.
+func (p *path) measure(g group) {
+	if p.queue < busyQueue || p.count == 0 {
+		p.busy = false
+		return
+	}
+	if !p.busy {
+		p.busy, p.busyFrom, p.busyTime, p.busyBytes, p.busyAgain, p.busyLost, p.busyCame = true, p.queue, 0, 0, 0, 0, 0
+		return
+	}
+	before := p.groups[(p.count-1)%groupSlots]
+	if g.last <= before.last {
+		return
+	}
+	p.busyTime += g.last - before.last
+	p.busyBytes += g.bytes
+	p.busyAgain += min(g.again, g.bytes) // not all of them get through
+	p.busyLost += g.lost
+	p.busyCame += g.came
+	if p.busyTime > busyMost {
+		p.busyTime, p.busyBytes, p.busyAgain, p.busyLost, p.busyCame = p.busyTime/2, p.busyBytes/2, p.busyAgain/2, p.busyLost/2, p.busyCame/2
+	}
+}
+
+// overused reports whether the link is too slow for so many bits a second, and
+// what it carries.
+func (p *path) overused(need int, now time.Time) (capacity int, bad bool) {
+	if !p.busy || p.busyTime < busyLeast {
+		return 0, false
+	}
+	capacity = int(float64(p.busyBytes) * 8 / p.busyTime.Seconds())
+	carried := int(float64(p.busyBytes+p.busyAgain) * 8 / p.busyTime.Seconds())
+	grows := p.queue-p.busyFrom >= risingBy || p.queue >= deepQueue || p.busyLost*10 > p.busyCame
+	if carried < need && grows {
+		return capacity, true
+	}
+	if !p.flooded.IsZero() && now.Sub(p.flooded) > floodTime && p.queue >= p.busyFrom && p.busyAgain*4 < p.busyBytes {
+		return min(capacity, int(fitShare*float64(need))), true
+	}
+	return 0, false
+}
+
+// delivered returns the bits a second that came in the last so long or a little
+// longer.
+func (p *path) delivered(window time.Duration) int {
+	n := min(p.count, groupSlots)
+	if n < 3 {
+		return 0
+	}
+	newest := p.groups[(p.count-1)%groupSlots]
+	bytes := 0
+	for i := range n - 1 {
+		g := p.groups[(p.count-1-i)%groupSlots]
+		before := p.groups[(p.count-2-i)%groupSlots]
+		bytes += g.bytes
+		if span := newest.last - before.last; span >= window || i == n-2 {
+			if span <= 0 {
+				return 0
+			}
+			return int(float64(bytes) * 8 / span.Seconds())
+		}
+	}
+	return 0
+}
+
+// lossCount counts packets over the last lossTime, in two halves.
+type lossCount struct {
+	packets, lost [2]float64
+	since         time.Time
+}
+
+func (l *lossCount) add(packets, lost int, now time.Time) {
+	l.turn(now)
+	l.packets[1] += float64(packets)
+	l.lost[1] += float64(lost)
+}
+
+func (l *lossCount) turn(now time.Time) {
+	if d := now.Sub(l.since); d >= lossTime/2 {
+		l.packets[0], l.lost[0] = l.packets[1], l.lost[1]
+		if d >= lossTime {
+			l.packets[0], l.lost[0] = 0, 0
+		}
+		l.packets[1], l.lost[1], l.since = 0, 0, now
+	}
+}
+
+// share returns which share of the packets was lost.
+func (l lossCount) share(now time.Time) float64 {
+	l.turn(now)
+	if n := l.packets[0] + l.packets[1]; n > 0 {
+		return (l.lost[0] + l.lost[1]) / n
+	}
+	return 0
+}
+
+// above reports whether more than a share is lost, beyond chance.
+func (l lossCount) above(limit float64, now time.Time) bool {
+	l.turn(now)
+	n := l.packets[0] + l.packets[1]
+	if n < 20 {
+		return false
+	}
+	p := (l.lost[0] + l.lost[1]) / n
+	return p-lossSigmas*math.Sqrt(p*(1-p)/n) > limit
+}

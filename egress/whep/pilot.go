@@ -1,0 +1,159 @@
+package whep
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/rtcp"
+)
+
+const (
+	paddingSize  = 255 // bytes of one padding packet, the most that RTP allows
+	scoutPackets = 12  // of a scout: 30 ms of 1 Mb/s
+	longestFill  = 100 * time.Millisecond
+)
+
+// pilot steers one viewer: it keeps the viewer's controller, and says which
+// padding goes out with its pictures.
+//
+// Probes are padding in the video's own numbering. Retransmissions by RTX would
+// need a second sequence, which viewers are not offered: repeats come under
+// their old numbers. Browsers take padding after a whole picture, as they send
+// it themselves where RTX is not agreed on; Pion's readers see packets without
+// payload.
+type pilot struct {
+	numbered bool        // packets carry their number for feedback; set by number
+	padding  atomic.Bool // there may be some to send
+
+	mu         sync.Mutex
+	controller controller // below mu, as all that follows
+	log        sendlog
+	lastSent   time.Time
+	filled     time.Time // when a probe's padding was sent last
+	extended   uint32    // of the last receiver report
+	reported   bool      // there was one
+	asked      int       // numbers asked for again since
+	carried    int       // bits a second of the Layer that is sent
+}
+
+// number says that packets are numbered for feedback. Call it before the first.
+func (p *pilot) number() {
+	p.numbered = true
+	p.log.slots = make([]sent, sentSlots)
+}
+
+// note remembers what is about to be sent.
+func (p *pilot) note(train []outgoing, now time.Time) {
+	if !p.numbered {
+		return
+	}
+	at := micros(now)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lastSent = now
+	for i := range train {
+		p.log.note(train[i].sequence, len(train[i].payload), at, train[i].scout)
+	}
+}
+
+// again remembers that a packet is repeated.
+func (p *pilot) again(sequence uint16) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked++
+	p.log.again(sequence)
+}
+
+// due returns how many padding packets are to follow the picture that was just
+// sent; scout says that they are to go at once.
+func (p *pilot) due(now time.Time) (packets int, scout bool) {
+	if !p.padding.Load() {
+		return 0, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := &p.controller
+	switch {
+	case c.scouting:
+		c.scouting = false
+		p.log.scout()
+		p.padding.Store(c.probe.on)
+		return scoutPackets, true
+	case c.probe.on:
+		passed := min(now.Sub(p.filled), longestFill)
+		bits := float64(c.probe.bitrate-p.carried) * passed.Seconds()
+		packets = max(int(bits/8)/(paddingSize+overhead), 0)
+		p.filled = now
+		return min(packets, trainSize), false
+	default:
+		p.padding.Store(false)
+		return 0, false
+	}
+}
+
+// step lets the controller decide and returns the best Layer that the viewer's
+// network carries. A probe that begins is counted.
+func (p *pilot) step(rates []rate, current int, pending *arrival, now time.Time) (ceiling int, probes uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := &p.controller
+	before, probes, probed := c.changed, c.probes, c.probe.on
+	c.step(rates, current, pending != nil, p.lastSent, now)
+	if c.changed != before {
+		p.log.restart(now)
+	}
+	if current >= 0 && current < len(rates) {
+		p.carried = rates[current].bitrate
+	}
+	if c.probe.on && !probed {
+		p.filled = now
+	}
+	p.padding.Store(c.probe.on || c.scouting)
+	return c.ceiling, c.probes - probes
+}
+
+// feedback takes a transport-wide feedback packet, and reports whether it was
+// whole.
+func (p *pilot) feedback(b []byte, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g, ok := p.log.feedback(b)
+	if g.came+g.lost > 0 || g.scouted > 0 {
+		p.controller.feedback(g, now)
+	}
+	return ok
+}
+
+// estimated takes a REMB.
+func (p *pilot) estimated(bitrate int, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.controller.receiverEstimate(bitrate, now)
+}
+
+// received takes what a receiver report says of the track. Its own count of
+// losses knows nothing of those that were repaired; what was asked for does.
+func (p *pilot) received(r rtcp.ReceptionReport, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	expected := int(int32(r.LastSequenceNumber - p.extended))
+	lost := max(expected*int(r.FractionLost)/256, min(p.asked, expected))
+	known := p.reported
+	p.extended, p.reported, p.asked = r.LastSequenceNumber, true, 0
+	if known && expected > 0 && expected < 1<<15 {
+		p.controller.report(expected, lost, now)
+	}
+}
+
+// steering is what a viewer's statistics tell.
+type steering struct {
+	estimate int // bits a second that the network is known to carry; 0: not known
+	probes   uint64
+}
+
+func (p *pilot) state() steering {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return steering{p.controller.estimate, p.controller.probes}
+}
