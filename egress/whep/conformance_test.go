@@ -1,7 +1,11 @@
 package whep_test
 
 import (
+	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -153,5 +157,130 @@ func TestAAC(t *testing.T) {
 	until(t, "the video arrives", func() bool { return len(v.seen("video")) >= 19 })
 	if n := len(v.seen("audio")); n != 0 {
 		t.Errorf("%d packets of AAC were sent as Opus", n)
+	}
+}
+
+// items names the tests of each item of WHEP. What is not a server's, or was chosen not
+// to be done, says why instead.
+func items() map[string]string {
+	return map[string]string{
+		"E1": "TestStatusTable", "E2": "TestStatusTable TestRecordedPlayers",
+		"E3": "no counter-offers are made (E6): TestNoCounterOffer", "E4": "no counter-offers are made: PATCH looks at its type, TestSessionResource",
+		"E5": "TestSessionResource", "E6": "TestStatusTable TestNoCounterOffer", "E7": "TestStatusTable TestRecordedOffers",
+		"E8": "TestRecordedOffers TestChoose", "E9": "TestOneKindOfBoth TestRecordedOffers TestKindThatIsPublishedLater", "E10": "TestStatusTable",
+		"E11": "TestStatusTable", "E12": "a player's", "E13": "TestStatusTable TestNoOracle",
+		"E14": "not chosen: a viewer of nothing gets 409 (E11)",
+		"E15": "TestPublisherReturnsToTheSameViewers TestGraceClosesTheConnection TestCodecChange TestPlays TestEvents",
+		"E16": "TestKeyframeRequests TestRecordedMediaArrives TestCachedPicturesArePushedTogether",
+		"E17": "TestDeleteEndsTheSession TestStatusTable TestSessionResource", "E18": "TestSessionResource",
+		"E19": "TestRecordedOffers TestOneStreamAndBundle", "E20": "TestDrainedEndpoint TestNoOracle TestTooManyViewers",
+		"E21": "TestExtensionsAreLinked", "E22": "TestStereo", "E23": "TestBFramesPassAsTheyAre TestWarnings",
+		"E24": "TestExtensionsAreLinked", "E25": "TestEventStreamStatus TestParseEvents TestEvents", "E26": "TestEventStreamStatus TestParseEvents",
+		"E27": "TestEventData TestEvents", "E28": "TestEventStreamStatus TestHeartbeat", "E29": "TestEvents", "E30": "TestEventData TestEvents TestLayerChoice",
+		"E31": "TestDrainSendsViewersAway TestShutdownTellsViewers TestCodecChange", "E32": "TestHeartbeat TestEvents",
+		"E33": "TestEventStreamCredentials", "E34": "TestEventStreamStatus TestHeartbeat", "E35": "TestExtensionsAreLinked",
+		"E36": "TestLayerChoice TestChoice", "E37": "TestLayerChoice TestChoice", "E38": "TestRewriter",
+		"E39": "what it does is done: GET of the linked URL (TestEventStreamCredentials), encodingId (TestChoice)",
+	}
+}
+
+// TestItems: every item of WHEP, E1 to E39, has a test that there is, or a reason.
+func TestItems(t *testing.T) {
+	var source strings.Builder
+	for _, pattern := range []string{"*_test.go", "../../internal/rtc/*_test.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no test files %s: %v", pattern, err)
+		}
+		for _, file := range files {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			source.Write(b)
+		}
+	}
+	all := items()
+	for n := 1; n <= 39; n++ {
+		item := fmt.Sprintf("E%d", n)
+		if all[item] == "" {
+			t.Errorf("%s has neither test nor reason", item)
+		}
+		for _, name := range regexp.MustCompile(`Test\w+`).FindAllString(all[item], -1) {
+			if !strings.Contains(source.String(), "\nfunc "+name+"(") {
+				t.Errorf("%s: there is no %s", item, name)
+			}
+		}
+	}
+}
+
+// TestNoCounterOffer: E3, E6 what cannot be answered is refused in words, never with 406.
+func TestNoCounterOffer(t *testing.T) {
+	g := newGateway(t, whep.Config{})
+	g.publish("live", stream.Layer{ID: video.ID, Codec: stream.Codec{Name: "AV1", ClockRate: 90000}})
+	res := g.do(http.MethodPost, whep.Prefix+"live", "application/sdp", read(t, "gst/01-POST.sdp"))
+	if res.code != http.StatusUnprocessableEntity || res.header.Get("Content-Type") != "application/problem+json" || res.header.Get("Location") != "" {
+		t.Errorf("%d, %s, Location %q", res.code, res.header.Get("Content-Type"), res.header.Get("Location"))
+	}
+}
+
+// TestOneStreamAndBundle: E19 one audio and one video at most, bundled, with RTCP on the
+// port of RTP.
+func TestOneStreamAndBundle(t *testing.T) {
+	g := newGateway(t, whep.Config{})
+	g.publish("live", video, audio)
+	offer := newPlayer(t, recvVideo, recvAudio).offer()
+	sections := strings.SplitAfter(strings.ReplaceAll(offer, "\r\nm=", "\r\n\x00m="), "\x00")
+	twice := strings.ReplaceAll(strings.Join([]string{sections[0], sections[1], strings.ReplaceAll(sections[1], "a=mid:0", "a=mid:1")}, ""), "\x00", "")
+	for name, tt := range map[string]struct{ offer, detail string }{
+		"two videos":       {twice, "more than one video"},
+		"no bundle":        {strings.Replace(offer, "a=group:BUNDLE 0 1", "a=group:BUNDLE 0", 1), "BUNDLE"},
+		"RTCP on its own":  {strings.ReplaceAll(offer, "a=rtcp-mux\r\n", ""), "rtcp-mux"},
+		"two mids":         {strings.ReplaceAll(offer, "a=mid:1", "a=mid:0"), "a=mid"},
+		"messages alone":   {sections[0][:len(sections[0])-1] + "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=setup:actpass\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=sctp-port:5000\r\n", "data channels only"},
+		"old data channel": {offer + "m=application 9 DTLS/SCTP 5000\r\nc=IN IP4 0.0.0.0\r\na=mid:2\r\n", "webrtc-datachannel"},
+	} {
+		res := g.do(http.MethodPost, whep.Prefix+"live", "application/sdp", tt.offer)
+		if res.code != http.StatusUnprocessableEntity || !strings.Contains(res.body, tt.detail) {
+			t.Errorf("%s: %d: %s", name, res.code, res.body)
+		}
+	}
+	res := g.do(http.MethodPost, whep.Prefix+"live", "application/sdp", offer)
+	if res.code != http.StatusCreated {
+		t.Fatalf("%d: %s", res.code, res.body)
+	}
+	checkAnswer(t, res.body, "102")
+}
+
+// TestDrainedEndpoint: E20 who comes to a gateway that drains is sent elsewhere by 307,
+// or told by 503 when to come again.
+func TestDrainedEndpoint(t *testing.T) {
+	g := newGateway(t, whep.Config{})
+	g.publish("live", video)
+	g.rtc.Drain(rtc.Draining{RetryAfter: 7 * time.Second})
+	offer := read(t, "gst/01-POST.sdp")
+	if res := g.do(http.MethodPost, whep.Prefix+"live", "application/sdp", offer); res.code != http.StatusServiceUnavailable || res.header.Get("Retry-After") != "7" {
+		t.Errorf("without a peer: %d, Retry-After %q", res.code, res.header.Get("Retry-After"))
+	}
+	other := newGateway(t, whep.Config{})
+	other.publish("live", video)
+	g.rtc.Drain(rtc.Draining{To: other.url})
+	// net/http follows 307 with the same method and body, as players do.
+	if res := g.do(http.MethodPost, whep.Prefix+"live", "application/sdp", offer); res.code != http.StatusCreated || other.metrics.Sessions.Load() != 1 {
+		t.Errorf("with a peer: %d: %s", res.code, res.body)
+	}
+}
+
+// TestStereo: E22 the answer says that stereo is sent, and the packets are as published,
+// whatever the offer asks for.
+func TestStereo(t *testing.T) {
+	g := newGateway(t, whep.Config{})
+	g.publish("live", audio)
+	for _, change := range []string{"useinbandfec=1", "useinbandfec=1;stereo=0", "useinbandfec=1;stereo=1"} {
+		offer := strings.ReplaceAll(newPlayer(t, recvAudio).offer(), "useinbandfec=1", change)
+		res := g.do(http.MethodPost, whep.Prefix+"live", "application/sdp", offer)
+		if res.code != http.StatusCreated || !strings.Contains(res.body, "sprop-stereo=1") || !strings.Contains(res.body, "opus/48000/2") {
+			t.Errorf("%s: %d: %s", change, res.code, res.body)
+		}
 	}
 }
