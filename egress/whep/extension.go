@@ -15,7 +15,7 @@ const (
 	eventMethods  = "DELETE, GET, HEAD, OPTIONS, POST"
 	streamMethods = "DELETE, GET, HEAD, OPTIONS"
 	listMethods   = "GET, HEAD, OPTIONS, POST"
-	layerMethods  = "OPTIONS, POST"
+	layerMethods  = "DELETE, OPTIONS, POST"
 )
 
 // extensions are the resources below each viewer's Session (draft-ietf-wish-whep
@@ -25,6 +25,7 @@ const (
 //	GET         /session/{id}/events        makes one and reads it: EventSource cannot POST
 //	GET, DELETE /session/{id}/events/{name} reads it, ends it
 //	POST        /session/{id}/layer         chooses what to see
+//	DELETE      /session/{id}/layer         takes that back, as players do
 func (s *Server) extensions() []rtc.Extension {
 	return []rtc.Extension{
 		{
@@ -154,13 +155,28 @@ func (s *Server) serveLayer(x *rtc.Session, w http.ResponseWriter, r *http.Reque
 	if v == nil || rest != "" {
 		return gone("session")
 	}
+	var c Choice
+	if r.Method == http.MethodPost {
+		var err error
+		if c, err = v.wished(w, r); err != nil {
+			return err
+		}
+	}
+	v.choose(c)
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// wished reads what a viewer chooses, if that can be had.
+func (v *viewer) wished(w http.ResponseWriter, r *http.Request) (Choice, error) {
 	body, err := rtc.Body(w, r)
 	if err != nil {
-		return err
+		return Choice{}, err
 	}
 	c, err := ParseChoice(body)
 	if err != nil {
-		return err
+		return Choice{}, err
 	}
 	var layers []Layer
 	for _, source := range v.stream.State().Sources {
@@ -168,13 +184,7 @@ func (s *Server) serveLayer(x *rtc.Session, w http.ResponseWriter, r *http.Reque
 			layers = append(layers, Layer{RID: source.Layer.ID.RID})
 		}
 	}
-	if err := c.check(v.sections, layers); err != nil {
-		return err
-	}
-	v.choose(c)
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusOK)
-	return nil
+	return c, c.check(v.sections, layers)
 }
 
 // subscribe makes an event stream, for herald.greet.

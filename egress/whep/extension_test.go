@@ -473,8 +473,14 @@ func TestLayerChoice(t *testing.T) {
 		{"application/json", `{"rid"`, 400, whep.Choice{RID: "q"}},
 		{"", `{"maxWidth":640}`, 200, whep.Choice{MaxWidth: 640}},
 		{"text/plain", `{}`, 200, whep.Choice{}},
+		{"application/json", `{"rid":"h"}`, 200, whep.Choice{RID: "h"}},
+		{"", "DELETE", 200, whep.Choice{}},
 	} {
-		res := g.do(http.MethodPost, location+"/layer", tt.kind, tt.body)
+		method := http.MethodPost
+		if tt.body == http.MethodDelete { // whip-whep takes its choice back so
+			method = tt.body
+		}
+		res := g.do(method, location+"/layer", tt.kind, tt.body)
 		if res.code != tt.want || res.header.Get("Access-Control-Allow-Origin") != "*" {
 			t.Errorf("%s: %d, want %d: %s", tt.body, res.code, tt.want, res.body)
 		}
@@ -482,7 +488,7 @@ func TestLayerChoice(t *testing.T) {
 			t.Errorf("after %s the choice is %+v, want %+v", tt.body, got, tt.choice)
 		}
 	}
-	if res := g.do(http.MethodGet, location+"/layer", "", ""); res.code != http.StatusMethodNotAllowed || res.header.Get("Allow") != "OPTIONS, POST" {
+	if res := g.do(http.MethodGet, location+"/layer", "", ""); res.code != http.StatusMethodNotAllowed || res.header.Get("Allow") != "DELETE, OPTIONS, POST" {
 		t.Errorf("GET: %d, Allow %s", res.code, res.header.Get("Allow"))
 	}
 	if res := g.do(http.MethodPost, location+"/layer/x", "", "{}"); res.code != http.StatusNotFound {

@@ -274,7 +274,7 @@ func (s *Server) farewell(v *viewer, reason error) (url string, ok bool) {
 	switch {
 	case errors.Is(reason, errCodec):
 		return "", true
-	case errors.Is(reason, rtc.ErrDrained), errors.Is(reason, rtc.ErrShutdown):
+	case errors.Is(reason, rtc.ErrDrained), errors.Is(reason, rtc.ErrShutdown), errors.Is(reason, errStopped):
 		return d.Target(v.target), true
 	default:
 		return "", false
