@@ -14,12 +14,13 @@ import (
 )
 
 // TestGuestsAreTold: a viewer of a real gateway learns by events what is live and how
-// big it is, and gets what the API says by its data channel.
+// big it is, gets what the API says by its data channel, and is sent elsewhere when the
+// gateway drains and the publisher has left it.
 func TestGuestsAreTold(t *testing.T) {
 	gateway := start(t, settings(t, "WHIPCAST_AUTH_PUBLISH_TOKEN="+token), "serve")
 	base := strings.TrimSuffix(gateway.out.waitFor(t, "Home"), "/")
 	c := client(t, nil)
-	start(t, nil, "publish", "--url", base+"/whip/test", "--token", token)
+	publisher := start(t, nil, "publish", "--url", base+"/whip/test", "--token", token)
 	playlistURL(t, c, base, "test")
 
 	said := make(chan string, 16)
@@ -49,19 +50,24 @@ func TestGuestsAreTold(t *testing.T) {
 	defer events.Body.Close()
 	var text string
 	size := regexp.MustCompile(`"bitrate":[1-9][0-9]+,"width":[1-9][0-9]+,"height":[1-9]`)
-	for lines := bufio.NewScanner(events.Body); !size.MatchString(text); {
-		if !lines.Scan() {
-			t.Fatalf("the events end: %v\n%s", lines.Err(), text)
+	lines := bufio.NewScanner(events.Body)
+	until := func(there func() bool) {
+		t.Helper()
+		for !there() {
+			if !lines.Scan() {
+				t.Fatalf("the events end: %v\n%s", lines.Err(), text)
+			}
+			text += lines.Text() + "\n"
 		}
-		text += lines.Text() + "\n"
 	}
+	until(func() bool { return size.MatchString(text) })
 	if !strings.Contains(text, "event: active\ndata: {}\n\n") {
 		t.Errorf("events:\n%s", text)
 	}
 
-	deadline := time.After(20 * time.Second)
-	for heard := false; !heard; { // the channel is open here before it is there
-		post, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/v1/streams/test/messages", strings.NewReader(`{"label":"score","text":"{\"home\": 1}"}`))
+	tell := func(path, body string) {
+		t.Helper()
+		post, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+path, strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,9 +78,13 @@ func TestGuestsAreTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = answer.Body.Close()
-		if answer.StatusCode != http.StatusNoContent {
-			t.Fatalf("POST: %s", answer.Status)
+		if answer.StatusCode >= 300 {
+			t.Fatalf("POST %s: %s", path, answer.Status)
 		}
+	}
+	deadline := time.After(20 * time.Second)
+	for heard := false; !heard; { // the channel is open here before it is there
+		tell("/v1/streams/test/messages", `{"label":"score","text":"{\"home\": 1}"}`)
 		select {
 		case m := <-said:
 			if heard = true; m != `{"home": 1}` {
@@ -84,5 +94,15 @@ func TestGuestsAreTold(t *testing.T) {
 		case <-deadline:
 			t.Fatal("the guest hears nothing")
 		}
+	}
+
+	tell("/v1/drain", `{"to":"https://b.example.org","deadline":60}`)
+	if _, err := publisher.stop(); err != nil {
+		t.Fatal(err)
+	}
+	until(func() bool {
+		return strings.Contains(text, "event: inactive\ndata: {}\n\nevent: reconnect\ndata: {\"url\":\"https://b.example.org/whep/test\"}\n\n")
+	})
+	for lines.Scan() { // until the gateway has ended, and with it the events
 	}
 }
