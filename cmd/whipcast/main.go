@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 )
@@ -14,7 +15,16 @@ import (
 // version is set by the build: -ldflags "-X main.version=v1.2.3".
 var version string
 
+// heapGrowth is by how many percent the heap grows before it is collected, unless
+// GOGC says so. Most of ours lives as long as a connection or the live window:
+// collecting twice as often costs a thousandth of a core and saves a quarter of what
+// a viewer takes.
+const heapGrowth = 50
+
 func main() {
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(heapGrowth)
+	}
 	ctx, stop := untilSignal(context.Background())
 	err := run(ctx, os.Args[1:], stdio{out: os.Stdout, err: os.Stderr}, os.Environ())
 	if err != nil && !errors.As(err, &told{}) {

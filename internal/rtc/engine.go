@@ -23,6 +23,7 @@ import (
 	"github.com/pion/dtls/v3"
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
+	"github.com/pion/transport/v4/stdnet"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/whipcast/whipcast/internal/limit"
@@ -45,6 +46,7 @@ const (
 	receiveMTU    = 1600
 	replayWindow  = 1024      // packets; NACKed ones come late
 	sctpBuffer    = 128 << 10 // bytes of messages that wait for their reader
+	tcpReads      = 32        // packets of a TCP connection that wait for their reader; the others stay in the kernel
 	tcpQueue      = 1 << 20   // bytes that wait for a slow TCP connection; more is dropped
 	tcpMax        = 2000      // TCP connections in all
 	tcpMaxPer     = 64        // and of one address
@@ -283,7 +285,7 @@ func (e *Engine) mux(s sockets, cfg Config) {
 		e.listener = limit.NewListener(s.tcp, tcpMax, tcpMaxPer)
 		e.tcp = ice.NewTCPMuxDefault(ice.TCPMuxParams{
 			Listener: e.listener, Logger: log,
-			ReadBufferSize: 256, WriteBufferSize: tcpQueue,
+			ReadBufferSize: tcpReads, WriteBufferSize: tcpQueue,
 			FirstStunBindTimeout: tcpFirst, AliveDurationForConnFromStun: tcpUnknown,
 		})
 	}
@@ -292,6 +294,11 @@ func (e *Engine) mux(s sockets, cfg Config) {
 func (e *Engine) settings(cfg Config) error {
 	s := &e.setting
 	s.LoggerFactory = pionLog{cfg.Logger}
+	interfaces, err := stdnet.NewNet() // once: Pion would list them for each connection
+	if err != nil {
+		return fmt.Errorf("list interfaces: %w", err)
+	}
+	s.SetNet(interfaces)
 	s.SetICEUDPMux(e.udp)
 	networks := []webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6}
 	if e.tcp != nil {
