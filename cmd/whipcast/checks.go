@@ -65,7 +65,7 @@ func (s subject) checks() []check.Check {
 	if address := s.config.RTSP.TLSAddress; address != "" {
 		all = append(all, port("rtsp.tls_address", address))
 	}
-	return all
+	return append(all, s.turnChecks()...)
 }
 
 const rtspAddress = "rtsp.address"
@@ -106,7 +106,9 @@ func (s subject) files() []check.Finding {
 // hasSecrets says whether the configuration has something to hide. Where it comes
 // from nobody knows: it may be the environment.
 func (s subject) hasSecrets() bool {
-	return s.config.Auth.PublishToken != "" || slices.ContainsFunc(s.config.RTSP.Pull, func(p configs.Pull) bool {
+	return s.config.Auth.PublishToken != "" || slices.ContainsFunc(s.config.Media.TURN.Servers, func(i configs.ICEServer) bool {
+		return i.Secret+i.Credential != ""
+	}) || slices.ContainsFunc(s.config.RTSP.Pull, func(p configs.Pull) bool {
 		return strings.ContainsAny(p.URL, "@?")
 	}) || slices.ContainsFunc(s.config.Storage, func(p configs.Storage) bool {
 		return p.SecretKey != "" || len(p.Headers) > 0 || p.Type == "httpput" && strings.ContainsAny(p.URL, "@?")

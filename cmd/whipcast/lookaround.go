@@ -18,6 +18,9 @@ func (g *gateway) lookAround(ctx context.Context) error {
 		{Name: "http.tls", Run: func(context.Context) []check.Finding { return s.certificate() }}, //nolint:contextcheck // nobody is asked
 		{Name: "media addresses", Run: func(context.Context) []check.Finding { return s.addresses(g.engine.Advertised()) }},
 	}
+	for _, server := range g.config.Media.TURN.Servers {
+		checks = append(checks, tryServer(server))
+	}
 	for _, p := range g.places {
 		checks = append(checks, check.Check{Name: p.name, Run: p.probe.Touch})
 	}

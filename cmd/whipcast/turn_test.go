@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/whipcast/whipcast/configs"
@@ -63,5 +66,74 @@ func TestICEServers(t *testing.T) {
 	}
 	if expiry, user, _ := strings.Cut(got[1].Username, ":"); user != "pAbc" || len(expiry) != 10 || len(got[1].Credential) != 28 {
 		t.Errorf("%v is not time-limited", got[1])
+	}
+}
+
+// TestCheckTURN: the ports of our own server are looked at, and the servers of others
+// are tried with the credentials that clients get; a start warns of those that fail.
+func TestCheckTURN(t *testing.T) {
+	const secret = "hunter2hunter2hunter2"
+	server, err := turn.New(t.Context(), turn.Config{Address: "127.0.0.1:0", Secret: secret, Peers: []turn.Peer{{
+		Local: netip.MustParseAddrPort("127.0.0.1:9"), Advertised: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = server.Run(ctx) })
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	at := net.JoinHostPort("127.0.0.1", strconv.Itoa(server.Port()))
+	others := func(entries ...string) string {
+		return "WHIPCAST_MEDIA_TURN_SERVERS=[" + strings.Join(entries, ", ") + "]"
+	}
+	good := `{url: "turn:` + at + `?transport=udp", secret: ` + secret + `}`
+	tcp := `{url: "turn:` + at + `?transport=tcp", secret: ` + secret + `}`
+	wrong := `{url: "turn:` + at + `", secret: hunter2}`
+	fixed := `{url: "turn:localhost:` + strconv.Itoa(server.Port()) + `?transport=tcp", username: u, credential: hunter2}`
+	r := checked(t, settings(t, "WHIPCAST_MEDIA_TURN_ADDRESS=127.0.0.1:0", others(good, tcp, `{url: "stun:`+at+`"}`)))
+	for _, want := range []string{
+		"ok       media.turn.address   127.0.0.1:0 is free, UDP and TCP\n",
+		"ok       media.turn.servers   turn:" + at + "?transport=udp gives a relay\n", "ok       media.turn.servers   turn:" + at + "?transport=tcp gives a relay\n",
+		"ok       media.turn.servers   stun:" + at + " answers\n",
+	} {
+		if !strings.Contains(r.out, want) || r.code != 0 {
+			t.Errorf("exit code %d, want %q:\n%s", r.code, want, r.out)
+		}
+	}
+	r = checked(t, settings(t, "WHIPCAST_MEDIA_TURN_ADDRESS="+at, others(wrong, fixed)))
+	for _, want := range []string{
+		"failed   media.turn.address   " + at + ": another program uses this port\n",
+		"it refuses credentials that are made with the secret (400)\n", "?transport=tcp: it refuses the credentials (400)\n",
+	} {
+		if !strings.Contains(r.out, want) || r.code != 1 {
+			t.Errorf("exit code %d, want %q:\n%s", r.code, want, r.out)
+		}
+	}
+	e := start(t, settings(t, others(wrong)), "serve")
+	e.err.waitFor(t, "it refuses credentials that are made with the secret")
+	if _, err := e.stop(); err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(e.err.String()+e.out.String(), "hunter2") {
+		t.Errorf("a secret is shown: %s", e.err.String())
+	}
+}
+
+// TestTURNName: browsers are told a name by which the certificate must be known.
+func TestTURNName(t *testing.T) {
+	certificate, key := newCertificate(t)
+	s := subject{config: configs.Default()}
+	s.config.HTTP.TLS = configs.TLS{Certificate: certificate, Key: key}
+	for address, want := range map[string]int{":443": 0, "192.0.2.1:443": 0, "gateway.example:443": 0, "turn.example.org:443": 1} {
+		if got := s.turnName(address); len(got) != want {
+			t.Errorf("%s: %v", address, got)
+		}
+	}
+	s.config.HTTP.TLS = configs.TLS{ACMEHost: "live.example.org"}
+	for address, want := range map[string]int{":443": 0, "Live.example.org:443": 0, "turn.example.org:443": 1} {
+		if got := s.turnName(address); len(got) != want {
+			t.Errorf("ACME, %s: %v", address, got)
+		}
 	}
 }
