@@ -60,9 +60,18 @@ type condition struct {
 func (s *Server) look(before picture) picture {
 	now := picture{map[string]condition{}, map[string]Session{}, map[string]Storage{}}
 	var sources []*stream.Source
+	programs := map[string]bool{}
+	if s.cfg.Stages != nil {
+		for _, each := range s.cfg.Stages.Stages() {
+			programs[each.Name] = true
+		}
+	}
 	for _, each := range s.hub.Streams() {
 		state := each.State()
 		c := condition{live: state.Live, epoch: state.Epoch, severity: "none"}
+		if was := before.streams[each.Name()]; programs[each.Name()] && was.live && c.live {
+			c.epoch = was.epoch // a cut is no other publisher
+		}
 		if state.Left != nil {
 			c.left = state.Left.Error()
 		}

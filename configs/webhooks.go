@@ -27,6 +27,7 @@ func HookEvents() []string {
 	return []string{
 		"stream.started", "stream.stopped", "stream.ended", "stream.degraded", "stream.recovered",
 		"replay.ready", "storage.failing", "storage.recovered",
+		"stage.changed", "seat.joined", "seat.left", "seat.state", "program.cut",
 	}
 }
 

@@ -75,6 +75,7 @@ const (
 	settleFor       = 12 * time.Second
 	patience        = 10 * time.Second // before a missing keyframe is told of
 	mostPicture     = 1024             // packets of one
+	quiet           = -120             // dBFS: what a Mixer says of no sound
 )
 
 // Program publishes a stage's Stream: the picture of one seat, as it came, and the sound
@@ -123,7 +124,10 @@ func (p *Program) Level(seat string) (float64, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	level, speaking := p.mixer.Level(seat)
-	return max(float64(level), Silence), speaking
+	if level <= quiet {
+		return Silence, speaking
+	}
+	return float64(level), speaking
 }
 
 // Run makes the program until ctx ends.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/whipcast/whipcast/internal/watch"
@@ -24,10 +25,10 @@ const (
 
 // Config of Stages. All but Mixer may be zero.
 type Config struct {
-	Grace     time.Duration // how long a publisher may be gone before its seat has left; default 60 s
-	MaxStages int           // default 100
-	MaxSeats  int           // of one stage; default 16
-	Mixer     func() Mixer  // makes one for a program
+	Grace     time.Duration         // how long a publisher may be gone before its seat has left; default 60 s
+	MaxStages int                   // default 100
+	MaxSeats  int                   // of one stage; default 16
+	Mixer     func() (Mixer, error) // makes one for a program
 	// Keep writes what is to be there after a restart. It may wait for a disk. nil:
 	// nothing is kept.
 	Keep func([]Record) error
@@ -43,6 +44,8 @@ type Stages struct {
 	hub  *stream.Hub
 	set  watch.Value[uint64] // version of the set of stages
 	keep sync.Mutex          // held while records are written, so that the newest are last
+
+	cuts atomic.Uint64
 
 	mu     sync.Mutex
 	stages map[string]*production // below mu
@@ -74,18 +77,25 @@ func New(cfg Config, hub *stream.Hub, kept []Record) *Stages {
 	}
 	s := &Stages{cfg: cfg, hub: hub, stages: map[string]*production{}}
 	for _, r := range kept {
-		if ValidName(r.Name) && len(s.stages) < cfg.MaxStages {
-			s.stages[r.Name] = s.produce(r, time.Now())
+		p, err := s.produce(r, time.Now())
+		if err != nil || !ValidName(r.Name) || len(s.stages) >= cfg.MaxStages {
+			cfg.Logger.Warn("stage of an earlier start is not there", "stage", r.Name, "error", err)
+			continue
 		}
+		s.stages[r.Name] = p
 	}
 	return s
 }
 
-func (s *Stages) produce(r Record, now time.Time) *production {
+func (s *Stages) produce(r Record, now time.Time) (*production, error) {
+	mixer, err := s.cfg.Mixer()
+	if err != nil {
+		return nil, fmt.Errorf("make stage %s: %w", r.Name, err)
+	}
 	if r.Settings.Hold <= 0 {
 		r.Settings.Hold = defaultHold
 	}
-	return &production{plan: newPlan(r, now), program: NewProgram(s.hub, r.Name, s.cfg.Mixer(), s.cfg.Logger)}
+	return &production{plan: newPlan(r, now), program: NewProgram(s.hub, r.Name, mixer, s.cfg.Logger)}, nil
 }
 
 // Run makes the programs of all stages until ctx ends.
@@ -179,6 +189,7 @@ func (s *Stages) observe(p *production, now time.Time) {
 	}
 	status := p.program.Status()
 	if status.Cuts != p.status.Cuts {
+		s.cuts.Add(status.Cuts - p.status.Cuts)
 		if c, err := p.plan.find(status.Picture); err == nil {
 			p.plan.tell(CutTo, c, "")
 		}
@@ -281,23 +292,34 @@ func (s *Stages) Set(stage string, settings Settings) error {
 	if !ValidName(stage) {
 		return ErrName
 	}
-	s.mu.Lock()
-	if _, ok := s.stages[stage]; !ok {
-		if len(s.stages) >= s.cfg.MaxStages {
-			s.mu.Unlock()
-			return ErrFull
-		}
-		p := s.produce(Record{Name: stage, Settings: settings}, time.Now())
-		p.plan.dirty = true
-		p.plan.tell(Made, nil, "")
-		s.stages[stage] = p
-		s.set.Update(func(v uint64) uint64 { return v + 1 })
+	if err := s.open(stage, settings); err != nil {
+		return err
 	}
-	s.mu.Unlock()
 	return s.on(stage, func(p *production, now time.Time) error {
 		p.plan.set(settings, now)
 		return nil
 	})
+}
+
+// open makes a stage if there is none of that name.
+func (s *Stages) open(stage string, settings Settings) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.stages[stage]; ok {
+		return nil
+	}
+	if len(s.stages) >= s.cfg.MaxStages {
+		return ErrFull
+	}
+	p, err := s.produce(Record{Name: stage, Settings: settings}, time.Now())
+	if err != nil {
+		return err
+	}
+	p.plan.dirty = true
+	p.plan.tell(Made, nil, "")
+	s.stages[stage] = p
+	s.set.Update(func(v uint64) uint64 { return v + 1 })
+	return nil
 }
 
 // Remove ends a stage, and returns its seats.
@@ -497,3 +519,6 @@ func (s *Stages) Seated(stage, seat string) bool {
 	_, _, err := s.View(stage, seat)
 	return !errors.Is(err, ErrStage) && !errors.Is(err, ErrSeat)
 }
+
+// Cuts returns how many cuts there were, on all stages.
+func (s *Stages) Cuts() *atomic.Uint64 { return &s.cuts }

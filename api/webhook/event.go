@@ -18,11 +18,19 @@ const (
 	ReplayReady      = "replay.ready"      // a stream that has ended can be watched from its begin
 	StorageFailing   = "storage.failing"   // nothing gets through to a storage place
 	StorageRecovered = "storage.recovered" // and again it does
+	StageChanged     = "stage.changed"     // a stage was made, changed or removed
+	SeatJoined       = "seat.joined"       // somebody fills a seat of a stage
+	SeatLeft         = "seat.left"         // and has not come back, or was thrown out
+	SeatState        = "seat.state"        // a seat was let in, put on air, muted
+	ProgramCut       = "program.cut"       // a stage's program has another picture
 )
 
-// Types returns all types of events. Those of seats get their place here.
+// Types returns all types of events.
 func Types() []string {
-	return []string{StreamStarted, StreamStopped, StreamEnded, StreamDegraded, StreamRecovered, ReplayReady, StorageFailing, StorageRecovered}
+	return []string{
+		StreamStarted, StreamStopped, StreamEnded, StreamDegraded, StreamRecovered, ReplayReady, StorageFailing, StorageRecovered,
+		StageChanged, SeatJoined, SeatLeft, SeatState, ProgramCut,
+	}
 }
 
 // Event is one thing that happened. It is a value: nobody changes it.

@@ -57,6 +57,7 @@ type situation struct {
 // streamNow is how one stream is.
 type streamNow struct {
 	live     bool
+	program  bool // of a stage
 	epoch    uint64
 	left     string         // why the last publisher that is gone left
 	findings []layerFinding // of severity doctor.Problem
@@ -74,6 +75,15 @@ type layerFinding struct {
 	Code   doctor.Code `json:"code"`
 	Words  string      `json:"words"`
 	Remedy string      `json:"remedy"`
+}
+
+// after returns how a stream is for who was told how it was: a cut of a program is no
+// other publisher.
+func (s streamNow) after(was streamAnnounced) streamNow {
+	if s.program && s.live && was.Live {
+		s.epoch = was.Epoch
+	}
+	return s
 }
 
 func (f layerFinding) key() string { return f.Layer + " " + string(f.Code) }
@@ -162,6 +172,7 @@ func (a *announcer) tell(at time.Time, kind, stream string, what any) {
 // stream tells of publishers that come and leave, and of what is wrong with them.
 func (a *announcer) stream(at time.Time, name string, is streamNow) {
 	was, known := a.told.Streams[name]
+	is = is.after(was)
 	if !known && is.epoch == 0 {
 		return // it had no publisher yet
 	}

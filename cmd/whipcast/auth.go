@@ -13,7 +13,7 @@ import (
 )
 
 // openAuth makes the Authority of a configuration. token is the publish token.
-func openAuth(config configs.Config, token string, log *slog.Logger) (*auth.Authority, error) {
+func openAuth(config configs.Config, token string, all auth.Stages, log *slog.Logger) (*auth.Authority, error) {
 	fail := func(err error) (*auth.Authority, error) {
 		return nil, &configs.Error{Key: "data_dir", Value: config.DataDir, Cause: err.Error(), Remedy: "let this user read the file, or mend it"}
 	}
@@ -27,7 +27,7 @@ func openAuth(config configs.Config, token string, log *slog.Logger) (*auth.Auth
 	}
 	cfg := auth.Config{
 		Token: token, Watch: auth.Watch(config.Auth.Watch), Keys: keys, JWKS: issuer,
-		Folder: auth.Folder(config.DataDir), Logger: log,
+		Folder: auth.Folder(config.DataDir), Stages: all, Logger: log,
 	}
 	if hook := config.Auth.Webhook; hook.URL != "" {
 		cfg.Webhook = &auth.Webhook{URL: hook.URL, Secret: hook.Secret, Keep: hook.Keep}

@@ -57,6 +57,7 @@ type gateway struct {
 	viewers   *whep.Server
 	rtsp      rtspDoor
 	packaging packaging
+	stages    *stages
 	recalled  []string // streams of an earlier start
 	window    window
 	places    places
@@ -74,7 +75,7 @@ type gateway struct {
 
 // openGateway makes a gateway of a valid configuration. Close it, or run it.
 func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*gateway, error) {
-	g := &gateway{config: config, log: newLog(config.Log, logs), secret: secret{token: config.Auth.PublishToken}, drainage: newDrainage(), events: event.New(0)}
+	g := &gateway{config: config, log: newLog(config.Log, logs), secret: secret{token: config.Auth.PublishToken}, drainage: newDrainage(), events: event.New(0), stages: &stages{}}
 	var err error
 	if g.secret.token == "" {
 		if g.secret, err = publishToken(config.DataDir); err != nil {
@@ -84,7 +85,7 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 	if g.tls, err = openCertificate(config, g.log); err != nil { //nolint:contextcheck // what it asks ends with its Run
 		return nil, err
 	}
-	if g.auth, err = openAuth(config, g.secret.token, g.log); err != nil {
+	if g.auth, err = openAuth(config, g.secret.token, g.stages, g.log); err != nil {
 		return nil, err
 	}
 	if err := g.listen(ctx); err != nil {
@@ -115,6 +116,7 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		g.close()
 		return nil, err
 	}
+	g.add("stages", g.stages.run)
 	if g.webhooks.sender != nil {
 		g.add("webhooks", g.announce)
 	}
@@ -196,7 +198,10 @@ func (g *gateway) wire(ctx context.Context) error {
 	)
 	g.latency = latency.NewBook()
 	g.hub = stream.NewHub(stream.Config{MaxStreams: limits.Streams})
-	g.packaging = packaging{hub: g.hub, log: g.log, packager: packager.New(packager.Config{
+	g.packaging = packaging{hub: g.hub, log: g.log, private: g.stages.Private, seats: packager.New(packager.Config{
+		Segment: cut.Segment, Part: cut.Part, Window: cut.Segment, Grace: cut.Grace, Audio: packager.Opus,
+		MaxBitrate: int64(limits.Bitrate) * 1e6,
+	}, storage.Tee(), slog.New(slog.DiscardHandler)), packager: packager.New(packager.Config{
 		Segment: cut.Segment, Part: cut.Part, Window: cut.Window, Grace: cut.Grace, Ledger: g.remember(),
 		Record: g.record(), Audio: packager.Sound(cut.Audio), Latency: g.latency,
 		MaxBitrate: int64(limits.Bitrate) * 1e6,
@@ -209,6 +214,9 @@ func (g *gateway) wire(ctx context.Context) error {
 	if err := g.openRTSP(ctx); err != nil {
 		return err
 	}
+	if err := g.openStages(); err != nil {
+		return err
+	}
 	g.origin = hls.New(hls.Config{Authorize: watch, Latency: g.latency}, store)
 	pages, err := web.Handler(web.Config{ValidName: stream.ValidName, MediaOrigins: mediaOrigins(g.config.Storage)})
 	if err != nil {
@@ -216,7 +224,7 @@ func (g *gateway) wire(ctx context.Context) error {
 	}
 	g.api = api.New(g.control(watch), g.hub, g.auth) //nolint:contextcheck // what it asks later does not wait
 	metrics, err := api.NewMetrics(buildVersion(), g.hub, slices.Concat(g.metrics(store, &counted), g.places.metrics(), g.archiveMetrics(),
-		g.webhooks.metrics(), authMetrics(g.auth), g.rtsp.metrics(), g.relays.metrics(), whipMetrics(&received), g.refusals(all, &counted, &received)))
+		g.webhooks.metrics(), authMetrics(g.auth), g.rtsp.metrics(), g.relays.metrics(), g.stageMetrics(), whipMetrics(&received), g.refusals(all, &counted, &received)))
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/whipcast/whipcast/packager"
+	"github.com/whipcast/whipcast/packager/doctor"
 	"github.com/whipcast/whipcast/stream"
 )
 
@@ -18,7 +19,11 @@ const packageAgain = time.Second
 type packaging struct {
 	hub      *stream.Hub
 	packager *packager.Packager
-	log      *slog.Logger
+	// Streams of seats are no presentations: they are packaged to be examined alone, and
+	// what is made of them goes nowhere.
+	seats   *packager.Packager
+	private func(name string) bool
+	log     *slog.Logger
 }
 
 // run works until ctx ends and all presentations are closed.
@@ -45,10 +50,19 @@ func (p packaging) run(ctx context.Context) error {
 	}
 }
 
+// findings returns what is wrong with a Layer, of a seat or of another stream.
+func (p packaging) findings(name string, id stream.LayerID) []doctor.Finding {
+	return append(p.packager.Findings(name, id), p.seats.Findings(name, id)...)
+}
+
 // keep packages one stream until it is removed or ctx ends.
 func (p packaging) keep(ctx context.Context, s *stream.Stream) {
 	for ctx.Err() == nil {
-		err := p.packager.Run(ctx, s)
+		with := p.packager
+		if p.private(s.Name()) {
+			with = p.seats
+		}
+		err := with.Run(ctx, s)
 		switch {
 		case ctx.Err() != nil:
 			return

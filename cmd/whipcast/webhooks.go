@@ -153,7 +153,7 @@ func (g *gateway) situation() situation {
 	now := situation{at: time.Now().UTC(), streams: map[string]streamNow{}, storage: map[string]placeNow{}}
 	for _, s := range g.hub.Streams() {
 		state := s.State()
-		is := streamNow{live: state.Live, epoch: state.Epoch}
+		is := streamNow{live: state.Live, epoch: state.Epoch, program: g.stages.program(s.Name())}
 		if state.Left != nil {
 			is.left = state.Left.Error()
 		}
@@ -181,7 +181,7 @@ func (g *gateway) problems(name string, id stream.LayerID) []layerFinding {
 		layer += ":" + id.RID
 	}
 	var all []layerFinding
-	for _, f := range g.packaging.packager.Findings(name, id) {
+	for _, f := range g.packaging.findings(name, id) {
 		if f.Severity == doctor.Problem {
 			all = append(all, layerFinding{layer, f.Code, f.Words, f.Remedy})
 		}

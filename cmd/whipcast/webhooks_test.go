@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/whipcast/whipcast/api/event"
 	"github.com/whipcast/whipcast/api/webhook"
 	"github.com/whipcast/whipcast/internal/outbound"
 	"github.com/whipcast/whipcast/packager/doctor"
@@ -205,6 +206,11 @@ func TestWebhooksDocument(t *testing.T) {
 		},
 		webhook.StorageFailing:   storageNews{"s3-1", "down", "connection refused"},
 		webhook.StorageRecovered: storageNews{"s3-1", "working", ""},
+		webhook.StageChanged:     event.Stage{Change: "settings"},
+		webhook.SeatJoined:       event.Seat{Seat: "guest-1", Label: "Bob", Role: "guest", State: "waiting", Before: "invited"},
+		webhook.SeatLeft:         event.Seat{Seat: "guest-1", Label: "Bob", Role: "guest", State: "left", Before: "on_air"},
+		webhook.SeatState:        event.Seat{Seat: "guest-1", Label: "Bob", Role: "guest", State: "on_air", Before: "backstage", Muted: true},
+		webhook.ProgramCut:       event.Cut{Seat: "guest-1"},
 	}
 	var examples []string
 	for block := range strings.SplitSeq(string(text), "```json\n") {
