@@ -11,7 +11,7 @@ const (
 	// late that might yet go through.
 	mostHeld = 64
 	// firstDelay is how far behind its first packet a seat is played.
-	firstDelay = rate * 40 / 1000
+	firstDelay = rate * 30 / 1000
 	// mostHold is by how much late sound holds a seat back at a time.
 	mostHold = rate * 200 / 1000
 	// mostJump is how far ahead of the play position a packet may be: timestamps that
