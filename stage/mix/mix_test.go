@@ -116,6 +116,38 @@ func TestSwitch(t *testing.T) {
 	}
 }
 
+// TestReplace closes the seat that goes through, alone or as another one opens: sound
+// goes on at once, without a click.
+func TestReplace(t *testing.T) {
+	for _, other := range []bool{false, true} {
+		s := newStudio(t, &sender{name: "a", sound: tone(440, 0.3)}, &sender{name: "b", sound: tone(620, 0.3)})
+		s.open("a")
+		s.run(2 * time.Second)
+		s.mixer.Close("a")
+		if other {
+			s.open("b")
+		}
+		s.run(time.Second)
+		sound := s.heard(s.out)
+		if n := len(sound); n < 3*rate-rate/10 {
+			t.Errorf("%.2f s of 3 s", float64(n)/rate)
+		}
+		late := sound[len(sound)-rate/2:]
+		if a := strength(late, 440); a > 0.001 {
+			t.Errorf("the closed seat has %.4f", a)
+		}
+		if a := strength(late, 620); other && math.Abs(a-0.3) > 0.01 {
+			t.Errorf("the open seat has %.3f", a)
+		}
+		if r := roughest(sound[rate:]); r > 0.005 { // a tone has 0.002
+			t.Errorf("roughest is %.4f", r)
+		}
+		if s.mixer.Open("a") != nil || s.mixer.Open("b") != nil {
+			t.Error("seats do not open again")
+		}
+	}
+}
+
 // TestOpen opens as many seats as can be, and writes to one that is not.
 func TestOpen(t *testing.T) {
 	m, err := mix.New(mix.Config{})
