@@ -187,6 +187,12 @@ func TestOpen(t *testing.T) {
 	if len(out) != 26 {
 		t.Errorf("%d packets in half a second", len(out))
 	}
+	for i := range 3 * mix.MostSeats { // nobody calls Tick
+		if err := m.Open("other" + strconv.Itoa(i)); err != nil {
+			t.Fatal(err)
+		}
+		m.Close("other" + strconv.Itoa(i))
+	}
 	for _, rate := range []int{-1, 1, 47999, 600000} {
 		if _, err := mix.New(mix.Config{Bitrate: rate}); !errors.Is(err, mix.ErrBitrate) {
 			t.Errorf("bit rate %d: %v, want ErrBitrate", rate, err)
@@ -253,6 +259,36 @@ func TestClock(t *testing.T) {
 	}
 	if found < 10 {
 		t.Errorf("%d beeps", found)
+	}
+}
+
+// TestReports gives reports before the packets of their Source, and asks after each.
+func TestReports(t *testing.T) {
+	m, err := mix.New(mix.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Open("a"); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1, 0)
+	write := func(source *stream.Source, timestamp uint32) {
+		m.Tick(now, nil)
+		m.Write("a", stream.Packet{Source: source, Arrival: now, Timestamp: timestamp, Payload: []byte{0xfc, 0xff, 0xfe}})
+		m.Tick(now, nil)
+		now = now.Add(20 * time.Millisecond)
+	}
+	for i, report := range []bool{true, false, true} {
+		source, base := &stream.Source{}, uint32(i)*1e6
+		if report {
+			m.Report("a", stream.Report{NTP: 1 << 32, RTP: base, Arrival: now})
+		}
+		now = now.Add(time.Millisecond)
+		write(source, base)
+		write(source, base+frame)
+		if _, ok := m.Clock("a"); ok != report {
+			t.Errorf("source %d: its clock is known: %v", i, ok)
+		}
 	}
 }
 

@@ -62,6 +62,7 @@ type seat struct {
 	reported bool
 
 	source     *stream.Source
+	arrival    time.Time // of the last packet
 	begun      bool
 	generation int   // how often the timeline began
 	newest     int64 // time of the newest packet
@@ -90,8 +91,11 @@ func (s *seat) position() int64 { return s.decoded - int64(len(s.sound)) }
 func (s *seat) write(p stream.Packet, elapsed int64) {
 	if p.Source != s.source {
 		s.source = p.Source
-		s.begun, s.reported = false, false
+		s.begun = false
+		// A report that came behind the old one's packets is of the new one.
+		s.reported = s.reported && s.report.Arrival.After(s.arrival)
 	}
+	s.arrival = p.Arrival
 	ticks := duration(p.Payload)
 	if !s.begun {
 		s.begin(p.Timestamp)
