@@ -48,14 +48,14 @@ func ogg(channels int, packets [][]byte) []byte {
 	return file
 }
 
-// reference decodes with libopus, by way of FFmpeg.
-func reference(t *testing.T, channels int, packets [][]byte) []float32 {
+// decodeOgg decodes a file with libopus, by way of FFmpeg.
+func decodeOgg(t *testing.T, channels int, file []byte, flags ...string) []float32 {
 	t.Helper()
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), "ffmpeg", "-hide_banner", "-loglevel", "error",
-		"-flags2", "+skip_manual", "-c:a", "libopus", "-f", "ogg", "-i", "-",
-		"-ac", strconv.Itoa(channels), "-f", "f32le", "-")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(ogg(channels, packets)), &out, &errs
+	args := append([]string{"-hide_banner", "-loglevel", "error"}, flags...)
+	args = append(args, "-c:a", "libopus", "-f", "ogg", "-i", "-", "-ac", strconv.Itoa(channels), "-f", "f32le", "-")
+	cmd := exec.CommandContext(t.Context(), "ffmpeg", args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(file), &out, &errs
 	if err := cmd.Run(); err != nil || errs.Len() > 0 {
 		t.Fatalf("ffmpeg: %v\n%s", err, errs.String())
 	}
@@ -90,7 +90,7 @@ func TestReference(t *testing.T) {
 			packets = append(packets, p)
 			ours = append(ours, d.decode(t, p)...)
 		}
-		theirs := reference(t, ch, packets)
+		theirs := decodeOgg(t, ch, ogg(ch, packets), "-flags2", "+skip_manual")
 		if len(theirs) != len(ours) {
 			t.Fatalf("%d samples, want %d", len(theirs), len(ours))
 		}
@@ -101,6 +101,38 @@ func TestReference(t *testing.T) {
 		t.Logf("%d channels: samples differ by at most %.6f", ch, worst)
 		if worst > 2.0/32768 { // FFmpeg gets 16 bits
 			t.Errorf("%d channels: samples differ by up to %.6f", ch, worst)
+		}
+	}
+}
+
+// TestRival compares with the reference's encoder at the same constant bit rate.
+func TestRival(t *testing.T) {
+	const frames, kb = 100, "112k"
+	for _, c := range []struct {
+		name string
+		s    signal
+	}{{"sweep", sweep}, {"voice", voice(noise(3, 1))}, {"music", music}, {"noise", noise(1, 0.1)}} {
+		var raw []byte
+		pcm := c.s.pcm(2, 0, frames*opus.FrameSamples)
+		for _, v := range pcm {
+			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
+		}
+		var file, errs bytes.Buffer
+		cmd := exec.CommandContext(t.Context(), "ffmpeg", "-hide_banner", "-loglevel", "error",
+			"-f", "f32le", "-ar", "48000", "-ac", "2", "-i", "-",
+			"-c:a", "libopus", "-vbr", "off", "-b:a", kb, "-f", "ogg", "-")
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(raw), &file, &errs
+		if err := cmd.Run(); err != nil || errs.Len() > 0 {
+			t.Fatalf("ffmpeg: %v\n%s", err, errs.String())
+		}
+		theirs := decodeOgg(t, 2, file.Bytes())
+		_, ours := through(t, opus.Config{Channels: 2, Bitrate: 112000}, c.s, frames)
+		from, to := 9600, min(len(theirs), len(ours))-9600
+		rival, _ := ratio(pcm[from:to], theirs[from:to])
+		snr, _ := ratio(pcm[from:to], ours[from:to])
+		t.Logf("%s: %.1f dB; libopus %.1f dB", c.name, snr, rival)
+		if snr < rival-4 {
+			t.Errorf("%s: %.1f dB; libopus %.1f dB", c.name, snr, rival)
 		}
 	}
 }

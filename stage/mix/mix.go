@@ -12,6 +12,7 @@ package mix
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/whipcast/whipcast/internal/opus"
@@ -114,6 +115,12 @@ func (m *Mixer) Open(name string) error {
 		return nil
 	}
 	if len(m.seats) >= MostSeats {
+		// Without a Tick those that are closed have not been forgotten yet.
+		m.seats = slices.DeleteFunc(m.seats, func(s *seat) bool {
+			return s.closing && s != m.passing && s != m.joining
+		})
+	}
+	if len(m.seats) >= MostSeats {
 		return ErrFull
 	}
 	d, err := newDecoder()
@@ -153,7 +160,8 @@ func (m *Mixer) Write(name string, p stream.Packet) {
 	s.write(p, int64(min(max(p.Arrival.Sub(last), 0), step)*rate/time.Second))
 }
 
-// Report takes a sender report of a seat's sound.
+// Report takes a sender report of a seat's sound. That of a new Source may come before
+// its first packet.
 func (m *Mixer) Report(name string, r stream.Report) {
 	if s := m.seat(name); s != nil {
 		s.report, s.reported = r, true

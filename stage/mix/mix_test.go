@@ -116,6 +116,38 @@ func TestSwitch(t *testing.T) {
 	}
 }
 
+// TestReplace closes the seat that goes through, alone or as another one opens: sound
+// goes on at once, without a click.
+func TestReplace(t *testing.T) {
+	for _, other := range []bool{false, true} {
+		s := newStudio(t, &sender{name: "a", sound: tone(440, 0.3)}, &sender{name: "b", sound: tone(620, 0.3)})
+		s.open("a")
+		s.run(2 * time.Second)
+		s.mixer.Close("a")
+		if other {
+			s.open("b")
+		}
+		s.run(time.Second)
+		sound := s.heard(s.out)
+		if n := len(sound); n < 3*rate-rate/10 {
+			t.Errorf("%.2f s of 3 s", float64(n)/rate)
+		}
+		late := sound[len(sound)-rate/2:]
+		if a := strength(late, 440); a > 0.001 {
+			t.Errorf("the closed seat has %.4f", a)
+		}
+		if a := strength(late, 620); other && math.Abs(a-0.3) > 0.01 {
+			t.Errorf("the open seat has %.3f", a)
+		}
+		if r := roughest(sound[rate:]); r > 0.005 { // a tone has 0.002
+			t.Errorf("roughest is %.4f", r)
+		}
+		if s.mixer.Open("a") != nil || s.mixer.Open("b") != nil {
+			t.Error("seats do not open again")
+		}
+	}
+}
+
 // TestOpen opens as many seats as can be, and writes to one that is not.
 func TestOpen(t *testing.T) {
 	m, err := mix.New(mix.Config{})
@@ -154,6 +186,12 @@ func TestOpen(t *testing.T) {
 	}
 	if len(out) != 26 {
 		t.Errorf("%d packets in half a second", len(out))
+	}
+	for i := range 3 * mix.MostSeats { // nobody calls Tick
+		if err := m.Open("other" + strconv.Itoa(i)); err != nil {
+			t.Fatal(err)
+		}
+		m.Close("other" + strconv.Itoa(i))
 	}
 	for _, rate := range []int{-1, 1, 47999, 600000} {
 		if _, err := mix.New(mix.Config{Bitrate: rate}); !errors.Is(err, mix.ErrBitrate) {
@@ -221,6 +259,36 @@ func TestClock(t *testing.T) {
 	}
 	if found < 10 {
 		t.Errorf("%d beeps", found)
+	}
+}
+
+// TestReports gives reports before the packets of their Source, and asks after each.
+func TestReports(t *testing.T) {
+	m, err := mix.New(mix.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Open("a"); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1, 0)
+	write := func(source *stream.Source, timestamp uint32) {
+		m.Tick(now, nil)
+		m.Write("a", stream.Packet{Source: source, Arrival: now, Timestamp: timestamp, Payload: []byte{0xfc, 0xff, 0xfe}})
+		m.Tick(now, nil)
+		now = now.Add(20 * time.Millisecond)
+	}
+	for i, report := range []bool{true, false, true} {
+		source, base := &stream.Source{}, uint32(i)*1e6
+		if report {
+			m.Report("a", stream.Report{NTP: 1 << 32, RTP: base, Arrival: now})
+		}
+		now = now.Add(time.Millisecond)
+		write(source, base)
+		write(source, base+frame)
+		if _, ok := m.Clock("a"); ok != report {
+			t.Errorf("source %d: its clock is known: %v", i, ok)
+		}
 	}
 }
 

@@ -2,9 +2,9 @@ package mix
 
 const (
 	// leastSlack and mostSlack bound by how much packets should come before they are
-	// played, at worst: between 5 and 30 ms.
+	// played, at worst: between 5 and 45 ms.
 	leastSlack = rate * 5 / 1000
-	mostSlack  = rate * 30 / 1000
+	mostSlack  = rate * 45 / 1000
 	// mostMove is by how much the play position moves at a time, and hurry how wrong it
 	// must be to move with each packet. Otherwise it rests for some.
 	mostMove = rate * 10 / 1000

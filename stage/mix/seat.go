@@ -11,7 +11,7 @@ const (
 	// late that might yet go through.
 	mostHeld = 64
 	// firstDelay is how far behind its first packet a seat is played.
-	firstDelay = rate * 40 / 1000
+	firstDelay = rate * 30 / 1000
 	// mostHold is by how much late sound holds a seat back at a time.
 	mostHold = rate * 200 / 1000
 	// mostJump is how far ahead of the play position a packet may be: timestamps that
@@ -62,6 +62,7 @@ type seat struct {
 	reported bool
 
 	source     *stream.Source
+	arrival    time.Time // of the last packet
 	begun      bool
 	generation int   // how often the timeline began
 	newest     int64 // time of the newest packet
@@ -90,8 +91,11 @@ func (s *seat) position() int64 { return s.decoded - int64(len(s.sound)) }
 func (s *seat) write(p stream.Packet, elapsed int64) {
 	if p.Source != s.source {
 		s.source = p.Source
-		s.begun, s.reported = false, false
+		s.begun = false
+		// A report that came behind the old one's packets is of the new one.
+		s.reported = s.reported && s.report.Arrival.After(s.arrival)
 	}
+	s.arrival = p.Arrival
 	ticks := duration(p.Payload)
 	if !s.begun {
 		s.begin(p.Timestamp)

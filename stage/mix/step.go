@@ -185,8 +185,12 @@ func (m *Mixer) play(n int) {
 		sound := m.sound[:n]
 		s.pull(sound)
 		s.meter.take(sound)
-		s.add(bus, sound)
-		if !s.closing || s.gain > 0 {
+		wanted := s.wanted
+		if s.closing && s != m.joining { // that one is heard up to here
+			wanted = 0
+		}
+		s.add(bus, sound, wanted)
+		if !s.closing || s.gain > 0 || s == m.joining {
 			open = append(open, s)
 		}
 	}
@@ -208,12 +212,8 @@ func (m *Mixer) play(n int) {
 	copy(m.recent[len(m.recent)-n:], bus)
 }
 
-// add adds a seat's sound to the bus, with its gain.
-func (s *seat) add(bus, sound []stereo) {
-	wanted := s.wanted
-	if s.closing {
-		wanted = 0
-	}
+// add adds a seat's sound to the bus, with its gain, which goes to the wanted one.
+func (s *seat) add(bus, sound []stereo, wanted float32) {
 	if len(bus) == 0 {
 		return
 	}
