@@ -147,6 +147,7 @@ function bindProgram(): void {
     })
   }
   program.mode = 'whep'
+  program.nofallback = true // a monitor shows the way that it is asked for
   copyOnClick(find('copy-watch', HTMLButtonElement), () => `${location.origin}/watch/${encodeURIComponent(stage)}`)
   copyOnClick(find('copy-hls', HTMLButtonElement), () => location.origin + playlist(stage))
   copyOnClick(find('copy-program', HTMLButtonElement), () => `${location.origin}/embed/${encodeURIComponent(stage)}`)

@@ -84,6 +84,7 @@ export class WhipcastSeat extends Whipcast {
       void this.#sending.look()
     })
     this.#parts = build(this, this.#devices)
+    this.#sending.steady = true
   }
 
   /** Joins without being asked; browsers still ask for the devices. */
@@ -208,7 +209,7 @@ export class WhipcastSeat extends Whipcast {
   async #follow(place: Place, stage: string, signal: AbortSignal): Promise<void> {
     const at = { gateway: place.gateway, stage, authorization: authorizationOf(place.token) }
     const show = (view: api.StageView) => {
-      if (this.#view?.me && !view.me) return this.#gone('The host has taken this seat back.')
+      if (this.#view?.me && !view.me) return this.#gone('')
       this.#view = view
       this.#trouble = ''
       this.#show()
@@ -327,7 +328,9 @@ function build(seat: WhipcastSeat, devices: Devices) {
   Object.assign(video, { muted: true, autoplay: true, playsInline: true })
   video.className = 'front mirror'
   video.setAttribute('aria-label', 'Preview of what you send')
-  const look = button('preview', 'Check camera and microphone', () => void seat.preview())
+  const look = button('preview', 'Check camera and microphone', () => {
+    void seat.preview().then((got) => got && join.focus()) // the pressed button goes away
+  })
   look.classList.add('primary')
   const title = piece('p', 'title')
   const cover = piece('div', 'cover', title, look)
@@ -335,9 +338,12 @@ function build(seat: WhipcastSeat, devices: Devices) {
   mine.part.add('self')
   const tiles = piece('div', 'tiles', mine)
 
-  const join = button('join', 'Join', () => void seat.join())
+  const join: HTMLButtonElement = button('join', 'Join', () => {
+    void seat.join()
+    mute.focus()
+  })
   join.classList.add('primary')
-  const mute = button('mute', 'Mute', () => (seat.muted = !seat.muted))
+  const mute: HTMLButtonElement = button('mute', 'Mute', () => (seat.muted = !seat.muted))
   const hide = button('camera', 'Camera off', () => (seat.pictureOff = !seat.pictureOff))
   const leave = button('leave', 'Leave', () => {
     seat.leave()
