@@ -62,7 +62,8 @@ export class SeatCard {
     setText(this.key, place <= 9 ? String(place) : '')
     this.key.hidden = place > 9
     setText(this.label, seat.role === 'host' ? `${seat.label} (host)` : seat.label)
-    const parts = [stateWords[seat.state], seat.picture ? 'in the picture' : '', seat.muted ? 'muted' : '', seat.state === 'left' ? since(Date.parse(seat.since), Date.now()) : '']
+    const away = !seat.connected && ['waiting', 'backstage', 'on_air'].includes(seat.state)
+    const parts = [stateWords[seat.state], away ? 'not connected now' : '', seat.picture ? 'in the picture' : '', seat.muted ? 'muted' : '', seat.state === 'left' ? since(Date.parse(seat.since), Date.now()) : '']
     setText(this.state, parts.filter(Boolean).join(' · '))
     this.element.dataset['state'] = seat.state
     this.element.classList.toggle('picture', seat.picture)

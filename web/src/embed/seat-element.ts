@@ -210,7 +210,8 @@ export class WhipcastSeat extends Whipcast {
     const at = { gateway: place.gateway, stage, authorization: authorizationOf(place.token) }
     const show = (view: api.StageView) => {
       if (this.#view?.me && !view.me) return this.#gone('')
-      this.#view = view
+      const own = view.seats.find((one) => one.stream === place.stream) // who administers the stage may sit there, too
+      this.#view = own ? { ...view, me: own } : view
       this.#trouble = ''
       this.#show()
     }
@@ -221,7 +222,8 @@ export class WhipcastSeat extends Whipcast {
     try {
       await followStage(at, show, lost, signal)
     } catch (error) {
-      if (!signal.aborted) this.#gone(wordsOf(error))
+      // What the gateway says of tokens is for who makes them.
+      if (!signal.aborted) this.#gone(error instanceof Refusal && error.status > 400 ? '' : wordsOf(error))
     }
   }
 
