@@ -199,8 +199,8 @@ async function examine(): Promise<void> {
     await pauseUnlessBack(5, never)
     if (!view || !token() || document.visibilityState !== 'visible') continue
     const about = await streamOf(stage)
-    const watching = about?.viewers?.whep
-    setText(find('viewers', HTMLElement), watching === undefined ? '' : `${watching} in real time`)
+    const watching = about?.viewers
+    setText(find('viewers', HTMLElement), watching ? `${watching.total} watch, ${watching.whep} of them in real time` : '')
     for (const one of view.seats.filter((seat) => seat.connected)) {
       const now = await streamOf(one.stream)
       cards.get(one.name)?.examined(worst((now?.layers ?? []) as Examined[]), now?.viewers?.whep ?? 0)
