@@ -53,6 +53,20 @@ const findings = {
     },
   ],
 }
+// A stage with who is on it, as the API tells it; there is no need to invite people for a picture.
+const seat = (name, label, some = {}) => ({
+  name, stream, label, role: 'guest', state: 'backstage', muted: false, picture: false, connected: true, speaking: false, level: -127,
+  since: '2026-01-01T12:00:00Z', ...some,
+})
+const seats = [
+  seat('host1', 'Hanna', { role: 'host', state: 'on_air', picture: true }),
+  seat('guest1', 'Ben', { state: 'on_air', speaking: true, level: -12 }),
+  seat('guest2', 'Carla Maria de la Fuente', { state: 'waiting', muted: true }),
+  seat('guest3', 'Dorian', { state: 'invited', connected: false }),
+]
+const stage = { name: 'show', admit: 'ask', auto_cut: 'off', hold: 4, seats, program: { live: true, picture: 'host1' } }
+const view = { stage: 'show', seats, program: stage.program }
+const guest = { ...view, me: seat('anna', 'Anna', { state: 'on_air', picture: true }), seats: seats.slice(0, 2) }
 const pages = [
   { name: 'welcome', path: '/' },
   ...(token ? [{ name: 'home', path: `/${fragment}`, wait: 1000 }] : []),
@@ -61,6 +75,14 @@ const pages = [
   { name: 'seat', path: `/seat/${stream}`, wait: 4000 },
   { name: 'publish', path: `/publish/nothing-here${fragment}`, wait: 1500 },
   ...(token ? [{ name: 'publish-findings', path: `/publish/screenshot?autostart${fragment}`, wait: 9000, findings }] : []),
+  { name: 'embed', path: `/embed/${stream}`, wait: 4000 },
+  ...(token
+    ? [
+        { name: 'control', path: `/control/show${fragment}`, wait: 6000, view, findings },
+        { name: 'guest-check', path: `/seat/show.anna${fragment}`, wait: 2500, view: { ...guest, me: { ...guest.me, state: 'invited', connected: false } } },
+        { name: 'guest', path: `/seat/show.anna${fragment}`, wait: 6000, view: guest, join: true },
+      ]
+    : []),
   { name: 'missing', path: '/watch/..a' },
 ]
 const sizes = [
@@ -118,7 +140,13 @@ async function take(page, size, colorScheme) {
     if (!request.url().startsWith(base) && !/^(blob|data):/.test(request.url())) fault(`asks a foreign host: ${request.url()}`)
   })
   if (page.findings) await tab.route('**/v1/streams/*', (route) => route.fulfill({ json: page.findings }))
+  if (page.view) {
+    await tab.route('**/v1/stages/show', (route) => route.fulfill({ json: stage }))
+    const body = `event: stage\ndata: ${JSON.stringify(page.view)}\n\n`
+    await tab.route('**/v1/stages/show/events', (route) => route.fulfill({ contentType: 'text/event-stream', body }))
+  }
   await tab.goto(base + page.path)
+  if (page.join) await tab.getByRole('button', { name: 'Join', exact: true }).click()
   await tab.waitForTimeout(page.wait ?? 300)
   const beyond = await tab.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)
   if (beyond > 0) fault(`is ${beyond} px wider than a ${size.name} window`)

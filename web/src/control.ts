@@ -1,13 +1,14 @@
 // The control room of a stage: who is there, who is on air, what the audience sees.
 
 import type * as api from './api'
-import { copyOnClick, find, setStatus, setText } from './dom'
+import { copyOnClick, copyText, find, setStatus, setText } from './dom'
 import { WhipcastPlayer } from './embed'
 import { worst, type Examined } from './findings'
 import { nameHere } from './player'
 import { ask, Refusal, wordsOf } from './refusal'
 import { pauseUnlessBack } from './retry'
 import { SeatCard } from './seatcard'
+import { sourceOf } from './source'
 import { followStage, stageAPI } from './stageview'
 import { authorization, keepToken, playlist, takeToken, token } from './token'
 import { askForToken } from './tokenform'
@@ -147,9 +148,13 @@ function bindProgram(): void {
     })
   }
   program.mode = 'whep'
+  program.nofallback = true // a monitor shows the way that it is asked for
   copyOnClick(find('copy-watch', HTMLButtonElement), () => `${location.origin}/watch/${encodeURIComponent(stage)}`)
   copyOnClick(find('copy-hls', HTMLButtonElement), () => location.origin + playlist(stage))
-  copyOnClick(find('copy-program', HTMLButtonElement), () => `${location.origin}/embed/${encodeURIComponent(stage)}`)
+  find('copy-program', HTMLButtonElement).addEventListener('click', async () => {
+    const { address, words } = await sourceOf(stage)
+    setText(find('source', HTMLElement), (await copyText(address)) ? words : address)
+  })
 }
 
 function bindSettings(): void {
@@ -198,8 +203,8 @@ async function examine(): Promise<void> {
     await pauseUnlessBack(5, never)
     if (!view || !token() || document.visibilityState !== 'visible') continue
     const about = await streamOf(stage)
-    const watching = about?.viewers?.whep
-    setText(find('viewers', HTMLElement), watching === undefined ? '' : `${watching} in real time`)
+    const watching = about?.viewers
+    setText(find('viewers', HTMLElement), watching ? `${watching.total} watch, ${watching.whep} of them in real time` : '')
     for (const one of view.seats.filter((seat) => seat.connected)) {
       const now = await streamOf(one.stream)
       cards.get(one.name)?.examined(worst((now?.layers ?? []) as Examined[]), now?.viewers?.whep ?? 0)

@@ -2,7 +2,7 @@
 
 import type * as api from './api'
 import { copyOnClick, find, make, setStatus, setText } from './dom'
-import { nameRule, validName } from './names'
+import { nameRule, realTimePage, validName } from './names'
 import { ask, Refusal, wordsOf } from './refusal'
 import { backoff, pauseUnlessBack } from './retry'
 import { authorization, keepToken, takeToken, token } from './token'
@@ -90,7 +90,7 @@ function card(stream: Listed): HTMLLIElement {
     ['publish', 'Publish'],
   ] as const) {
     const link = make('a', page === 'watch' ? 'button primary' : 'button', label)
-    link.href = `/${page}/${encodeURIComponent(stream.name)}`
+    link.href = page === 'seat' ? realTimePage(stream.name) : `/${page}/${encodeURIComponent(stream.name)}`
     link.setAttribute('aria-label', `${label}: ${stream.name}`)
     links.append(link)
   }
@@ -109,7 +109,7 @@ function bindOpen(): void {
   find('open-form', HTMLFormElement).addEventListener('submit', (event) => {
     event.preventDefault()
     const page = event.submitter instanceof HTMLButtonElement ? event.submitter.value : 'watch'
-    location.assign(`/${page}/${encodeURIComponent(field.value)}`)
+    location.assign(page === 'seat' ? realTimePage(field.value) : `/${page}/${encodeURIComponent(field.value)}`)
   })
   check()
 }

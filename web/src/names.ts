@@ -17,3 +17,12 @@ export function streamOf(path: string): string {
     return '' // a stray %
   }
 }
+
+/**
+ * The page that shows a stream in real time. A name with a dot is that of a guest's
+ * seat on a stage: its own page is for the guest alone.
+ */
+export function realTimePage(name: string): string {
+  const path = encodeURIComponent(name)
+  return name.includes('.') ? `/embed/${path}?controls` : `/seat/${path}`
+}

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { worst } from './findings'
-import { streamOf, validName } from './names'
+import { realTimePage, streamOf, validName } from './names'
 import { Refusal, refusalOf, wordsOf } from './refusal'
 import { backoff, pause } from './retry'
 import { attribute, fragment, iceServers, restarted, withParameters } from './sdp'
@@ -140,6 +140,8 @@ test('names of streams', () => {
   assert.equal(streamOf('/watch/%22%3E'), '')
   assert.equal(streamOf('/watch/%'), '')
   assert.equal(streamOf('/'), '')
+  assert.equal(realTimePage('show'), '/seat/show')
+  assert.equal(realTimePage('show.anna'), '/embed/show.anna?controls')
 })
 
 test('a token in the query leaves the rest there', () => {

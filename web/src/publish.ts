@@ -3,6 +3,7 @@
 import { find, make, setFigures, setStatus, setText } from './dom'
 import { expose } from './figures'
 import { watchFindings } from './findings'
+import { realTimePage } from './names'
 import { nameHere } from './player'
 import { Refusal, wordsOf } from './refusal'
 import type { Progress } from './session'
@@ -43,7 +44,7 @@ takeToken()
 const name = nameHere('Publish')
 const path = encodeURIComponent(name)
 find('watch-link', HTMLAnchorElement).href = `/watch/${path}`
-find('seat-link', HTMLAnchorElement).href = `/seat/${path}`
+find('seat-link', HTMLAnchorElement).href = realTimePage(name)
 expose(() => ({ ...figures }))
 window.addEventListener('pagehide', () => stop?.abort())
 window.setInterval(() => void measure(), 1000)

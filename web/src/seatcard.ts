@@ -4,8 +4,8 @@ import type * as api from './api'
 import { copyText, make, setText } from './dom'
 import { WhipcastPlayer } from './embed'
 import type { Shown } from './findings'
-import { ask } from './refusal'
-import { authorization, token } from './token'
+import { sourceOf } from './source'
+import { token } from './token'
 import { since } from './words'
 
 /** Asks the gateway for a change of the stage; undefined if it refuses. */
@@ -62,7 +62,8 @@ export class SeatCard {
     setText(this.key, place <= 9 ? String(place) : '')
     this.key.hidden = place > 9
     setText(this.label, seat.role === 'host' ? `${seat.label} (host)` : seat.label)
-    const parts = [stateWords[seat.state], seat.picture ? 'in the picture' : '', seat.muted ? 'muted' : '', seat.state === 'left' ? since(Date.parse(seat.since), Date.now()) : '']
+    const away = !seat.connected && ['waiting', 'backstage', 'on_air'].includes(seat.state)
+    const parts = [stateWords[seat.state], away ? 'not connected now' : '', seat.picture ? 'in the picture' : '', seat.muted ? 'muted' : '', seat.state === 'left' ? since(Date.parse(seat.since), Date.now()) : '']
     setText(this.state, parts.filter(Boolean).join(' · '))
     this.element.dataset['state'] = seat.state
     this.element.classList.toggle('picture', seat.picture)
@@ -185,23 +186,9 @@ export class SeatCard {
     setText(this.link, 'A new link; the one before is of no use any more.')
   }
 
-  /** A page for OBS with this seat's picture alone, and a token that can do nothing else. */
   private async source(): Promise<void> {
-    const address = `${location.origin}/embed/${encodeURIComponent(this.seat.stream)}`
-    let fragment = ''
-    try {
-      const wanted = { actions: ['play'], streams: [this.seat.stream], lifetime: 7 * 86_400, principal: 'obs' }
-      const response = await ask('/v1/tokens', {
-        method: 'POST',
-        headers: { ...authorization(), 'Content-Type': 'application/json' },
-        body: JSON.stringify(wanted),
-      })
-      fragment = `#token=${((await response.json()) as api.Token).token}`
-    } catch {
-      // Without a token the link does where everyone may watch.
-    }
-    const words = fragment ? 'The browser source is copied. Its token shows this seat for 7 days.' : 'The browser source is copied. It has no token: it works where everyone may watch.'
-    await this.give(address + fragment, words)
+    const { address, words } = await sourceOf(this.seat.stream)
+    await this.give(address, words)
   }
 
   private ask(): void {

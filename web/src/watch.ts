@@ -5,6 +5,7 @@ import type { Level } from 'hls.js'
 import { copyOnClick, find, setFigures, setStatus, setText } from './dom'
 import { expose } from './figures'
 import { ahead, catchUp, hasEnded, inGap, presentationIn, settings, stuckAfter, type Presentation } from './hlsplay'
+import { realTimePage } from './names'
 import { bindPlayer, cover, nameHere, uncover } from './player'
 import { ask, Refusal, wordsOf } from './refusal'
 import { reportTo } from './report'
@@ -206,7 +207,7 @@ function bindWatch(): void {
     if (hls?.liveSyncPosition) video.currentTime = hls.liveSyncPosition
     video.play().catch(() => undefined)
   })
-  find('seat-link', HTMLAnchorElement).href = `/seat/${encodeURIComponent(name)}`
+  find('seat-link', HTMLAnchorElement).href = realTimePage(name)
   setText(find('address', HTMLElement), location.origin + address)
   copyOnClick(find('copy-address', HTMLButtonElement), () => location.origin + address)
 }

@@ -16,6 +16,8 @@ export interface Publication {
   ladder: boolean
   /** Two channels and more bits for sound: for music, not for a voice. */
   stereo: boolean
+  /** On a slow computer fewer pictures rather than smaller ones: what is cut into a show should keep its size. */
+  steady?: boolean
 }
 
 /** Publishes until the signal is raised. Throws the refusal that is final. */
@@ -74,6 +76,7 @@ async function open(what: Publication, signal: AbortSignal): Promise<Session> {
       answer: (sdp) => withParameters(withParameters(sdp, 'opus', sound), 'H264', start),
     })
     await limitBitrate(pc, what.bitrate)
+    if (what.steady) await keepSize(pc)
     return session
   } catch (error) {
     pc.close()
@@ -128,6 +131,15 @@ export async function limitBitrate(pc: RTCPeerConnection, bitrate: number): Prom
       encoding.maxBitrate = Math.round(bitrate * (rung?.share ?? 1))
     }
     await sender.setParameters(parameters)
+  }
+}
+
+async function keepSize(pc: RTCPeerConnection): Promise<void> {
+  for (const sender of pc.getSenders()) {
+    if (sender.track?.kind !== 'video') continue
+    const parameters: RTCRtpSendParameters & { degradationPreference?: string } = sender.getParameters()
+    parameters.degradationPreference = 'maintain-resolution'
+    await sender.setParameters(parameters).catch(() => undefined) // a wish: not all browsers know it
   }
 }
 

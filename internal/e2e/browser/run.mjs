@@ -9,6 +9,7 @@
 //   node run.mjs relayed BASE TOKEN STREAM   publish and sit where only TURN gets through
 //   node run.mjs closed  BASE TOKEN STREAM   watch and sit in a live stream with and without the token
 //   node run.mjs embed   BASE TOKEN STREAM   <whipcast-player> in a page of another origin, under the policy that docs/embedding.md names
+//   node run.mjs control BASE TOKEN STREAM   the control room of a stage, and two guests
 //
 // SHOTS=FOLDER keeps screenshots there.
 import { createServer } from 'node:http'
@@ -411,6 +412,81 @@ async function embed(context) {
   }
 }
 
+/** From the control room: invite, let in, cut, mute, remove; the guests see and hear each other, change networks and reload. */
+async function control(context) {
+  const room = await open(context, `/control/${stream}`)
+  await room.click('#make')
+  for (const [label, role] of [['Ann', 'host'], ['Bob', 'guest']]) {
+    await room.fill('#label', label)
+    await room.selectOption('#role', role)
+    await room.click('#invite button')
+    await room.locator('.seat', { hasText: label }).waitFor()
+  }
+  const links = await until('both links are there', 10_000, () => room.evaluate((stream) => {
+    const all = Object.keys(sessionStorage).filter((key) => key.startsWith(`whipcast.link ${stream}.`)).sort()
+    return all.length === 2 && all.map((key) => sessionStorage[key])
+  }, stream))
+  // Each guest has a tab of its own, with storage of its own. guest-1 comes before host-1.
+  const join = async (link) => {
+    const page = await open(context, link.slice(base.length), '')
+    await page.getByRole('button', { name: 'Join', exact: true }).click()
+    return page
+  }
+  const state = (page, wanted) => until(`a guest is ${wanted}`, 30_000, async () => (await stats(page)).state === wanted)
+  const bob = await join(links[0])
+  const ann = await join(links[1])
+  await state(ann, 'backstage')
+  await state(bob, 'waiting')
+  await room.bringToFront()
+  await room.locator('.seat', { hasText: 'Bob' }).getByRole('button', { name: 'Let in' }).click()
+  await state(bob, 'backstage')
+  const playing = (page) => until('a guest sees the other', 30_000, () => page.evaluate(() =>
+    [...document.querySelector('whipcast-seat').shadowRoot.querySelectorAll('whipcast-player')].map((one) => one.state).join() === 'playing'))
+  await playing(ann)
+  await playing(bob)
+  const cut = async (key, name) => {
+    await room.locator('#name').click()
+    await room.keyboard.press(key)
+    await until(`the picture is ${name}'s`, 30_000, async () => (await stats(room)).picture.startsWith(name))
+  }
+  const monitor = (way) => until(`the monitor plays by ${way}`, 40_000, async () => {
+    const now = await stats(room)
+    return now.way === way && now.program === 'playing'
+  })
+  await cut('1', 'host')
+  await monitor('whep')
+  await room.check('input[name=way][value=hls]')
+  await monitor('hls')
+  await cut('2', 'guest')
+  await state(bob, 'on_air')
+  await room.locator('.seat', { hasText: 'Bob' }).getByRole('button', { name: 'Mute' }).click()
+  await until('Bob is told that he is muted', 10_000, () => bob.evaluate(() => document.querySelector('whipcast-seat').shadowRoot.querySelector('.meaning').textContent.includes('muted')))
+  await shot(room, 'control')
+  await bob.reload()
+  await state(bob, 'on_air')
+  // Another network: ICE restarts, and the session stays.
+  const sessions = async () => {
+    const response = await fetch(`${base}/v1/sessions?stream=${stream}.host-1`, { headers: { Authorization: `Bearer ${token}` } })
+    return (await response.json()).sessions.filter((one) => one.kind === 'publish').map((one) => one.id).join()
+  }
+  const before = await sessions()
+  const restarted = ann.waitForResponse((r) => r.request().method() === 'PATCH' && r.request().headers()['if-match'] === '*', { timeout: 20_000 })
+  await ann.evaluate(() => dispatchEvent(new Event('online')))
+  report.restart = (await restarted).status()
+  await sleep(1000)
+  report.kept = before !== '' && before === (await sessions())
+  await state(ann, 'on_air')
+  const remove = room.locator('.seat', { hasText: 'Bob' })
+  await remove.getByRole('button', { name: 'Remove' }).click()
+  await remove.getByRole('button', { name: 'Really remove?' }).click()
+  await state(bob, 'removed')
+  report.seats = (await until('the room has one seat', 10_000, async () => {
+    const now = await stats(room)
+    return now.seats === 1 && now
+  })).seats
+  await shot(ann, 'guest')
+}
+
 const profile = await mkdtemp(join(tmpdir(), 'whipcast-chromium-'))
 const context = await chromium.launchPersistentContext(profile, {
   executablePath: '/usr/bin/chromium',
@@ -424,7 +500,7 @@ const context = await chromium.launchPersistentContext(profile, {
   ],
 })
 try {
-  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, relayed, closed, embed }[scenario](context)
+  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, relayed, closed, embed, control }[scenario](context)
 } catch (e) {
   report.failure = String(e)
   for (const [i, page] of context.pages().entries()) {

@@ -84,6 +84,7 @@ export class WhipcastSeat extends Whipcast {
       void this.#sending.look()
     })
     this.#parts = build(this, this.#devices)
+    this.#sending.steady = true
   }
 
   /** Joins without being asked; browsers still ask for the devices. */
@@ -208,8 +209,9 @@ export class WhipcastSeat extends Whipcast {
   async #follow(place: Place, stage: string, signal: AbortSignal): Promise<void> {
     const at = { gateway: place.gateway, stage, authorization: authorizationOf(place.token) }
     const show = (view: api.StageView) => {
-      if (this.#view?.me && !view.me) return this.#gone('The host has taken this seat back.')
-      this.#view = view
+      if (this.#view?.me && !view.me) return this.#gone('')
+      const own = view.seats.find((one) => one.stream === place.stream) // who administers the stage may sit there, too
+      this.#view = own ? { ...view, me: own } : view
       this.#trouble = ''
       this.#show()
     }
@@ -220,7 +222,8 @@ export class WhipcastSeat extends Whipcast {
     try {
       await followStage(at, show, lost, signal)
     } catch (error) {
-      if (!signal.aborted) this.#gone(wordsOf(error))
+      // What the gateway says of tokens is for who makes them.
+      if (!signal.aborted) this.#gone(error instanceof Refusal && error.status > 400 ? '' : wordsOf(error))
     }
   }
 
@@ -327,7 +330,9 @@ function build(seat: WhipcastSeat, devices: Devices) {
   Object.assign(video, { muted: true, autoplay: true, playsInline: true })
   video.className = 'front mirror'
   video.setAttribute('aria-label', 'Preview of what you send')
-  const look = button('preview', 'Check camera and microphone', () => void seat.preview())
+  const look = button('preview', 'Check camera and microphone', () => {
+    void seat.preview().then((got) => got && join.focus()) // the pressed button goes away
+  })
   look.classList.add('primary')
   const title = piece('p', 'title')
   const cover = piece('div', 'cover', title, look)
@@ -335,9 +340,12 @@ function build(seat: WhipcastSeat, devices: Devices) {
   mine.part.add('self')
   const tiles = piece('div', 'tiles', mine)
 
-  const join = button('join', 'Join', () => void seat.join())
+  const join: HTMLButtonElement = button('join', 'Join', () => {
+    void seat.join()
+    mute.focus()
+  })
   join.classList.add('primary')
-  const mute = button('mute', 'Mute', () => (seat.muted = !seat.muted))
+  const mute: HTMLButtonElement = button('mute', 'Mute', () => (seat.muted = !seat.muted))
   const hide = button('camera', 'Camera off', () => (seat.pictureOff = !seat.pictureOff))
   const leave = button('leave', 'Leave', () => {
     seat.leave()

@@ -17,6 +17,8 @@ export class Sending {
   choice: Choice
   bitrate = 2_500_000
   ladder = false
+  /** Whether the picture keeps its size on a slow computer. */
+  steady = false
   private muted = false
   private hidden = false
   private running: AbortController | undefined
@@ -78,6 +80,7 @@ export class Sending {
       bitrate: this.bitrate,
       ladder: this.ladder,
       stereo: !this.choice.voice,
+      steady: this.steady,
     }
     this.say('connecting')
     this.finished = publish(what, (progress) => this.follow(progress), running.signal).then(
