@@ -288,7 +288,9 @@ func watchThree(t *testing.T, n *network, run func(w *watched)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStream(t)
 		w := &watched{network: n, metrics: &Metrics{}, projector: newProjector(t, s, three()...)}
-		th := newTheatre(t, s, Config{Metrics: w.metrics})
+		th := newTheatre(t, s, Config{Metrics: w.metrics, Size: func(_, rid string) (width, height int) {
+			return map[string]int{"f": 1280, "h": 640, "q": 320}[rid], map[string]int{"f": 720, "h": 360, "q": 180}[rid]
+		}})
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { w.projector.obey(ctx) })
