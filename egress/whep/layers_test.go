@@ -289,6 +289,7 @@ func TestChosenLayer(t *testing.T) {
 			w.track.wish.set(choice)
 			from := time.Now()
 			w.projector.film(6 * time.Second)
+			synctest.Wait()
 			if after, _ := n.settled(want, from, time.Now()); after > 4*time.Second {
 				t.Errorf("%s: layer %d, want %d", what, n.layer, want)
 			}
