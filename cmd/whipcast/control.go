@@ -27,7 +27,7 @@ import (
 // control is what the API takes from the parts of the gateway.
 func (g *gateway) control(watch hls.Authorize) api.Config {
 	cfg := api.Config{
-		Findings: findings(g.packaging.findings), Detail: g.detail, Renditions: renditions(g.window.store),
+		Findings: detours(g.sessions.Detour, findings(g.packaging.findings)), Detail: g.detail, Renditions: renditions(g.window.store),
 		Sessions: sessions{g.sessions, g.rtsp.server}, HLSViewers: g.origin.Viewers, Marks: marks{g.packaging.packager, g.viewers.Tell}, Storage: g.places.health,
 		Settings: func() []api.Setting { return settingsOf(g.config) }, Events: g.events,
 		Latency: g.latency, Watch: mayReport(watch), Sources: g.rtsp.list, Stages: g.stages, Drainer: drainer{g}, Logger: g.log,

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/packager/doctor"
 	"github.com/whipcast/whipcast/stream"
 )
@@ -35,5 +36,14 @@ func TestFindings(t *testing.T) {
 	}
 	if others := show("show", stream.LayerID{Kind: stream.Audio}); len(others) != 0 {
 		t.Errorf("of another layer: %v", others)
+	}
+	byTCP := detours(func(name string) (rtc.Report, time.Time, bool) {
+		return rtc.Report{Words: "connected by TCP", Remedy: "open UDP"}, since, name == "show"
+	}, show)
+	if all := byTCP("show", asked); len(all) != 3 || all[2].Code != "media-detour" || all[2].Severity != "note" || all[2].Words != "the publisher is connected by TCP" {
+		t.Errorf("%+v", all)
+	}
+	if all := byTCP("other", asked); len(all) != 0 {
+		t.Errorf("of another stream: %+v", all)
 	}
 }

@@ -200,5 +200,7 @@ func (l relays) metrics() []api.Metric {
 		one.Labels = map[string]string{row.label: row.value}
 		list = append(list, one)
 	}
-	return list
+	connections := api.Total(refused, help, l.own.RefusedTCP)
+	connections.Labels = map[string]string{"reason": "connections"}
+	return append(list, connections)
 }

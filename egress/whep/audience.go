@@ -42,6 +42,9 @@ func newAudience(s *stream.Stream, cfg *Config, start func(func(context.Context)
 		start:   start,
 		sound:   stream.LayerID{Kind: stream.Audio},
 	}
+	if cfg.Size != nil {
+		a.ladder.size = func(rid string) (width, height int) { return cfg.Size(s.Name(), rid) }
+	}
 	a.choose(s.State())
 	return a
 }

@@ -192,10 +192,7 @@ func (c *controller) step(rates []rate, current int, changing bool, lastSent, no
 	if c.probe.on {
 		c.need = max(c.need, c.probe.bitrate)
 	}
-	if c.timed && !c.quiet && lastSent.Sub(c.told) > silentTime && now.Sub(c.changed) > silentTime {
-		c.quiet = true
-		c.overuse(0)
-	}
+	c.listen(lastSent, now)
 	c.estimate = max(c.estimate, c.paths.delivered(busyMost))
 	over := c.over
 	c.over = false
@@ -208,6 +205,14 @@ func (c *controller) step(rates []rate, current int, changing bool, lastSent, no
 		c.judge(rates, now)
 	default:
 		c.look(rates, now)
+	}
+}
+
+// listen takes the end of all feedback for overuse, once.
+func (c *controller) listen(lastSent, now time.Time) {
+	if c.timed && !c.quiet && lastSent.Sub(c.told) > silentTime && now.Sub(c.changed) > silentTime {
+		c.quiet = true
+		c.overuse(0)
 	}
 }
 
@@ -264,25 +269,34 @@ func (c *controller) look(rates []rate, now time.Time) {
 	if !c.raised.IsZero() && now.Sub(c.raised) > provenTime {
 		c.raised, c.pause = time.Time{}, 0
 	}
-	if c.current <= c.ceiling && c.ceiling == 0 || c.current > c.ceiling || !c.heard || now.Before(c.retryAt) {
-		return // it is sent the best one, or soon will; or nobody tells anything
+	top := c.ceiling == 0 || c.current > c.ceiling // it is sent, or soon will
+	if top || !c.heard || now.Before(c.retryAt) {
+		return
 	}
 	if !c.timed {
 		c.lookBlindly(rates, now)
 		return
 	}
-	if found := c.found; found > 0 {
-		c.found = 0
-		for i := range c.current {
-			if r := rates[i]; r.usable && r.bitrate > 0 && probeShare*float64(r.bitrate) <= scoutShare*float64(found) {
-				c.begin(i, r.bitrate, now)
-				return
-			}
-		}
+	found := c.found
+	c.found = 0
+	if i := c.fitting(rates, found); i >= 0 {
+		c.begin(i, rates[i].bitrate, now)
+		return
 	}
 	if !now.Before(c.scoutAt) && c.paths.queue < calmQueue {
 		c.scouting, c.scoutAt = true, now.Add(scoutEvery)
 	}
+}
+
+// fitting returns the best Layer, better than the present one, that is worth a
+// probe on a link as fast as a scout found; -1 if there is none.
+func (c *controller) fitting(rates []rate, found int) int {
+	for i := range c.current {
+		if r := rates[i]; r.usable && r.bitrate > 0 && probeShare*float64(r.bitrate) <= scoutShare*float64(found) {
+			return i
+		}
+	}
+	return -1
 }
 
 // lookBlindly begins a probe of the next Layer where no feedback tells times.

@@ -39,7 +39,8 @@ type total struct {
 // first. It is pure.
 type ladder struct {
 	rungs []rung
-	seen  []rate // scratch of rates
+	size  func(rid string) (width, height int) // nil: not known
+	seen  []rate                               // scratch of rates
 }
 
 // rates returns the Layers as controllers see them; what a viewer's wish leaves
@@ -174,6 +175,9 @@ func (l *ladder) layers() []Layer {
 	all := make([]Layer, len(l.rungs))
 	for i := range l.rungs {
 		all[i] = l.rungs[i].figures()
+		if l.size != nil {
+			all[i].Width, all[i].Height = l.size(all[i].RID)
+		}
 	}
 	return all
 }

@@ -277,3 +277,39 @@ func TestLadderFigures(t *testing.T) { // specs E30
 		}
 	})
 }
+
+// TestChosenLayer: specs E36 what a viewer chooses wins over what its network
+// carries; without a choice the gateway chooses again.
+func TestChosenLayer(t *testing.T) {
+	n := newNetwork(5_000_000, 0)
+	watchThree(t, n, func(w *watched) {
+		w.track.wish = &wish{}
+		shows := func(choice Choice, want int, what string) {
+			t.Helper()
+			w.track.wish.set(choice)
+			from := time.Now()
+			w.projector.film(6 * time.Second)
+			synctest.Wait()
+			if after, _ := n.settled(want, from, time.Now()); after > 4*time.Second {
+				t.Errorf("%s: layer %d, want %d", what, n.layer, want)
+			}
+		}
+		shows(Choice{}, 0, "automatic")
+		shows(Choice{RID: "q"}, 2, "the smallest")
+		shows(Choice{RID: "h"}, 1, "the middle one")
+		shows(Choice{MaxHeight: 360}, 1, "half the height")
+		shows(Choice{MaxWidth: 300}, 2, "less than there is")
+		shows(Choice{RID: "another publisher's"}, 0, "a layer that is not there")
+		w.projector.layers[1].silent = true
+		shows(Choice{RID: "h"}, 0, "a layer that is silent")
+		n.set(600_000)
+		shows(Choice{RID: "f"}, 0, "the best one on a slow link")
+		if a := w.track.Adaptation(); a.Layer != "f" || a.Automatic || a.Ups == 0 || a.Downs == 0 {
+			t.Errorf("adaptation %+v", a)
+		}
+		shows(Choice{}, 2, "automatic on a slow link")
+		if a := w.track.Adaptation(); a.Layer != "q" || !a.Automatic || a.Estimate > 700_000 {
+			t.Errorf("adaptation %+v", a)
+		}
+	})
+}

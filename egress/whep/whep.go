@@ -9,6 +9,9 @@
 //	  ▲                   ▲                              │
 //	  └── RequestKeyframe └──────── feedback (RTCP) ◀────┘
 //
+// Of simulcast each viewer gets the Layer that its network carries, as its
+// controller finds out, or the one that it chose; it changes lanes at a keyframe.
+//
 // The package knows nothing of files and HLS; what concerns the session and its
 // URL is in internal/rtc.
 //
@@ -205,7 +208,7 @@ func (s *Server) accept(ctx context.Context, q rtc.Request) (*rtc.Session, error
 		return nil, err
 	}
 	for _, t := range v.tracks {
-		t.session = v.session
+		t.session, t.wish = v.session, &v.wish
 	}
 	s.cfg.Metrics.Sessions.Add(1)
 	s.know(v)

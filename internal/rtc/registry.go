@@ -36,6 +36,7 @@ type Registry struct {
 
 	mu         sync.Mutex
 	sessions   map[string]*Session       // below mu: started, not ended
+	publishers map[string]*Session       // below mu: the newest of each stream
 	quota      quota                     // below mu: opened, not finished
 	closed     bool                      // below mu
 	extensions map[Direction][]Extension // below mu; the lists are never changed
@@ -86,6 +87,7 @@ func NewRegistry(engine *Engine, cfg RegistryConfig) *Registry {
 		reasons:    recent.New(cfg.MaxSessions),
 		quota:      quota{address: map[netip.Addr]int{}, principal: map[string]int{}},
 		sessions:   make(map[string]*Session),
+		publishers: make(map[string]*Session),
 		extensions: make(map[Direction][]Extension),
 	}
 }
@@ -216,6 +218,9 @@ func (g *Registry) lookup(id string) *Session {
 func (g *Registry) register(x *Session) {
 	g.mu.Lock()
 	g.sessions[x.id] = x
+	if x.opening.Direction == Receive {
+		g.publishers[x.opening.Stream] = x
+	}
 	closed := g.closed
 	g.mu.Unlock()
 	if closed {
@@ -267,6 +272,9 @@ func (x *Session) release() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.sessions, x.id)
+	if g.publishers[x.opening.Stream] == x {
+		delete(g.publishers, x.opening.Stream)
+	}
 	x.gone = true
 	if errors.Is(x.lost(), ErrNeverConnected) {
 		g.quota.pending--

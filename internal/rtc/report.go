@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pion/webrtc/v4"
 )
@@ -345,6 +346,26 @@ func (x *Session) noteWay() {
 		w = byTCP
 	}
 	x.mu.Lock()
-	x.way = w
+	if x.way != w {
+		x.way, x.wayAt = w, time.Now()
+	}
 	x.mu.Unlock()
+}
+
+// Detour says that the publisher of a stream is connected, but not in the best way, and
+// since when; false if there is nothing to say. It is quick.
+func (g *Registry) Detour(stream string) (Report, time.Time, bool) {
+	g.mu.Lock()
+	x := g.publishers[stream]
+	g.mu.Unlock()
+	if x == nil {
+		return Report{}, time.Time{}, false
+	}
+	x.mu.Lock()
+	w, at := x.way, x.wayAt
+	x.mu.Unlock()
+	if w != byTCP && w != byRelay {
+		return Report{}, time.Time{}, false
+	}
+	return facts{course: arrived, way: w, port: g.engine.port}.report(), at, true
 }

@@ -114,3 +114,19 @@ func TestHear(t *testing.T) {
 		t.Errorf("%d candidates, want %d", len(all), maxCandidates)
 	}
 }
+
+// FuzzCandidate: whatever a candidate is, it has a kind of one line that does not tell an
+// address.
+func FuzzCandidate(f *testing.F) {
+	for _, seed := range []string{"1 1 udp 1 10.0.0.5 9 typ host", "1 1 tcp 1 x.local 9 typ srflx raddr 1.2.3.4", "a b c d e f g h", "candidate:1 1 udp 1 ::ffff:10.0.0.1 9 typ relay"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		for _, one := range append(hear(nil, line), line) {
+			kind := kindOfCandidate(one)
+			if fields := strings.Fields(one); kind == "" || strings.ContainsAny(kind, "\r\n") || len(fields) > 4 && len(fields[4]) > 6 && strings.Contains(kind, fields[4]) && fields[4] != "unreadable" {
+				t.Errorf("%q is %q", one, kind)
+			}
+		}
+	})
+}

@@ -51,6 +51,7 @@ type Session struct {
 	notes  []slog.Attr // below mu: for the log line at the end
 	cause  Report      // below mu: if it could not connect or was lost
 	way    way         // below mu: how media goes
+	wayAt  time.Time   // below mu: since when
 	heard  []string    // below mu: candidates of the other side, used or not
 	pairs  []pair      // below mu: as they were when they were looked at last
 	gaveUp bool        // below mu: ICE failed, and forgot the pairs

@@ -146,8 +146,14 @@ func TestICETCP(t *testing.T) {
 	if len(report.Tried) == 0 || !strings.HasPrefix(report.Tried[0], "tcp 127.0.0.1 port ") || !strings.Contains(report.Tried[0], ": works") {
 		t.Errorf("tried %q", report.Tried)
 	}
+	if detour, since, ok := h.registry.Detour("live"); !ok || detour.Words != report.Words || since.IsZero() {
+		t.Errorf("the stream's publisher: %v %+v", ok, detour)
+	}
 	session.End(rtc.ErrEnded)
 	rtctest.Wait(t, session.Done(), "end")
+	if _, _, ok := h.registry.Detour("live"); ok {
+		t.Error("there is a publisher after the end")
+	}
 	if !strings.Contains(lines.String(), "way=tcp") {
 		t.Errorf("the log does not tell the way: %s", lines)
 	}

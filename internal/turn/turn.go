@@ -72,6 +72,7 @@ type Server struct {
 	peers   peers
 	udp     []net.PacketConn
 	tcp     []*listener
+	limits  []*limit.Listener // of the same
 	port    int
 	tlsPort int
 	metrics Metrics
@@ -122,7 +123,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 			return nil, &AddressError{cfg.TLSAddress, err}
 		}
 		s.tlsPort = l.Addr().(*net.TCPAddr).Port
-		s.tcp = append(s.tcp, newListener(tls.NewListener(limit.NewListener(l, tcpMax, tcpMaxPer), protocols(cfg.TLS))))
+		s.tcp = append(s.tcp, newListener(tls.NewListener(s.limit(l), protocols(cfg.TLS))))
 	}
 	return s, nil
 }
@@ -147,7 +148,7 @@ func (s *Server) listen(ctx context.Context, address string) error {
 			return nil
 		}
 		s.Close()
-		s.udp, s.tcp = nil, nil
+		s.udp, s.tcp, s.limits = nil, nil, nil
 		if port != "0" || try == bindTries || !errors.Is(err, syscall.EADDRINUSE) {
 			return err
 		}
@@ -175,8 +176,23 @@ func (s *Server) listenOnce(ctx context.Context, host, port string) error {
 	if err != nil {
 		return err
 	}
-	s.tcp = append(s.tcp, newListener(limit.NewListener(l, tcpMax, tcpMaxPer)))
+	s.tcp = append(s.tcp, newListener(s.limit(l)))
 	return nil
+}
+
+func (s *Server) limit(l net.Listener) net.Listener {
+	limited := limit.NewListener(l, tcpMax, tcpMaxPer)
+	s.limits = append(s.limits, limited)
+	return limited
+}
+
+// RefusedTCP returns how many TCP connections were closed at once: too many.
+func (s *Server) RefusedTCP() uint64 {
+	var n uint64
+	for _, l := range s.limits {
+		n += l.Refused()
+	}
+	return n
 }
 
 // Port returns that of UDP and TCP, 0 for none.
