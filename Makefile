@@ -57,7 +57,7 @@ deps: ## install the programs that the tests use (Debian, apt)
 	fi
 
 .PHONY: test
-test: deps build vet lint pages unit e2e ## everything CI runs
+test: deps build vet lint pages unit traces e2e ## everything CI runs
 
 .PHONY: pages
 pages: $(PAGES) ## tests of the pages' scripts
@@ -76,6 +76,11 @@ lint: ## golangci-lint with the project's rules
 .PHONY: unit
 unit: $(PAGES) ## all Go tests but the end-to-end ones
 	$(GO) test -race -shuffle=on -timeout 10m $$($(GO) list ./... | grep -v /internal/e2e)
+
+.PHONY: traces
+traces: $(PAGES) ## what only a build with the tag otel has
+	GOFLAGS= $(GO) vet -tags=$(TAGS),otel ./cmd/whipcast
+	GOFLAGS= $(GO) test -tags=$(TAGS),otel -count=1 -timeout 5m -run 'Trace|Routes' ./cmd/whipcast
 
 .PHONY: e2e
 e2e: deps build ## the real program with real clients

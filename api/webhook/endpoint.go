@@ -72,6 +72,9 @@ func (e *endpoint) connect(cfg Config) error {
 	if cfg.Transport != nil {
 		e.client.Transport = cfg.Transport
 	}
+	if cfg.Around != nil {
+		e.client.Transport = cfg.Around(e.client.Transport)
+	}
 	return nil
 }
 

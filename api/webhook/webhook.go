@@ -50,6 +50,8 @@ type Config struct {
 	Calls     int           // at once, to one receiver; default 4
 	// Transport makes the calls; default: one that keeps to outbound.Chosen.
 	Transport http.RoundTripper
+	// Around makes calls by way of another transport, of that one; nil: directly.
+	Around func(http.RoundTripper) http.RoundTripper
 }
 
 func (c Config) withDefaults() Config {

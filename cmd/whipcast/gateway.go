@@ -67,6 +67,7 @@ type gateway struct {
 	latency   *latency.Book
 	api       *api.Server
 	events    *event.Events
+	spans     *spans
 	public    *server
 	admin     *server
 	drainage  *drainage
@@ -81,6 +82,9 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		if g.secret, err = publishToken(config.DataDir); err != nil {
 			return nil, err
 		}
+	}
+	if g.spans, err = openSpans(ctx, g.log); err != nil {
+		return nil, err
 	}
 	if g.tls, err = openCertificate(config, g.log); err != nil { //nolint:contextcheck // what it asks ends with its Run
 		return nil, err
@@ -104,11 +108,11 @@ func openGateway(ctx context.Context, config configs.Config, logs io.Writer) (*g
 		g.close()
 		return nil, err
 	}
-	if g.places, err = openPlaces(ctx, config, g.window.store, g.archive, g.log); err != nil {
+	if g.places, err = openPlaces(ctx, config, g.window.store, g.archive, telling{g.log, g.spans}); err != nil {
 		g.close()
 		return nil, err
 	}
-	if g.webhooks, err = openWebhooks(config, g.log); err != nil {
+	if g.webhooks, err = openWebhooks(config, g.spans, g.log); err != nil {
 		g.close()
 		return nil, err
 	}
@@ -233,7 +237,7 @@ func (g *gateway) wire(ctx context.Context) error {
 		Session: g.sessions, HLS: g.origin, Pages: pages,
 	}
 	g.rtsp.before(&routes, g.auth)
-	g.public.http = g.public.configure(front(g.config.HTTP, all, g.api.Public(routes)), secure(g.tls), g.log)
+	g.public.http = g.public.configure(front(g.config.HTTP, all, g.spans.handler(g.api.Public(routes))), secure(g.tls), g.log)
 	// A viewer that reads slower than this is no viewer. Held requests set a
 	// deadline of their own.
 	g.public.http.WriteTimeout = time.Minute
@@ -287,6 +291,7 @@ func (g *gateway) run(ctx context.Context) error {
 	g.recall(ctx)
 	servers := startTasks(life, fail, append(g.relays.tasks(), task{"public server", g.public.serve}, task{"admin server", g.admin.serve}, task{"window", g.window.store.Run})...)
 	sessions := startTasks(life, fail, append(g.rtsp.tasks(), task{"sessions", g.sessions.Run}, task{"viewers", g.viewers.Run}, looksAfter(g.auth, g.sessions.Sweep, g.rtsp.sweep))...)
+	traces := startTasks(life, fail, g.spans.tasks(g.events)...)
 	events := startTasks(life, fail, task{"events", g.api.Run})
 	extra := startTasks(life, fail, g.extra...)
 	g.api.Ready(true)
@@ -316,9 +321,10 @@ func (g *gateway) run(ctx context.Context) error {
 		<-rest.Done()
 	}
 	g.origin.Close()
-	errs = append(errs, events.stop(stop)) // after all that they tell of
+	errs = append(errs, events.stop(stop), traces.stop(stop)) // after all that they tell of
 	errs = append(errs, shutdown(stop, g.public, g.admin), servers.stop(stop), g.window.close(), g.engine.Close())
 	g.places.close()
+	errs = append(errs, g.spans.close(life))
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

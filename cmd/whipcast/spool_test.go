@@ -29,7 +29,7 @@ func TestSpoolIsEmptiedAtStart(t *testing.T) {
 	}
 	for _, size := range []int64{0, 1 << 20} {
 		config.Storage = []configs.Storage{{Type: "directory", Path: t.TempDir(), Memory: 1 << 20, Spool: size}}
-		all, err := openPlaces(t.Context(), config, storage.Tee(), nil, slog.New(slog.DiscardHandler))
+		all, err := openPlaces(t.Context(), config, storage.Tee(), nil, telling{slog.New(slog.DiscardHandler), &spans{}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +51,7 @@ func TestSpoolThatCannotBeOpened(t *testing.T) {
 	}
 	config.Storage = []configs.Storage{{Type: "directory", Path: t.TempDir(), Memory: 1 << 20, Spool: 1 << 20}}
 	var lines bytes.Buffer
-	all, err := openPlaces(t.Context(), config, storage.Tee(), nil, slog.New(slog.NewTextHandler(&lines, nil)))
+	all, err := openPlaces(t.Context(), config, storage.Tee(), nil, telling{slog.New(slog.NewTextHandler(&lines, nil)), &spans{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,10 +49,17 @@ func newPlace(i int, entry configs.Storage) place {
 	}
 }
 
+// telling is where places tell of themselves.
+type telling struct {
+	log   *slog.Logger
+	spans *spans
+}
+
 // openPlaces opens all places; origin keeps what the gateway itself serves. The
 // error names the entry.
-func openPlaces(ctx context.Context, config configs.Config, origin storage.Sink, archive *replay.Archive, log *slog.Logger) (places, error) {
+func openPlaces(ctx context.Context, config configs.Config, origin storage.Sink, archive *replay.Archive, tell telling) (places, error) {
 	var all places
+	log := tell.log
 	disk := spools{data: config.DataDir, log: log}
 	self := identity(config, log)
 	for i, entry := range config.Storage {
@@ -77,7 +84,7 @@ func openPlaces(ctx context.Context, config configs.Config, origin storage.Sink,
 		if entry.Serve != "" {
 			sink = p.list(entry, config.HLS, origin, sink, &queue)
 		}
-		sink = storage.Retry(sink, storage.Policy{
+		sink = storage.Retry(tell.spans.sink(p.name, sink), storage.Policy{
 			// The queue itself tries playlists again, with the newest body, and media
 			// after an outage. Two attempts share the two target durations that it gives
 			// a segment (specs S14).

@@ -37,12 +37,12 @@ type webhooks struct {
 }
 
 // openWebhooks makes what webhooks of the configuration need.
-func openWebhooks(config configs.Config, log *slog.Logger) (webhooks, error) {
+func openWebhooks(config configs.Config, spans *spans, log *slog.Logger) (webhooks, error) {
 	if len(config.Webhooks) == 0 {
 		return webhooks{}, nil
 	}
 	w := webhooks{folder: filepath.Join(config.DataDir, webhookFolder), log: log}
-	cfg := webhook.Config{Folder: w.folder, Logger: log}
+	cfg := webhook.Config{Folder: w.folder, Around: spans.calls(), Logger: log}
 	for i, h := range config.Webhooks {
 		cfg.Hooks = append(cfg.Hooks, webhook.Hook{
 			Name: fmt.Sprintf("webhook-%d", i+1), URL: h.URL, Secret: h.Secret, Events: h.Events, Streams: h.Streams,

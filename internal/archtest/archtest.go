@@ -89,6 +89,7 @@ func Borders() []Border {
 		{"github.com/prometheus", []string{"api", "cmd/*"}},
 		{"github.com/golang-jwt", []string{"api/auth"}},
 		{"github.com/danielgtaylor/huma", []string{"api"}},
+		{"go.opentelemetry.io", []string{"cmd/*"}}, // behind the build tag otel
 	}
 }
 
