@@ -95,7 +95,7 @@ type StageSettings struct {
 
 // SeatRequest says which seat is wanted.
 type SeatRequest struct {
-	Seat  string  `json:"seat,omitempty" maxLength:"40" doc:"Its name: letters, digits, _ and -; by default a new one of its role."`
+	Seat  string  `json:"seat,omitempty" maxLength:"23" doc:"Its name: letters, digits, _ and -; by default a new one of its role."`
 	Label string  `json:"label,omitempty" maxLength:"64" doc:"The name that people see; by default that of the seat."`
 	Role  string  `json:"role,omitempty" enum:"host,guest" default:"guest"`
 	TTL   float64 `json:"ttl,omitempty" minimum:"60" maximum:"31622400" default:"86400" doc:"How long the invitation is valid, in seconds; not longer than the token that asks."`

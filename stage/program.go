@@ -73,9 +73,11 @@ const (
 	// comes on request, and if not.
 	settleOnRequest = 2 * time.Second
 	settleFor       = 12 * time.Second
-	patience        = 10 * time.Second // before a missing keyframe is told of
-	mostPicture     = 1024             // packets of one
-	quiet           = -120             // dBFS: what a Mixer says of no sound
+	patience        = 10 * time.Second       // before a missing keyframe is told of
+	mostPicture     = 1024                   // packets of one
+	mostLag         = 300 * time.Millisecond // of the sound
+	soundTicks      = 960                    // of a packet of sound
+	quiet           = -120                   // dBFS: what a Mixer says of no sound
 )
 
 // Program publishes a stage's Stream: the picture of one seat, as it came, and the sound
@@ -99,6 +101,7 @@ type Program struct {
 	current  *shot           // below mu: whose picture is in; nil: nobody's
 	reported time.Time       // below mu: when the sound's clock was reported
 	out      []stream.Packet // below mu: reused
+	heard    uint32          // below mu: timestamp at the end of the newest packet of sound
 }
 
 // NewProgram returns the Program of a stage. The Mixer is its own.
@@ -171,6 +174,9 @@ func (c *crew) aim(ctx context.Context, seat string) {
 	if p.wanted != nil && p.wanted.seat == seat {
 		return
 	}
+	if w := p.wanted; w != nil && len(w.held) > 0 && p.current != nil && w != p.current {
+		p.current.begun = false // pictures of it were left out: it goes on with a keyframe
+	}
 	c.shots = slices.DeleteFunc(c.shots, func(s *shot) bool {
 		if s == p.current && seat != "" {
 			return false
@@ -215,7 +221,7 @@ func (p *Program) finish() {
 	}
 	for _, s := range []*shot{p.current, p.wanted} {
 		if s != nil {
-			s.begun, s.picture = false, s.picture[:0]
+			s.begun, s.picture, s.held = false, s.picture[:0], nil
 		}
 	}
 	p.current = nil
@@ -314,6 +320,7 @@ func (p *Program) emit(now time.Time) {
 	if p.session != nil {
 		for i := range p.out {
 			p.session.Write(stream.LayerID{Kind: stream.Audio}, p.out[i])
+			p.heard = p.out[i].Timestamp + soundTicks
 		}
 		p.clock(now)
 	}

@@ -29,6 +29,8 @@ type deck struct {
 	due      time.Time
 	pending  []stream.Packet
 	reports  map[string]stream.Report
+	lag      time.Duration // how far it says to be behind
+	shift    uint32        // of timestamps
 	levels   map[string]float32
 	refuses  string
 }
@@ -60,7 +62,8 @@ func (d *deck) Write(seat string, p stream.Packet) {
 
 func (d *deck) Clock(seat string) (stream.Report, bool) {
 	r, ok := d.reports[seat]
-	r.RTP = d.at
+	r.RTP += d.shift
+	r.RTP += uint32(d.lag/time.Second*48000) + uint32(d.lag%time.Second*48000/time.Second)
 	return r, ok
 }
 
@@ -74,6 +77,7 @@ func (d *deck) Level(seat string) (float32, bool) {
 
 func (d *deck) Tick(now time.Time, out []stream.Packet) []stream.Packet {
 	for ; len(d.pending) > 0; d.pending = d.pending[1:] {
+		d.shift = d.at + 960 - d.pending[0].Timestamp
 		out = append(out, d.next(now, d.pending[0].Payload))
 		d.due = now.Add(40 * time.Millisecond)
 	}
@@ -403,6 +407,52 @@ func TestCutTakes(t *testing.T) {
 		}
 	}
 	t.Error("no picture of bob")
+}
+
+// TestLag: while the sound is behind, a new picture waits for it, and the old one stands
+// still so long: the Epochs have the sound of their pictures. No picture of the new one
+// is left out, and one that is gone meanwhile leaves the old one to go on.
+func TestLag(t *testing.T) {
+	var asked time.Time
+	s := produce(t, func(s *studio) {
+		s.deck.lag = 200 * time.Millisecond
+		s.shoot(camera{name: "show.ann", gop: 10000, asked: true})
+		end := s.shoot(camera{name: "show.bob", gop: 10000, asked: true})
+		time.Sleep(3 * time.Second)
+		s.air("ann", "ann")
+		time.Sleep(3 * time.Second)
+		s.air("bob", "ann")
+		time.Sleep(3 * time.Second)
+		s.air("ann", "ann")
+		time.Sleep(3 * time.Second)
+		asked = time.Now()
+		s.air("bob", "ann")
+		for s.program.holds() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		end()
+		time.Sleep(3 * time.Second)
+	})
+	if got, want := s.cuts(), "show.ann show.bob show.ann show.ann"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if longest := s.longestPause(); longest < 200*time.Millisecond || longest > 1500*time.Millisecond {
+		t.Errorf("no picture for %v", longest)
+	}
+	if last := s.audience.picture[len(s.audience.picture)-1]; last.at.Sub(asked) < 2*time.Second {
+		t.Error("the old picture does not go on")
+	}
+	s.heard()
+}
+
+// holds returns how many packets wait for their sound.
+func (p *Program) holds() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.wanted == nil {
+		return 0
+	}
+	return len(p.wanted.held)
 }
 
 // TestRecut: who is cut to and back before its keyframe came leaves no trace, and a cut

@@ -18,6 +18,9 @@ type shot struct {
 
 	source   *stream.Source  // of the packets last taken
 	begun    bool            // its picture is in the program
+	held     []stream.Packet // whole pictures from its keyframe on, that wait for the sound
+	until    time.Time       // so long
+	newest   uint32          // timestamp of its newest picture in the program
 	picture  []stream.Packet // packets of the newest picture, while it is not whole
 	at       uint32          // timestamp of that
 	reported time.Time       // arrival of the sender report that was passed on
@@ -174,7 +177,7 @@ func (p *Program) take(s *shot, packets []stream.Packet) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s.source != packets[0].Source {
-		s.source, s.begun, s.picture = packets[0].Source, false, s.picture[:0]
+		s.source, s.begun, s.picture, s.held = packets[0].Source, false, s.picture[:0], nil
 	}
 	for i := range packets {
 		k := &packets[i]
@@ -205,10 +208,12 @@ func (p *Program) flush(s *shot) {
 	s.picture = s.picture[:0]
 	switch {
 	case s.begun && s == p.current:
+		if p.stands(s) {
+			return
+		}
 	case s == p.wanted || s == p.current && p.wanted != nil && p.wanted.seat != s.seat:
 		// It is wanted, or has the picture still and comes back with a new Source.
-		if !keyframe(whole) {
-			s.ask()
+		if whole = p.hold(s, whole); whole == nil {
 			return
 		}
 		if s.begun = p.begin(s); !s.begun {
@@ -220,11 +225,68 @@ func (p *Program) flush(s *shot) {
 	for i := range whole {
 		p.write(whole[i])
 	}
+	s.newest = whole[len(whole)-1].Timestamp
 	if r, ok := s.source.Report(); ok && r.Arrival.After(s.reported) && p.session != nil {
 		s.reported = r.Arrival
 		p.session.Report(stream.LayerID{Kind: stream.Video}, r.NTP, r.RTP, r.Arrival)
 	}
 	clear(whole)
+}
+
+// stands reports whether the program's picture stands still since another one is there
+// and waits for its sound. When that is gone meanwhile, this one needs a keyframe, for
+// pictures of it were left out. p.mu is held.
+func (p *Program) stands(s *shot) bool {
+	w := p.wanted
+	if w == nil || w == s || len(w.held) == 0 {
+		return false
+	}
+	if time.Since(w.until) > mostLag {
+		w.held = nil
+		s.begun = false
+		s.ask()
+	}
+	return true
+}
+
+// hold keeps the pictures of who is to have the program's until the sound of that moment
+// is there, which mixing takes its time for: so each Epoch has the sound of its own
+// pictures. It returns them then, nil before. p.mu is held.
+func (p *Program) hold(s *shot, whole []stream.Packet) []stream.Packet {
+	now := time.Now()
+	if len(s.held) == 0 {
+		if !keyframe(whole) {
+			s.ask()
+			return nil
+		}
+		s.until = now.Add(p.lag())
+	}
+	if len(s.held) == 0 && !now.Before(s.until) {
+		return whole
+	}
+	s.held = append(s.held, whole...)
+	clear(whole)
+	if now.Before(s.until) && len(s.held) < mostPicture {
+		return nil
+	}
+	held := s.held
+	s.held = nil
+	return held
+}
+
+// lag is how far the sound of the program is behind its picture. p.mu is held.
+func (p *Program) lag() time.Duration {
+	s := p.current
+	if s == nil || p.session == nil || !s.begun {
+		return 0
+	}
+	picture, ok := s.source.Report()
+	sound, ok2 := p.mixer.Clock(s.seat)
+	if !ok || !ok2 {
+		return 0
+	}
+	behind := picture.Time(s.newest, s.source.Layer.Codec.ClockRate) - sound.Time(p.heard, soundLayer().Codec.ClockRate)
+	return min(max(behind, 0), mostLag)
 }
 
 func keyframe(picture []stream.Packet) bool {
