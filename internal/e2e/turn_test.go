@@ -1,9 +1,17 @@
 package e2e
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
+	"math/big"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -15,14 +23,25 @@ import (
 )
 
 // TestBrowserRelay: in Chromium that may use nothing but relays our pages publish and
-// watch by the gateway's own TURN server, which they are told of.
+// watch by the gateway's own TURN server, which they are told of: by TLS, TCP and UDP.
 func TestBrowserRelay(t *testing.T) {
-	g := serveWith(t, plainBinary, "WHIPCAST_MEDIA_TURN_ADDRESS="+freePort(t)) // the browser needs the cores
-	s := browse(t, "relayed", g.url(""), "camera")
-	if got := strings.Join(s.Ways, ", "); got != "relay udp, relay tcp" {
-		t.Errorf("connected by %s, want relays by udp and tcp", got)
+	certificate, key := selfSigned(t)
+	g := &gateway{address: freePort(t), media: freePort(t), admin: freePort(t)}
+	g.program = launch(t, []string{
+		"WHIPCAST_HTTP_ADDRESS=" + g.address, "WHIPCAST_MEDIA_ADDRESS=" + g.media, "WHIPCAST_ADMIN_ADDRESS=" + g.admin,
+		"WHIPCAST_DATA_DIR=" + t.TempDir(), "WHIPCAST_AUTH_PUBLISH_TOKEN=" + token,
+		"WHIPCAST_HTTP_TLS_CERTIFICATE=" + certificate, "WHIPCAST_HTTP_TLS_KEY=" + key,
+		"WHIPCAST_MEDIA_TURN_ADDRESS=" + freePort(t), "WHIPCAST_MEDIA_TURN_TLS_ADDRESS=" + freePort(t),
+	}, plainBinary, "serve") // the browser needs the cores
+	until(t, 20*time.Second, "the gateway is ready", func() bool {
+		r, err := get(t.Context(), "http://"+g.admin+"/readyz")
+		return err == nil && r.status == http.StatusOK
+	})
+	s := browse(t, "relayed", "https://"+g.address, "camera")
+	if got := strings.Join(s.Ways, ", "); got != "relay tls, relay tcp, relay udp" {
+		t.Errorf("connected by %s, want relays by tls, tcp and udp", got)
 	}
-	if got := strings.Join(s.Reports, ", "); got != "relayed by TURN, relayed by TURN" {
+	if got := strings.Join(s.Reports, ", "); got != "relayed by TURN, relayed by TURN, relayed by TURN" {
 		t.Errorf("the API says %q", got)
 	}
 	_, metrics := rtctest.Token("").Do(t, http.MethodGet, "http://"+g.admin+"/metrics", "")
@@ -31,6 +50,33 @@ func TestBrowserRelay(t *testing.T) {
 			t.Errorf("the metrics lack %s", want)
 		}
 	}
+}
+
+// selfSigned writes a certificate for this machine.
+func selfSigned(t *testing.T) (certificate, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(30 * 24 * time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, leaf, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, key = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	for path, block := range map[string]*pem.Block{certificate: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certificate, key
 }
 
 // TestCoturn: Debian's coturn as the TURN server of somebody else, with the secret of
