@@ -127,8 +127,13 @@ func TestChoiceBoundsTheLadder(t *testing.T) {
 		choice Choice
 		want   string
 	}{
-		{Choice{}, "fhq"}, {Choice{MaxWidth: 640}, "hq"}, {Choice{MaxHeight: 200}, "q"}, {Choice{MaxWidth: 1}, "q"},
-		{Choice{RID: "h"}, "h"}, {Choice{RID: "x"}, "fhq"}, {Choice{RID: "f", MaxWidth: 320}, "f"},
+		{Choice{}, "fhq"},
+		{Choice{MaxWidth: 640}, "hq"},
+		{Choice{MaxHeight: 200}, "q"},
+		{Choice{MaxWidth: 1}, "q"},
+		{Choice{RID: "h"}, "h"},
+		{Choice{RID: "x"}, "fhq"},
+		{Choice{RID: "f", MaxWidth: 320}, "f"},
 	} {
 		var w wish
 		w.set(tt.choice)
