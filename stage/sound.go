@@ -41,6 +41,7 @@ func (c *crew) hear(ctx context.Context, wanted []Sound) {
 			s = &sound{cancel: cancel}
 			c.sounds[w.Seat] = s
 			c.running.Go(func() { p.hear(life, w.Seat) })
+			c.running.Go(func() { p.quote(life, w.Seat) })
 		}
 		if s.muted != w.Muted {
 			s.muted = w.Muted

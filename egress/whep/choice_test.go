@@ -8,9 +8,11 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/whipcast/whipcast/internal/problem"
 	"github.com/whipcast/whipcast/internal/rtc"
+	"github.com/whipcast/whipcast/stream"
 )
 
 func code(err error) int {
@@ -101,6 +103,48 @@ func TestChoiceAllows(t *testing.T) {
 		}
 		if got != tt.want {
 			t.Errorf("%+v of %v allows %q, want %q", tt.choice, tt.of, got, tt.want)
+		}
+	}
+}
+
+// TestChoiceBoundsTheLadder: E36 what is too large is not sent, whatever the network
+// carries; a rid is sent alone, as long as it comes.
+func TestChoiceBoundsTheLadder(t *testing.T) {
+	s := newStream(t)
+	var layers []stream.Layer
+	for _, rid := range []string{"f", "h", "q"} {
+		layers = append(layers, stream.Layer{ID: stream.LayerID{Kind: stream.Video, RID: rid}, Codec: stream.Codec{Name: "H264", ClockRate: 90000}})
+	}
+	if _, err := s.Publish(stream.Offer{Layers: layers}); err != nil {
+		t.Fatal(err)
+	}
+	l := ladder{size: func(rid string) (int, int) {
+		width := map[string]int{"f": 1280, "h": 640, "q": 320}[rid]
+		return width, width * 9 / 16
+	}}
+	l.follow(s.State().Sources, time.Now())
+	for _, tt := range []struct {
+		choice Choice
+		want   string
+	}{
+		{Choice{}, "fhq"},
+		{Choice{MaxWidth: 640}, "hq"},
+		{Choice{MaxHeight: 200}, "q"},
+		{Choice{MaxWidth: 1}, "q"},
+		{Choice{RID: "h"}, "h"},
+		{Choice{RID: "x"}, "fhq"},
+		{Choice{RID: "f", MaxWidth: 320}, "f"},
+	} {
+		var w wish
+		w.set(tt.choice)
+		got := ""
+		for i, r := range l.rates(&w) {
+			if r.usable {
+				got += l.id(i).RID
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%+v leaves %s, want %s", tt.choice, got, tt.want)
 		}
 	}
 }
