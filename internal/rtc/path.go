@@ -53,7 +53,9 @@ func (s *socket) close() error {
 	return err
 }
 
-const maxHandles = 16 // of a socket
+// maxHandles is how many a socket has at most. Each is told of what comes in, too,
+// though none but the first reads.
+const maxHandles = 4
 
 // refusals is what an error of sendTrain means for the trains to come.
 type refusals int

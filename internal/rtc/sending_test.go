@@ -162,6 +162,30 @@ func TestSending(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.expect(t)
+	w.padding(t)
+	w.session.Detour()
+	w.padding(t)
+}
+
+// padding sends a packet of nothing but padding (RFC 3550 §5.1), whose header
+// does not say how much.
+func (w *show) padding(t *testing.T) {
+	t.Helper()
+	header, _ := w.next()
+	header.Padding = true
+	if _, err := w.sending.WriteRTP(header, append(make([]byte, 223), 224)); err != nil {
+		t.Fatal(err)
+	}
+	header.Padding = false
+	w.expected++
+	select {
+	case p := <-w.received:
+		if p.SequenceNumber != header.SequenceNumber || len(p.Payload) != 0 || p.Header.PaddingSize != 224 {
+			t.Errorf("padding arrived as %v with %d bytes of payload", p.Header, len(p.Payload))
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("padding did not arrive")
+	}
 }
 
 // TestSendingFollows: an ICE restart changes the pair, and its end is the end.
