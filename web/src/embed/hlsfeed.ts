@@ -47,6 +47,31 @@ export class HlsFeed implements Feed {
     return NaN
   }
 
+  /** Timed metadata (ID3) comes as cues: text as TXXX, bytes as PRIV. */
+  private listen(video: HTMLVideoElement, signal: AbortSignal): void {
+    const { labels } = this.ground
+    if (labels.length === 0) return
+    const told = new WeakSet<TextTrackCue>()
+    const tell = (track: TextTrack) => {
+      for (const cue of [...(track.activeCues ?? [])]) {
+        const { key, info, data } = (cue as TextTrackCue & { value?: { key?: string; info?: string; data?: unknown } }).value ?? {}
+        if (told.has(cue)) continue
+        told.add(cue)
+        const fits = key === 'TXXX' ? typeof data === 'string' : key === 'PRIV' && data instanceof ArrayBuffer
+        if (fits && info !== undefined && labels.includes(info)) this.ground.message(this.way, info, data as string | ArrayBuffer)
+      }
+    }
+    video.textTracks.addEventListener(
+      'addtrack',
+      ({ track }) => {
+        if (track?.kind !== 'metadata') return
+        track.mode = 'hidden' // its cues become active, and nothing of them is shown
+        track.addEventListener('cuechange', () => tell(track), { signal })
+      },
+      { signal },
+    )
+  }
+
   private get stopped(): boolean {
     return this.over.signal.aborted
   }
@@ -147,6 +172,7 @@ export class HlsFeed implements Feed {
     let position = -1
     let edge = NaN // of the playlist, when the picture moved last or there was nothing to show
     const pace = { late: moved, jumped: 0 }
+    this.listen(video, signal)
     onPicture(video, signal, () => {
       this.say('moving')
       this.ground.picture(this.way, video)
@@ -185,6 +211,7 @@ export class HlsFeed implements Feed {
         resolve({ outcome, presentation: '' })
       }
       this.left = () => finish('over')
+      this.listen(video, take.signal)
       onPicture(video, take.signal, () => {
         this.say('moving')
         this.ground.picture(this.way, video)
