@@ -445,7 +445,7 @@ async function control(context) {
     await page.getByRole('button', { name: 'Join', exact: true }).click()
     return page
   }
-  const state = (page, wanted) => until(`a guest is ${wanted}`, 30_000, async () => (await stats(page)).state === wanted)
+  const state = (page, wanted) => until(`a guest is ${wanted}`, 30_000, async () => (await stats(page))?.state === wanted)
   const bob = await join(links[0])
   const ann = await join(links[1])
   await state(ann, 'backstage')
@@ -479,7 +479,8 @@ async function control(context) {
   await state(bob, 'on_air')
   // Another network: ICE restarts, and the session stays.
   const sessions = async () => {
-    const response = await fetch(`${base}/v1/sessions?stream=${stream}.host-1`, { headers: { Authorization: `Bearer ${token}` } })
+    const ask = () => fetch(`${base}/v1/sessions?stream=${stream}.host-1`, { headers: { Authorization: `Bearer ${token}` } })
+    const response = await ask().catch(ask) // a kept connection may be closed just as it is used again
     return (await response.json()).sessions.filter((one) => one.kind === 'publish').map((one) => one.id).join()
   }
   const before = await sessions()
