@@ -274,9 +274,10 @@ func secure(h http.Header, page, connect string) {
 		ancestors = "*"
 	}
 	// media and connect are all that the pages do; blob: is MediaSource's way
-	// into a video element. No inline script or style.
+	// into a video element, data: hls.js's empty track for timed metadata. No
+	// inline script or style.
 	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
-		"media-src "+connect+" blob:; connect-src "+connect+"; base-uri 'none'; form-action 'self'; frame-ancestors "+ancestors+"; "+
+		"media-src "+connect+" blob: data:; connect-src "+connect+"; base-uri 'none'; form-action 'self'; frame-ancestors "+ancestors+"; "+
 		"require-trusted-types-for 'script'")
 	devices := "()"
 	if page == "publish" || page == "guest" {

@@ -109,7 +109,7 @@ func TestContentSecurityPolicy(t *testing.T) {
 			"script-src":      "'self'",
 			"style-src":       "'self'",
 			"connect-src":     "'self'",
-			"media-src":       "'self' blob:",
+			"media-src":       "'self' blob: data:",
 			"base-uri":        "'none'",
 			"frame-ancestors": "'none'",
 		} {
@@ -177,7 +177,7 @@ func TestMediaOrigins(t *testing.T) {
 		t.Fatal(err)
 	}
 	policy := ask(h, http.MethodGet, "/watch/a").Header().Get("Content-Security-Policy")
-	for _, want := range []string{"connect-src 'self' https://cdn.example.org;", "media-src 'self' https://cdn.example.org blob:;"} {
+	for _, want := range []string{"connect-src 'self' https://cdn.example.org;", "media-src 'self' https://cdn.example.org blob: data:;"} {
 		if !strings.Contains(policy, want) {
 			t.Errorf("the policy %q has no %q", policy, want)
 		}

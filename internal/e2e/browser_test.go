@@ -46,8 +46,8 @@ type seen struct {
 	Reports []string `json:"reports"` // in words, of the same sessions
 
 	Player struct { // an embedded one
-		Looks, Blank int
-		Ways, States []string
+		Looks, Blank           int
+		Ways, States, Messages []string
 	} `json:"player"`
 	Framed       string `json:"framed"`       // by which way the page for frames plays
 	RefusedFrame bool   `json:"refusedFrame"` // that of another page

@@ -26,6 +26,9 @@ func TestEmbed(t *testing.T) {
 	if s.Player.Blank > s.Player.Looks/50 || s.Player.Looks < 50 {
 		t.Errorf("%d of %d looks saw no picture", s.Player.Blank, s.Player.Looks)
 	}
+	if messages := []string{"score 1:0", "score 2:0"}; !slices.Equal(s.Player.Messages, messages) {
+		t.Errorf("messages %q, want %q: the first by HLS, the second by WHEP, and none that was not asked for", s.Player.Messages, messages)
+	}
 	if s.Example != "live; playing, by hls" {
 		t.Errorf("the example is %q", s.Example)
 	}

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Seat, StageView } from './api'
 import { decide, firstWay, type Look, type Seen, type Situation, type Way } from './embed/choose'
+import { Heard } from './embed/heard'
 import { explained, seen } from './embed/seat-element'
 import { homeOf, placeOf, seatOf } from './embed/where'
 import { presentationIn } from './hlsplay'
@@ -142,4 +143,16 @@ test('what is final about a stage', () => {
 
 test('a meter is empty at silence and full at 0 dBFS', () => {
   assert.deepEqual([-127, -60, -30, 0, 3].map(fullness), [0, 0, 0.5, 1, 1])
+})
+
+test('a message that came by one way is not told again by the other', () => {
+  const heard = new Heard()
+  assert.ok(heard.isNew('whep', 'score', '1:0', 0))
+  assert.ok(heard.isNew('whep', 'score', '1:0', 1), 'the same words again by the same way')
+  assert.ok(!heard.isNew('hls', 'score', '1:0', 3))
+  assert.ok(heard.isNew('hls', 'chat', '1:0', 3))
+  assert.ok(heard.isNew('hls', 'score', '1:0', 60))
+  const bytes = new Uint8Array([1, 2]).buffer
+  assert.ok(heard.isNew('hls', 'raw', bytes, 61))
+  assert.ok(!heard.isNew('whep', 'raw', bytes.slice(0), 62))
 })

@@ -7,7 +7,7 @@ import { WhipcastPublisher } from './embed/publisher-element'
 import { WhipcastSeat } from './embed/seat-element'
 
 export { WhipcastPlayer, WhipcastPublisher, WhipcastSeat }
-export type { Mode, PlayerState, PlayerStateDetail, PlayerStats, Way } from './embed/player-element'
+export type { Mode, PlayerMessageDetail, PlayerState, PlayerStateDetail, PlayerStats, Way } from './embed/player-element'
 export type { PublisherState, PublisherStateDetail } from './embed/publisher-element'
 export type { SeatState, SeatStateDetail } from './embed/seat-element'
 

@@ -13,7 +13,8 @@ export interface Figures {
   stalls: number
 }
 
-const every = 10_000
+/** Milliseconds between two reports. */
+export const every = 10_000
 // Where the gateway's API is not reachable, as behind some caches, it is left alone.
 const patience = 3
 

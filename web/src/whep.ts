@@ -10,6 +10,10 @@ export interface Reception {
   endpoint: string
   authorization: Record<string, string>
   show(media: MediaStream): void
+  /** Labels of data channels to open; none without. */
+  channels?: readonly string[]
+  /** Hears what comes by a channel. */
+  hear?(label: string, message: string | ArrayBuffer): void
 }
 
 /** Plays until the signal is raised. Throws the refusal that is final. */
@@ -26,6 +30,11 @@ async function open(what: Reception, signal: AbortSignal): Promise<Session> {
   })
   try {
     for (const kind of ['video', 'audio']) hurry(pc.addTransceiver(kind, { direction: 'recvonly' }).receiver)
+    for (const label of what.channels ?? []) {
+      const channel = pc.createDataChannel(label)
+      channel.binaryType = 'arraybuffer'
+      channel.addEventListener('message', (event: MessageEvent<string | ArrayBuffer>) => what.hear?.(label, event.data))
+    }
     return await Session.open(pc, what.endpoint, what.authorization, signal, {
       // Chrome plays two channels only if it asked for them (RFC 7587 §7).
       offer: (sdp) => withParameters(sdp, 'opus', 'stereo=1'),

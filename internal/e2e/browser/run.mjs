@@ -325,13 +325,13 @@ async function embeddingSite() {
     }
     response.setHeader(
       'Content-Security-Policy',
-      `default-src 'none'; script-src ${base}; connect-src ${base}; media-src ${base} blob:; frame-src ${base}; require-trusted-types-for 'script'`,
+      `default-src 'none'; script-src ${base}; connect-src ${base}; media-src ${base} blob: data:; frame-src ${base}; require-trusted-types-for 'script'`,
     )
     response.end(
       request.url === '/frame'
         ? `<!doctype html><title>frames</title><iframe src="${base}/embed/${stream}?muted#token=${token}" allow="autoplay; fullscreen"></iframe><iframe src="${base}/watch/${stream}"></iframe>`
         : `<!doctype html><title>elsewhere</title><script type="module" src="${base}/embed.js"></script>` +
-            `<whipcast-player src="${base}/watch/${stream}#token=${token}" muted controls></whipcast-player>`,
+            `<whipcast-player src="${base}/watch/${stream}#token=${token}" muted controls messages="score,chat"></whipcast-player>`,
     )
   })
   return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server)))
@@ -340,9 +340,10 @@ async function embeddingSite() {
 // Looks at the picture many times a second from its first one on, and counts when
 // there was none.
 function lookAtPlayer() {
-  const seen = (window.seen = { looks: 0, blank: 0, ways: [], states: [] })
+  const seen = (window.seen = { looks: 0, blank: 0, ways: [], states: [], messages: [] })
   addEventListener('whipcast-way', (event) => seen.ways.push(event.detail.to))
   addEventListener('whipcast-state', (event) => seen.states.push(event.detail.state))
+  addEventListener('whipcast-message', (event) => seen.messages.push(`${event.detail.label} ${event.detail.text}`))
   addEventListener('securitypolicyviolation', (event) => seen.states.push(`policy: ${event.violatedDirective} ${event.blockedURI}`))
   const canvas = new OffscreenCanvas(16, 9).getContext('2d', { willReadFrequently: true })
   setInterval(() => {
@@ -373,14 +374,26 @@ async function embed(context) {
     await page.addInitScript(lookAtPlayer)
     await page.route(`${base}/whep/**`, refuse)
     await page.goto(origin)
+    const say = async (label, text) => {
+      const answer = await fetch(`${base}/v1/streams/${stream}/messages`, {
+        method: 'POST',
+        headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' },
+        body: JSON.stringify({ label, text }),
+      })
+      if (!answer.ok) throw new Error(`message: ${answer.status} ${await answer.text()}`)
+      return label === 'score' && until(`the message ${text}`, 20_000, () => page.evaluate((text) => window.seen.messages.includes(`score ${text}`), text))
+    }
     const way = (wanted) => until(`the picture comes by ${wanted}`, 40_000, () =>
       page.evaluate((wanted) => {
         const player = document.querySelector('whipcast-player')
         return player.way === wanted && player.state === 'playing'
       }, wanted))
     await way('hls')
+    await say('score', '1:0')
     await page.unroute(`${base}/whep/**`)
     await way('whep')
+    await say('other', 'not for here')
+    await say('score', '2:0')
     await page.route(`${base}/whep/**`, refuse)
     const headers = { Authorization: `Bearer ${token}` }
     const { sessions } = await (await fetch(`${base}/v1/sessions?stream=${stream}`, { headers })).json()
@@ -439,7 +452,7 @@ async function control(context) {
     await page.getByRole('button', { name: 'Join', exact: true }).click()
     return page
   }
-  const state = (page, wanted) => until(`a guest is ${wanted}`, 30_000, async () => (await stats(page)).state === wanted)
+  const state = (page, wanted) => until(`a guest is ${wanted}`, 30_000, async () => (await stats(page))?.state === wanted)
   const bob = await join(links[0])
   const ann = await join(links[1])
   await state(ann, 'backstage')
@@ -473,7 +486,8 @@ async function control(context) {
   await state(bob, 'on_air')
   // Another network: ICE restarts, and the session stays.
   const sessions = async () => {
-    const response = await fetch(`${base}/v1/sessions?stream=${stream}.host-1`, { headers: { Authorization: `Bearer ${token}` } })
+    const ask = () => fetch(`${base}/v1/sessions?stream=${stream}.host-1`, { headers: { Authorization: `Bearer ${token}` } })
+    const response = await ask().catch(ask) // a kept connection may be closed just as it is used again
     return (await response.json()).sessions.filter((one) => one.kind === 'publish').map((one) => one.id).join()
   }
   const before = await sessions()

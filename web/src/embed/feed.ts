@@ -9,10 +9,14 @@ import type { Place } from './where'
 export interface Ground {
   place: Place
   deck: Deck
+  /** Labels of the messages that are heard. */
+  labels: readonly string[]
   /** Told of each change; video is the newest that has moved. */
   report(way: Way, look: Look, why: Refusal | undefined): void
   /** A video of this feed shows its first picture: it may be put in front. */
   picture(way: Way, video: HTMLVideoElement): void
+  /** A message has come, by the way that is seen. */
+  message(way: Way, label: string, content: string | ArrayBuffer): void
 }
 
 /** A running way. It tries again by itself, for ever, until it is stopped. */

@@ -1,8 +1,9 @@
 // Low-latency HLS as a way to the screen, by hls.js or by the browser itself.
 
 import type HlsPlayer from 'hls.js'
-import { catchUp, hasEnded, inGap, presentationIn, settings, stuckAfter, type Presentation } from '../hlsplay'
+import { ahead, catchUp, hasEnded, inGap, presentationIn, settings, stuckAfter, type Presentation } from '../hlsplay'
 import { ask, Refusal } from '../refusal'
+import { every, Reporter } from '../report'
 import { backoff, pauseUnlessBack } from '../retry'
 import { playlist } from '../token'
 import type { Look } from './choose'
@@ -22,6 +23,7 @@ export class HlsFeed implements Feed {
   private look: Look = 'starting'
   private player: HlsPlayer | undefined
   private left: () => void = () => undefined
+  private stalls = 0
 
   constructor(
     private readonly ground: Ground,
@@ -29,6 +31,7 @@ export class HlsFeed implements Feed {
   ) {
     this.address = ground.place.gateway + playlist(ground.place.stream)
     void this.run(load)
+    this.report()
   }
 
   stop(): void {
@@ -45,6 +48,49 @@ export class HlsFeed implements Feed {
 
   loudness(): number {
     return NaN
+  }
+
+  /** Timed metadata (ID3) comes as cues: text as TXXX, bytes as PRIV. */
+  private listen(video: HTMLVideoElement, signal: AbortSignal): void {
+    const { labels } = this.ground
+    if (labels.length === 0) return
+    const told = new WeakSet<TextTrackCue>()
+    const tell = (track: TextTrack) => {
+      for (const cue of [...(track.activeCues ?? [])]) {
+        const { key, info, data } = (cue as TextTrackCue & { value?: { key?: string; info?: string; data?: unknown } }).value ?? {}
+        if (told.has(cue)) continue
+        told.add(cue)
+        const fits = key === 'TXXX' ? typeof data === 'string' : key === 'PRIV' && data instanceof ArrayBuffer
+        if (fits && info !== undefined && labels.includes(info)) this.ground.message(this.way, info, data as string | ArrayBuffer)
+      }
+    }
+    video.textTracks.addEventListener(
+      'addtrack',
+      ({ track }) => {
+        if (track?.kind !== 'metadata') return
+        track.mode = 'hidden' // its cues become active, and nothing of them is shown
+        track.addEventListener('cuechange', () => tell(track), { signal })
+      },
+      { signal },
+    )
+  }
+
+  /** Tells the gateway how late the picture is, as the watch page does; nothing of who watches. */
+  private report(): void {
+    const { gateway, stream, token } = this.ground.place
+    const reporter = new Reporter(`${gateway}/v1/streams/${encodeURIComponent(stream)}/latency`, (body) =>
+      fetch(reporter.path, { method: 'POST', headers: { 'Content-Type': 'application/json', ...authorizationOf(token) }, body, keepalive: true }),
+    )
+    // Viewers who come together do not report together.
+    const tell = () => {
+      if (this.stopped) return
+      const { player } = this
+      const video = this.ground.deck.shown
+      if (player && video && this.look === 'moving') void reporter.tell({ playing: player.playingDate, buffer: ahead(video), stalls: this.stalls })
+      timer = setTimeout(tell, every)
+    }
+    let timer = setTimeout(tell, every * (0.3 + 0.7 * Math.random()))
+    this.over.signal.addEventListener('abort', () => clearTimeout(timer))
   }
 
   private get stopped(): boolean {
@@ -147,6 +193,7 @@ export class HlsFeed implements Feed {
     let position = -1
     let edge = NaN // of the playlist, when the picture moved last or there was nothing to show
     const pace = { late: moved, jumped: 0 }
+    this.listen(video, signal)
     onPicture(video, signal, () => {
       this.say('moving')
       this.ground.picture(this.way, video)
@@ -185,6 +232,7 @@ export class HlsFeed implements Feed {
         resolve({ outcome, presentation: '' })
       }
       this.left = () => finish('over')
+      this.listen(video, take.signal)
       onPicture(video, take.signal, () => {
         this.say('moving')
         this.ground.picture(this.way, video)
@@ -199,6 +247,7 @@ export class HlsFeed implements Feed {
 
   private say(look: Look, why?: Refusal): void {
     if (this.stopped || (look === this.look && !why)) return
+    if (look === 'still') this.stalls++
     this.look = look
     this.ground.report(this.way, look, why)
   }

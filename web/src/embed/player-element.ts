@@ -19,6 +19,13 @@ export interface PlayerStateDetail {
   words: string
 }
 
+/** What `whipcast-message` tells: text or bytes. */
+export interface PlayerMessageDetail {
+  label: string
+  text?: string
+  bytes?: ArrayBuffer
+}
+
 /** Figures of a player; NaN where unknown. */
 export interface PlayerStats {
   state: PlayerState
@@ -52,8 +59,8 @@ const titles: Record<PlayerState, string> = {
 }
 
 export class WhipcastPlayer extends Whipcast {
-  static readonly observedAttributes = ['src', 'gateway', 'stream', 'token', 'mode', 'nofallback', 'muted', 'volume', 'controls', 'clean']
-  protected readonly restarts = ['src', 'gateway', 'stream', 'token', 'mode', 'nofallback']
+  static readonly observedAttributes = ['src', 'gateway', 'stream', 'token', 'mode', 'nofallback', 'messages', 'muted', 'volume', 'controls', 'clean']
+  protected readonly restarts = ['src', 'gateway', 'stream', 'token', 'mode', 'nofallback', 'messages']
   #playing: Playing | undefined
   #deck: Deck
   #state: PlayerState = 'idle'
@@ -85,6 +92,14 @@ export class WhipcastPlayer extends Whipcast {
   }
   set nofallback(on: boolean) {
     flag(this, 'nofallback', on)
+  }
+
+  /** Labels of the messages that are heard, at most three, with commas between. */
+  get messages(): string {
+    return this.getAttribute('messages') ?? ''
+  }
+  set messages(labels: string) {
+    this.setAttribute('messages', labels)
   }
 
   get muted(): boolean {
@@ -171,8 +186,13 @@ export class WhipcastPlayer extends Whipcast {
       const of = `${place.gateway} ${place.stream}`
       if (of !== this.#of) this.#deck.clear() // a picture of something else must not stay
       this.#of = of
-      const wish = { place, mode: this.mode, fallback: !this.nofallback }
-      this.#playing = new Playing(wish, this.#deck, load, () => this.#heed())
+      const labels = [...new Set(this.messages.split(/[\s,]+/).filter(Boolean))].slice(0, 3)
+      const wish = { place, mode: this.mode, fallback: !this.nofallback, labels }
+      const hear = (label: string, content: string | ArrayBuffer) => {
+        const detail: PlayerMessageDetail = typeof content === 'string' ? { label, text: content } : { label, bytes: content }
+        this.emit('message', detail)
+      }
+      this.#playing = new Playing(wish, this.#deck, load, () => this.#heed(), hear)
       this.#heed()
     } catch (error) {
       this.#say('refused', wordsOf(error))

@@ -5,6 +5,7 @@ import type { Refusal } from '../refusal'
 import { decide, firstWay, type Look, type Mode, type PlayerState, type Way } from './choose'
 import type { Deck } from './deck'
 import type { Feed, Ground } from './feed'
+import { Heard } from './heard'
 import { HlsFeed, type Load } from './hlsfeed'
 import { WhepFeed } from './whepfeed'
 import type { Place } from './where'
@@ -15,6 +16,8 @@ export interface Wish {
   mode: Mode
   /** Whether another way may stand in. */
   fallback: boolean
+  /** Labels of the messages that are heard. */
+  labels: readonly string[]
 }
 
 interface Running {
@@ -30,18 +33,20 @@ interface Running {
 export class Playing {
   private readonly first: Way
   private readonly spread = Math.random()
+  private readonly heard = new Heard()
   private readonly running = new Map<Way, Running>()
   private readonly timer: ReturnType<typeof setInterval>
   private shownWay: Way | undefined
   private said = ''
   private over = false
 
-  /** told is called when state, way or reason changed. */
+  /** told is called when state, way or reason changed, hear for each message. */
   constructor(
     private readonly wish: Wish,
     private readonly deck: Deck,
     private readonly load: Load,
     private readonly told: () => void,
+    private readonly hear: (label: string, content: string | ArrayBuffer) => void,
   ) {
     this.first = firstWay(wish.mode, wish.place.token !== '')
     this.timer = setInterval(() => this.judge(), 250)
@@ -98,6 +103,11 @@ export class Playing {
       deck: this.deck,
       report: (way, look, why) => this.heed(way, look, why),
       picture: (way, video) => this.picture(way, video),
+      labels: this.wish.labels,
+      // Both ways may run: a message is told once, at the moment that the picture shows.
+      message: (way, label, content) => {
+        if (way === this.shownWay && this.heard.isNew(way, label, content, performance.now() / 1000)) this.hear(label, content)
+      },
     }
     // It may report before it is known here.
     const running: Running = { feed: undefined as unknown as Feed, look: 'starting', since: performance.now(), why: undefined, video: undefined }

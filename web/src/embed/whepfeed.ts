@@ -3,13 +3,16 @@
 import { Refusal } from '../refusal'
 import { backoff, pauseUnlessBack } from '../retry'
 import type { Progress } from '../session'
-import { receive } from '../whep'
+import { receive, type Reception } from '../whep'
 import type { Look } from './choose'
 import { onPicture, type Feed, type Ground } from './feed'
 import { authorizationOf } from './where'
 
 /** Seconds without media, after which the picture stands still. */
 const silence = 1.5
+
+/** The channel for what has none of its own. */
+const rest = '*'
 
 export class WhepFeed implements Feed {
   readonly way = 'whep'
@@ -46,7 +49,15 @@ export class WhepFeed implements Feed {
     for (let refusals = 0; !this.over.signal.aborted; refusals++) {
       this.say('starting')
       try {
-        const what = { endpoint, authorization: authorizationOf(token), show: (media: MediaStream) => this.show(media) }
+        const { labels } = this.ground
+        const what: Reception = {
+          endpoint,
+          authorization: authorizationOf(token),
+          show: (media) => this.show(media),
+          // What has no channel of its own comes by the first one: that is for what nobody wants here.
+          channels: labels.length > 0 ? [rest, ...labels] : [],
+          hear: (label, content) => label !== rest && this.ground.message(this.way, label, content),
+        }
         await receive(what, (progress) => this.follow(progress), this.over.signal)
       } catch (error) {
         const why = error instanceof Refusal ? error : new Refusal(0, error instanceof Error ? error.message : String(error), 0)
