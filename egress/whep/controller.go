@@ -180,7 +180,7 @@ func (c *controller) overuse(capacity int) {
 
 // step decides. rates are the Layers, current the one that is sent; changing
 // says that another is waited for; lastSent is when a packet was sent last.
-func (c *controller) step(rates []rate, current int, changing bool, lastSent, now time.Time) { //nolint:revive // a state, no switch
+func (c *controller) step(rates []rate, current int, changing bool, lastSent, now time.Time) {
 	if current != c.current || c.changed.IsZero() {
 		c.arrived(current, now)
 	}
