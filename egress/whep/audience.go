@@ -160,7 +160,11 @@ func (a *audience) wanted(t *track, now time.Time) stream.LayerID {
 	if t.home == nil || len(rates) < 2 {
 		return a.ladder.id(best(rates, 0))
 	}
+	failed := t.pilot.failed()
 	ceiling, probes := t.pilot.step(rates, a.ladder.index(t.home.layer), t.pending, now)
+	if !failed && t.pilot.failed() {
+		t.requestKeyframe() // holes that padding left are not worth waiting for
+	}
 	a.metrics.Probes.Add(probes)
 	return a.ladder.id(best(rates, ceiling))
 }

@@ -33,7 +33,7 @@ const (
 	lossSigmas = 2.5  // is beyond doubt
 	probeLoss  = 0.08 // more lost than before says that a probe is too much
 
-	scoutEvery  = 750 * time.Millisecond
+	scoutEvery  = 600 * time.Millisecond
 	probeTime   = time.Second            // that a probe's rate must be held
 	probeTail   = 250 * time.Millisecond // for the feedback to come
 	blindProbe  = 3 * time.Second        // where receiver reports alone tell
@@ -86,12 +86,14 @@ type controller struct {
 	scoutAt  time.Time // when the next one is due
 	scouting bool      // one is to be sent
 	found    int       // what the last one found, 0 when none or used
+	before   int       // what the one before found, if it was worth a second one
 	probe    probe
 
 	raised  time.Time // when a probe's success was acted on
 	pause   time.Duration
 	retryAt time.Time
 	probes  uint64
+	failed  bool // the last probe was too much
 }
 
 // probe is a try whether the network carries a Layer.
@@ -180,7 +182,7 @@ func (c *controller) overuse(capacity int) {
 
 // step decides. rates are the Layers, current the one that is sent; changing
 // says that another is waited for; lastSent is when a packet was sent last.
-func (c *controller) step(rates []rate, current int, changing bool, lastSent, now time.Time) { //nolint:revive // a state, no switch
+func (c *controller) step(rates []rate, current int, changing bool, lastSent, now time.Time) {
 	if current != c.current || c.changed.IsZero() {
 		c.arrived(current, now)
 	}
@@ -219,7 +221,7 @@ func (c *controller) listen(lastSent, now time.Time) {
 // arrived notes that another Layer is sent.
 func (c *controller) arrived(current int, now time.Time) {
 	c.current, c.changed = current, now
-	c.over, c.probe.on, c.scouting, c.found = false, false, false, 0
+	c.over, c.probe.on, c.scouting, c.found, c.before = false, false, false, 0, 0
 	c.paths.restart()
 	c.losses = lossCount{}
 	c.scoutAt = now.Add(recoverTime)
@@ -261,7 +263,7 @@ func (c *controller) lower(rates []rate, now time.Time) {
 func (c *controller) mistake(now time.Time) {
 	c.pause = min(max(2*c.pause, firstPause), longPause)
 	c.retryAt = now.Add(c.pause)
-	c.scouting, c.found = false, 0
+	c.scouting, c.found, c.before, c.failed = false, 0, 0, true
 }
 
 // look sends a scout, or begins a probe, if there is a better Layer.
@@ -277,9 +279,17 @@ func (c *controller) look(rates []rate, now time.Time) {
 		c.lookBlindly(rates, now)
 		return
 	}
-	found := c.found
+	found, before := c.found, c.before
 	c.found = 0
-	if i := c.fitting(rates, found); i >= 0 {
+	if c.fitting(rates, found) >= 0 && before == 0 {
+		c.before, c.scouting = found, true // a second one must agree: receivers may be late
+		c.scoutAt = now.Add(scoutEvery)
+		return
+	}
+	if found > 0 {
+		c.before = 0
+	}
+	if i := c.fitting(rates, min(found, before)); i >= 0 {
 		c.begin(i, rates[i].bitrate, now)
 		return
 	}
@@ -314,7 +324,7 @@ func (c *controller) lookBlindly(rates []rate, now time.Time) {
 
 func (c *controller) begin(layer, bitrate int, now time.Time) {
 	c.probe = probe{layer: layer, on: true, bitrate: int(probeShare * float64(bitrate)), since: now, loss: c.losses}
-	c.need = c.probe.bitrate
+	c.need, c.failed = c.probe.bitrate, false
 	c.losses = lossCount{}
 	c.paths.restart()
 	c.scouting = false

@@ -117,7 +117,9 @@ func (t *track) repeat(sequence uint16, now time.Time, w *wire) bool {
 			return true
 		}
 	}
-	t.pilot.again(sequence)
+	if !t.pilot.again(&p, now) {
+		return true
+	}
 	train := [1]outgoing{p}
 	if _, err := w.send(train[:]); err != nil {
 		return false // the feeding goroutine sees it, too

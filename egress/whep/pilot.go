@@ -12,6 +12,8 @@ const (
 	paddingSize  = 255 // bytes of one padding packet, the most that RTP allows
 	scoutPackets = 12  // of a scout: 30 ms of 1 Mb/s
 	longestFill  = 100 * time.Millisecond
+	repeatLeast  = 20_000 // bytes a second that may be repeated; else half of the Layer's bit rate
+	repeatBurst  = 64_000 // bytes at once
 )
 
 // pilot steers one viewer: it keeps the viewer's controller, and says which
@@ -35,6 +37,8 @@ type pilot struct {
 	reported   bool      // there was one
 	asked      int       // numbers asked for again since
 	carried    int       // bits a second of the Layer that is sent
+	allowance  float64   // bytes that may be repeated
+	allowed    time.Time // when it was so
 }
 
 // number says that packets are numbered for feedback. Call it before the first.
@@ -57,12 +61,22 @@ func (p *pilot) note(train []outgoing, now time.Time) {
 	}
 }
 
-// again remembers that a packet is repeated.
-func (p *pilot) again(sequence uint16) {
+// again reports whether a packet may be repeated, and remembers that. Repeats
+// must not fill a link that has just been found slow; and what is lost of a
+// probe that failed is of no use to anybody: a keyframe was asked for.
+func (p *pilot) again(o *outgoing, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asked++
-	p.log.again(sequence)
+	rate := max(p.carried/8/2, repeatLeast)
+	p.allowance = min(p.allowance+now.Sub(p.allowed).Seconds()*float64(rate), repeatBurst)
+	p.allowed = now
+	if p.numbered && (o.padding && p.controller.failed || p.allowance < float64(len(o.payload))) {
+		return false
+	}
+	p.allowance -= float64(len(o.payload) + overhead)
+	p.log.again(o.sequence)
+	return true
 }
 
 // due returns how many padding packets are to follow the picture that was just
@@ -150,6 +164,13 @@ func (p *pilot) received(r rtcp.ReceptionReport, now time.Time) {
 type steering struct {
 	estimate int // bits a second that the network is known to carry; 0: not known
 	probes   uint64
+}
+
+// failed reports whether the last probe was too much.
+func (p *pilot) failed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.controller.failed
 }
 
 func (p *pilot) state() steering {

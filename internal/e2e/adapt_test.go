@@ -1,0 +1,314 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+
+	"github.com/whipcast/whipcast/internal/testsource"
+)
+
+const (
+	downDelay = 40 * time.Millisecond // each way between viewer and gateway
+	downQueue = 400 * time.Millisecond
+)
+
+// downlink is the slow way from the gateway to one viewer: a queue with a rate
+// in front of a delay. The way back has the delay alone.
+type downlink struct {
+	front, back net.PacketConn
+	viewer      atomic.Pointer[net.Addr]
+	rate        atomic.Int64 // bits a second
+	dropped     atomic.Int64
+}
+
+type datagram struct {
+	at time.Time
+	b  []byte
+}
+
+// newDownlink begins to forward to a gateway's media address.
+func newDownlink(t *testing.T, media string, rate int64) *downlink {
+	t.Helper()
+	to, err := net.ResolveUDPAddr("udp", media)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &downlink{}
+	d.rate.Store(rate)
+	for _, conn := range []*net.PacketConn{&d.front, &d.back} {
+		if *conn, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	up, down := make(chan datagram, 4096), make(chan datagram, 4096)
+	var wg sync.WaitGroup
+	t.Cleanup(func() {
+		_, _ = d.front.Close(), d.back.Close()
+		wg.Wait()
+	})
+	wg.Go(func() {
+		defer close(up)
+		read(d.front, func(b []byte, from net.Addr) {
+			d.viewer.Store(&from)
+			queue(up, datagram{time.Now().Add(downDelay), b})
+		})
+	})
+	var free time.Time // when the link is
+	wg.Go(func() {
+		defer close(down)
+		read(d.back, func(b []byte, _ net.Addr) {
+			now := time.Now()
+			if free.Before(now) {
+				free = now
+			}
+			if free.Sub(now) > downQueue {
+				d.dropped.Add(1)
+				return
+			}
+			free = free.Add(time.Duration(len(b)+28) * 8 * time.Second / time.Duration(d.rate.Load()))
+			queue(down, datagram{free.Add(downDelay), b})
+		})
+	})
+	wg.Go(func() { deliver(up, func(b []byte) { _, _ = d.back.WriteTo(b, to) }) })
+	wg.Go(func() {
+		deliver(down, func(b []byte) {
+			if viewer := d.viewer.Load(); viewer != nil {
+				_, _ = d.front.WriteTo(b, *viewer)
+			}
+		})
+	})
+	return d
+}
+
+// read takes datagrams until the socket is closed.
+func read(conn net.PacketConn, take func(b []byte, from net.Addr)) {
+	buf := make([]byte, 2048)
+	for {
+		n, from, err := conn.ReadFrom(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err == nil {
+			take(append([]byte(nil), buf[:n]...), from)
+		}
+	}
+}
+
+func queue(to chan<- datagram, d datagram) {
+	select {
+	case to <- d:
+	default:
+	}
+}
+
+// deliver hands datagrams over when they are due, until the channel is closed.
+func deliver(from <-chan datagram, write func(b []byte)) {
+	for d := range from {
+		time.Sleep(time.Until(d.at))
+		write(d.b)
+	}
+}
+
+// adaptation is what the API tells of the only viewer.
+type adaptation struct {
+	Layer              string
+	Automatic          bool
+	Estimate           int
+	Ups, Downs, Probes int
+}
+
+func (g *gateway) adaptation(t *testing.T) (a adaptation) {
+	t.Helper()
+	ask := func(path string, into any) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.url(path), http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+token)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		b, err := io.ReadAll(response.Body)
+		if err == nil {
+			err = json.Unmarshal(b, into)
+		}
+		if err != nil {
+			t.Fatalf("GET %s: %v: %.200s", path, err, b)
+		}
+	}
+	var list struct {
+		Sessions []struct{ ID, Protocol string }
+	}
+	ask("/v1/sessions", &list)
+	for _, s := range list.Sessions {
+		if s.Protocol != "whep" {
+			continue
+		}
+		var one struct {
+			Statistics struct{ Adaptation adaptation }
+		}
+		ask("/v1/sessions/"+s.ID, &one)
+		return one.Statistics.Adaptation
+	}
+	return a
+}
+
+// numbers is what a viewer's video shows of its RTP: one sequence without
+// jumps, whatever layer it carries.
+type numbers struct {
+	packets, padding, jumps, back atomic.Int64
+	tracks                        atomic.Int64
+}
+
+func (n *numbers) read(track *webrtc.TrackRemote) {
+	n.tracks.Add(1)
+	var number uint16
+	var timestamp uint32
+	for {
+		p, _, err := track.ReadRTP()
+		if err != nil {
+			return
+		}
+		ahead := int16(p.SequenceNumber - number)
+		switch {
+		case n.packets.Add(1) == 1:
+		case ahead > 1000 || ahead < -1000:
+			n.jumps.Add(1)
+		case ahead > 0 && int32(p.Timestamp-timestamp) < 0:
+			n.back.Add(1)
+		}
+		if ahead > 0 || n.packets.Load() == 1 {
+			number, timestamp = p.SequenceNumber, p.Timestamp
+		}
+		if len(p.Payload) == 0 {
+			n.padding.Add(1)
+		}
+	}
+}
+
+// TestAdaptsToNetwork: a Pion viewer of three layers gets the best one over
+// 4 Mb/s, a lesser one over 400 kb/s, and the best one again: one sequence of RTP
+// throughout.
+func TestAdaptsToNetwork(t *testing.T) {
+	g := serveWith(t, plainBinary)
+	ctx, cancel := context.WithCancel(t.Context())
+	var source sync.WaitGroup
+	source.Go(func() {
+		err := testsource.Run(ctx, testsource.Config{
+			URL: g.url("/whip/three"), Token: token, Simulcast: &testsource.Simulcast{Style: testsource.Browser},
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	defer source.Wait()
+	defer cancel()
+	until(t, 20*time.Second, "three layers", func() bool {
+		packets, _ := g.arrived(t, "three")
+		return packets["f"] > 100 && packets["h"] > 30 && packets["q"] > 30
+	})
+
+	d := newDownlink(t, g.media, 4_000_000)
+	n := &numbers{}
+	pc := watchBehind(t, g, d, n)
+	defer func() { _ = pc.Close() }() // the test is over
+	settle := func(what string, ok func(a adaptation) bool) {
+		t.Helper()
+		began, since := time.Now(), time.Time{}
+		until(t, 30*time.Second, what, func() bool {
+			if !ok(g.adaptation(t)) {
+				since = time.Time{}
+				return false
+			}
+			if since.IsZero() {
+				since = time.Now()
+			}
+			return time.Since(since) > 2*time.Second // and stays there
+		})
+		t.Logf("%s: after %v: %+v; %d packets, %d of padding, %d dropped on the way",
+			what, since.Sub(began).Round(100*time.Millisecond), g.adaptation(t), n.packets.Load(), n.padding.Load(), d.dropped.Load())
+	}
+	settle("the best layer", func(a adaptation) bool { return a.Layer == "f" && n.packets.Load() > 300 })
+	d.rate.Store(400_000)
+	settle("a lesser layer on a slow network", func(a adaptation) bool { return a.Layer == "q" || a.Layer == "h" })
+	before := n.packets.Load()
+	until(t, 10*time.Second, "pictures on the slow network", func() bool { return n.packets.Load() > before+60 })
+	d.rate.Store(6_000_000)
+	settle("the best layer on a fast network", func(a adaptation) bool { return a.Layer == "f" })
+	a := g.adaptation(t)
+	if a.Ups < 1 || a.Downs < 1 || a.Probes < 1 || !a.Automatic || a.Estimate == 0 {
+		t.Errorf("the viewer's session tells %+v", a)
+	}
+	if n.tracks.Load() != 1 || n.jumps.Load() > 0 || n.back.Load() > 0 || n.padding.Load() == 0 {
+		t.Errorf("%d sequences, %d jumps, %d times back, %d packets of padding", n.tracks.Load(), n.jumps.Load(), n.back.Load(), n.padding.Load())
+	}
+}
+
+// watchBehind makes a viewer whose media comes through a downlink.
+func watchBehind(t *testing.T, g *gateway, d *downlink, n *numbers) *webrtc.PeerConnection {
+	t.Helper()
+	var s webrtc.SettingEngine
+	s.SetIncludeLoopbackCandidate(true)
+	s.SetIPFilter(func(ip net.IP) bool { return ip.IsLoopback() })
+	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(s)).NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	receive := webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}
+	if _, err := pc.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, receive); err != nil {
+		t.Fatal(err)
+	}
+	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { n.read(track) })
+	offer, err := pc.CreateOffer(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pc.SetLocalDescription(offer); err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, g.url("/whep/three"), strings.NewReader(offer.SDP))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/sdp")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusCreated {
+		t.Fatalf("status %d: %v: %s", response.StatusCode, err, body)
+	}
+	_, from, _ := net.SplitHostPort(g.media)
+	_, to, _ := net.SplitHostPort(d.front.LocalAddr().String())
+	var lines []string
+	for line := range strings.Lines(string(body)) {
+		if strings.HasPrefix(line, "a=candidate:") {
+			if !strings.Contains(strings.ToLower(line), " udp ") {
+				continue // all of it goes through the downlink
+			}
+			line = strings.Replace(line, " 127.0.0.1 "+from+" typ", " 127.0.0.1 "+to+" typ", 1)
+		}
+		lines = append(lines, line)
+	}
+	err = pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: strings.Join(lines, "")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pc
+}
