@@ -726,3 +726,27 @@ func FuzzBodies(f *testing.F) {
 		}
 	})
 }
+
+// TestLists: every operation that lists something comes in pages, and has a filter; no
+// list has neither.
+func TestLists(t *testing.T) {
+	lists := 0
+	for path, item := range newContract(t, nil).server.OpenAPI().Paths {
+		if item.Get == nil || !strings.HasPrefix(item.Get.OperationID, "list") || item.Get.OperationID == "listen" {
+			continue
+		}
+		lists++
+		has := map[string]bool{}
+		for _, p := range item.Get.Parameters {
+			if p.In == "query" {
+				has[p.Name] = true
+			}
+		}
+		if !has["limit"] || !has["cursor"] || len(has) < 3 {
+			t.Errorf("%s has the parameters %v: it needs limit, cursor and a filter", path, has)
+		}
+	}
+	if lists < 8 {
+		t.Errorf("%d lists were found", lists)
+	}
+}

@@ -23,6 +23,7 @@ func (s *Server) document(w http.ResponseWriter, r *http.Request) {
 	}
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-cache")
 	var body []byte
 	switch r.URL.Path {
@@ -33,7 +34,6 @@ func (s *Server) document(w http.ResponseWriter, r *http.Request) {
 	case "/docs":
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-		h.Set("Referrer-Policy", "no-referrer")
 		body = docsPage
 	case "/docs/page.js":
 		h.Set("Content-Type", "text/javascript; charset=utf-8")

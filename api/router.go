@@ -273,6 +273,7 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 	h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After, Allow")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
 	pattern := s.router.match(r, r.Method)
 	grant, err := s.admit(r, pattern)
 	if err != nil {

@@ -19,7 +19,9 @@ const maxSTUN = 4
 const checkHelp = `
 It looks at the configuration, files, ports, certificate, media addresses and clock, and writes, reads and deletes a
 small file at each place of storage. It takes a relay of each TURN server of media.turn.servers and gives it back.
-Nobody else is asked but the STUN servers that --stun names. It may run beside a gateway.
+It fetches the key set of auth.jwks, asks auth.webhook about a token that nobody has made, and sends each of webhooks
+an event whipcast.check, which means nothing. Nobody else is asked but the STUN servers that --stun names. It may run
+beside a gateway.
 
 The exit code is 0 if all is fine or only warnings, 1 if something does not work, and 2 if the command line or the
 configuration cannot be used, so that nothing was looked at.

@@ -65,7 +65,7 @@ func (s subject) checks() []check.Check {
 	if address := s.config.RTSP.TLSAddress; address != "" {
 		all = append(all, port("rtsp.tls_address", address))
 	}
-	return append(all, s.turnChecks()...)
+	return append(append(all, s.turnChecks()...), s.serverChecks()...)
 }
 
 const rtspAddress = "rtsp.address"

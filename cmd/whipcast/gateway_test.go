@@ -340,3 +340,51 @@ func newCertificate(t *testing.T) (certificate, key string) {
 	}
 	return certificate, key
 }
+
+// TestSecurityHeaders: X4, X12 every door says that content is what it is called, and
+// that the address, which may have a token, goes nowhere; pages may load nothing from
+// elsewhere. /docs names no other server.
+func TestSecurityHeaders(t *testing.T) {
+	gateway := start(t, settings(t, "WHIPCAST_AUTH_PUBLISH_TOKEN="+token), "serve")
+	base := strings.TrimSuffix(gateway.out.waitFor(t, "Home"), "/")
+	c := client(t, nil)
+	for _, tt := range []struct {
+		path string
+		page bool
+	}{
+		{"/", true},
+		{"/watch/show", true},
+		{"/publish/show", true},
+		{"/docs", true},
+		{"/docs/page.js", false},
+		{"/openapi.json", false},
+		{"/nothing", false},
+		{"/v1/streams", false},
+		{"/v1/nothing", false},
+		{"/hls/show/index.m3u8", false},
+		{"/whip/show", false},
+		{"/whep/show", false},
+		{"/session/pnone", false},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+tt.path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := c.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		h := response.Header
+		if err != nil || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "no-referrer" {
+			t.Errorf("%s: %d %v %v", tt.path, response.StatusCode, h, err)
+		}
+		if policy := h.Get("Content-Security-Policy"); tt.page && (!strings.HasPrefix(policy, "default-src 'none'") || response.StatusCode != http.StatusOK) {
+			t.Errorf("%s: %d, Content-Security-Policy %q", tt.path, response.StatusCode, policy)
+		}
+		if strings.HasPrefix(tt.path, "/docs") && strings.Contains(string(text), "://") {
+			t.Errorf("%s names another server", tt.path)
+		}
+	}
+}

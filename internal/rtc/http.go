@@ -23,6 +23,8 @@ const (
 // (W83–W85).
 func cors(h http.Header) {
 	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("X-Content-Type-Options", "nosniff") // specs X12
+	h.Set("Referrer-Policy", "no-referrer")    // specs X4: the URL may have a token
 	h.Set("Access-Control-Expose-Headers", "Location, ETag, Link, Retry-After, Accept-Post, Accept-Patch, WWW-Authenticate")
 }
 
