@@ -168,9 +168,12 @@ export async function conversation(context, { base, token, stream, report, open,
     await page.setViewportSize(small)
     page.on('response', (response) => {
       const request = response.request()
-      if (!request.url().includes('/whip/')) return
-      if (request.method() === 'POST') seat.posts++
-      if (request.method() === 'PATCH' && request.headers()['if-match'] === '*') seat.restarts.push(response.status())
+      const { pathname } = new URL(request.url())
+      if (request.method() === 'POST' && pathname.startsWith('/whip/')) {
+        seat.posts++
+        seat.session = response.headers()['location'] ?? seat.session
+      }
+      if (request.method() === 'PATCH' && pathname === seat.session && request.headers()['if-match'] === '*') seat.restarts.push(response.status())
     })
     await until(`${seat.seat} sees what the camera gives`, generous, async () => near(await page.evaluate(middle, ownPicture), seat.colour))
     await page.getByRole('button', { name: 'Join', exact: true }).click()
