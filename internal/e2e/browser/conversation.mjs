@@ -235,13 +235,17 @@ export async function conversation(context, { base, token, stream, report, open,
   // Muted; and who reloads the page is back as before.
   await order('PATCH', '/seats/ann', { muted: true })
   await hear('host', 'bob', 'cyd')
+  step('muted')
   const left = await publishers('ann')
   await seats.ann.page.reload()
+  step('reloaded')
   await until('ann is back by another session', generous, async () => {
     const now = await publishers('ann')
     return now.length === 1 && now[0] !== left[0]
   })
+  step('another session')
   await state('ann', 'on_air')
+  step('on air again')
   const back = await seatOf('ann')
   report.back = `${back.state}${back.muted ? ', muted' : ''}`
   await order('PATCH', '/seats/ann', { muted: false })
