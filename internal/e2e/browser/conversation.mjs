@@ -15,7 +15,7 @@ const cast = [
 const absent = [850, 1390, 2150, 3170]
 const heardAbove = 20 // dB over the loudest of the tones that nobody has
 const rate = 48_000
-const generous = 45_000 // ms for a slow computer; nothing here is about latency
+const generous = 60_000 // ms for a slow computer; nothing here is about latency
 const small = { width: 360, height: 270 } // of a page: most of what six of them cost is painting
 
 // A camera of one colour, with a spot that moves, and a microphone of one tone.
@@ -139,10 +139,13 @@ export async function conversation(context, { base, token, stream, report, open,
     report.levels = Object.fromEntries(cast.map(({ seat, tone }) => [seat, Math.round(strength(sound, tone) - floor)]))
     return cast.filter(({ seat }) => report.levels[seat] >= heardAbove).map(({ seat }) => seat)
   }
+  report.trail = [] // of what is heard
   const hear = async (...wanted) => {
     let last
     await until(`the program sounds of ${wanted.join(', ')}`, generous, async () => {
-      last = await heard()
+      const now = await heard()
+      if (now?.join() !== last?.join()) report.trail.push(`${Math.round((Date.now() - begun) / 100) / 10} s: ${now}`)
+      last = now
       return last?.join() === wanted.join()
     }).catch((error) => {
       throw new Error(`${error.message}, but of ${last}: ${JSON.stringify(report.levels)} dB`)
@@ -272,6 +275,7 @@ export async function conversation(context, { base, token, stream, report, open,
   await order('DELETE', '/seats/cyd')
   await state('cyd', 'removed')
   await until('the session of cyd has ended', generous, async () => (await publishers('cyd')).length === 0)
+  step('session ended')
   report.refused = [(await ask(`/v1/stages/${stream}/view`, { with: cyd.token })).status, (await ask(`/whip/${stream}.cyd`, { method: 'POST', with: cyd.token })).status]
   await hear('host', 'ann', 'bob')
   report.discontinuities.push(await discontinuities())
