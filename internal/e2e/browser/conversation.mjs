@@ -135,6 +135,7 @@ export async function conversation(context, { base, token, stream, report, open,
       parts.push(Buffer.from(await response.arrayBuffer()))
     }
     const sound = (await decode(Buffer.concat(parts))).slice(-rate / 2)
+    if (sound.length < rate / 4) return undefined // a segment that a cut has ended at once
     const floor = Math.max(...absent.map((tone) => strength(sound, tone)))
     report.levels = Object.fromEntries(cast.map(({ seat, tone }) => [seat, Math.round(strength(sound, tone) - floor)]))
     return cast.filter(({ seat }) => report.levels[seat] >= heardAbove).map(({ seat }) => seat)
