@@ -57,6 +57,17 @@ type seen struct {
 	Kept    bool `json:"kept"`    // the session after it
 	Seats   int  `json:"seats"`   // that the control room shows at the end
 
+	// Of a conversation, in the order of what happened.
+	Heard           []string           `json:"heard"`           // in the program
+	Seen            []string           `json:"seen"`            // by the viewer of HLS
+	Discontinuities []int              `json:"discontinuities"` // of the program so far
+	Back            string             `json:"back"`            // how a seat is after a reload
+	Restarts        []int              `json:"restarts"`        // status of each ICE restart of the host
+	Posts           int                `json:"posts"`           // sessions that the host opened meanwhile
+	Refused         []int              `json:"refused"`         // status of what a token of the past asks for
+	Viewer          figures            `json:"viewer"`
+	Levels          map[string]float64 `json:"levels"` // of each seat's tone at the end, in dB
+
 	Asks bool   `json:"asks"` // for a token
 	Bar  string `json:"bar"`  // the address bar, later
 }
@@ -96,7 +107,7 @@ func browseWith(t *testing.T, token, scenario, base, stream string) seen {
 	if err := installBrowser(); err != nil {
 		t.Fatalf("install what drives the browser: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", "browser/run.mjs", scenario, base, token, stream)
 	cmd.Stderr = os.Stderr

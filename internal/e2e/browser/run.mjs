@@ -10,6 +10,7 @@
 //   node run.mjs closed  BASE TOKEN STREAM   watch and sit in a live stream with and without the token
 //   node run.mjs embed   BASE TOKEN STREAM   <whipcast-player> in a page of another origin, under the policy that docs/embedding.md names
 //   node run.mjs control BASE TOKEN STREAM   the control room of a stage, and two guests
+//   node run.mjs conversation BASE TOKEN STREAM   a stage with a host, three guests and a viewer: conversation.mjs
 //
 // SHOTS=FOLDER keeps screenshots there.
 import { createServer } from 'node:http'
@@ -18,6 +19,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { chromium } from 'playwright-core'
+import { conversation } from './conversation.mjs'
 
 // A certificate of our own making is as good as any to see what goes by TLS.
 const trusting = process.argv[3]?.startsWith('https:') ? ['--ignore-certificate-errors'] : []
@@ -79,13 +81,15 @@ async function shot(page, name) {
 const observed = (page) => page.evaluate(() => window.observed)
 const stats = (page) => page.evaluate(() => window.whipcast?.stats())
 
-async function open(context, path, credentials = `#token=${token}`) {
+/** Opens one of our pages; script, [function, argument], runs in it before its own. */
+async function open(context, path, credentials = `#token=${token}`, script = undefined) {
   const page = await context.newPage()
   page.on('pageerror', (e) => report.errors.push(`${path}: ${e}`))
   page.on('request', (r) => {
     if (!r.url().startsWith(base) && !/^(blob|data):/.test(r.url())) report.external.push(r.url())
   })
   await page.addInitScript(observe)
+  if (script) await page.addInitScript(...script)
   await page.goto(base + path + credentials)
   return page
 }
@@ -508,6 +512,8 @@ async function control(context) {
   await shot(ann, 'guest')
 }
 
+const talk = (context) => conversation(context, { base, token, stream, report, open, stats, until, shot })
+
 const profile = await mkdtemp(join(tmpdir(), 'whipcast-chromium-'))
 const context = await chromium.launchPersistentContext(profile, {
   executablePath: '/usr/bin/chromium',
@@ -521,7 +527,7 @@ const context = await chromium.launchPersistentContext(profile, {
   ],
 })
 try {
-  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, relayed, closed, embed, control }[scenario](context)
+  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, relayed, closed, embed, control, conversation: talk }[scenario](context)
 } catch (e) {
   report.failure = String(e)
   for (const [i, page] of context.pages().entries()) {
