@@ -21,12 +21,13 @@ const (
 	endLost
 	endNeverConnected
 	endShutdown
+	endFault
 	endOther // taken over, refused later, failed
 	ends
 )
 
 func endOf(reason error) end {
-	for e, is := range [...]error{ErrDeleted, ErrGone, ErrLost, ErrNeverConnected, ErrShutdown} {
+	for e, is := range [...]error{ErrDeleted, ErrGone, ErrLost, ErrNeverConnected, ErrShutdown, ErrFault} {
 		if errors.Is(reason, is) {
 			return end(e)
 		}
@@ -37,7 +38,7 @@ func endOf(reason error) end {
 // Ended calls yield with each reason for which Sessions end, and with how many
 // did so far.
 func (m *Metrics) Ended(yield func(reason string, n uint64)) {
-	for e, name := range [ends]string{"deleted", "closed", "lost", "never_connected", "shutdown", "other"} {
+	for e, name := range [ends]string{"deleted", "closed", "lost", "never_connected", "shutdown", "fault", "other"} {
 		yield(name, m.ended[e].Load())
 	}
 }

@@ -42,6 +42,7 @@ func negotiate(ctx context.Context, pc *webrtc.PeerConnection, o *Offer, descrip
 // listen turns Pion's callbacks into what a Session is made of.
 func (x *Session) listen() {
 	x.pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
+		defer x.rescue()
 		switch state {
 		case webrtc.PeerConnectionStateConnected:
 			x.noteWay()
@@ -60,6 +61,7 @@ func (x *Session) listen() {
 	})
 	x.hear()
 	x.pc.OnTrack(func(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
+		defer x.rescue()
 		t := Track{TrackRemote: track, Kind: Audio, receiver: receiver}
 		if track.Kind() == webrtc.RTPCodecTypeVideo {
 			t.Kind = Video
@@ -76,6 +78,7 @@ func (x *Session) listen() {
 func (x *Session) hear() {
 	x.pc.OnDataChannel(func(channel *webrtc.DataChannel) {
 		channel.OnOpen(func() {
+			defer x.rescue()
 			stream, err := channel.Detach()
 			if err != nil {
 				x.log.Debug("data channel ignored", "error", err)

@@ -105,8 +105,9 @@ func (x *Session) follow() {
 	x.routing.Lock()
 	x.ice = ice
 	x.routing.Unlock()
-	ice.OnSelectedCandidatePairChange(func(*webrtc.ICECandidatePair) { x.reroute() })
-	x.pc.OnICEConnectionStateChange(func(webrtc.ICEConnectionState) { x.reroute() })
+	reroute := x.guard(x.reroute)
+	ice.OnSelectedCandidatePairChange(func(*webrtc.ICECandidatePair) { reroute() })
+	x.pc.OnICEConnectionStateChange(func(webrtc.ICEConnectionState) { reroute() })
 }
 
 // reroute looks where packets go now. Without a pair of our own UDP sockets, or

@@ -239,7 +239,7 @@ func (x *Session) serve(ctx context.Context, run func(ctx context.Context) error
 		}
 	})
 	defer reaper.Stop()
-	err := run(ctx)
+	err := x.work(ctx, run)
 	if err == nil {
 		err = errors.New("finished")
 	}

@@ -59,7 +59,8 @@ type Session struct {
 
 // Start registers the Session's URL and runs run on a goroutine of its own. The
 // Session ends when run returns; run must return soon after its context ends,
-// whose cause is the reason (one of the errors of this package). Call it once.
+// whose cause is the reason (one of the errors of this package). If it panics, the
+// Session ends with ErrFault. Call it once.
 func (x *Session) Start(run func(ctx context.Context) error) {
 	x.registry.register(x)
 	x.launch(run)
@@ -74,8 +75,9 @@ func (x *Session) Discard() {
 
 // Go runs f on a goroutine that the Session waits for at its end, after it
 // closed the PeerConnection. So f may block in Track.Read, Track.ReadRTCP or
-// RTPSender.ReadRTCP: they fail then. Call it from run, or from such an f.
-func (x *Session) Go(f func()) { x.wg.Go(f) }
+// RTPSender.ReadRTCP: they fail then. If f panics, the Session ends with ErrFault.
+// Call it from run, or from such an f.
+func (x *Session) Go(f func()) { x.wg.Go(x.guard(f)) }
 
 // End ends the Session. It returns at once; the first reason stays.
 func (x *Session) End(reason error) {

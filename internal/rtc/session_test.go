@@ -81,6 +81,14 @@ func (h *house) accept(ctx context.Context, q rtc.Request) (*rtc.Session, error)
 		return nil, errors.New("secret reason")
 	case "return":
 		x.Start(func(context.Context) error { return errors.New("done") })
+	case "fault":
+		x.Start(func(context.Context) error { panic("fault at once") })
+	case "fault-later":
+		x.Start(func(ctx context.Context) error {
+			x.Go(func() { panic("fault later") })
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
 	default:
 		x.Start(func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) })
 	}
@@ -97,6 +105,41 @@ func remote(t *testing.T, o rtctest.Options) *rtctest.Remote {
 		}
 		return err
 	})
+}
+
+// TestFault: X26 a fault of our own ends the session that it is in, and no other one;
+// the log says where it is.
+func TestFault(t *testing.T) {
+	lines := &syncLog{}
+	h := open(t, rtc.Config{}, rtc.RegistryConfig{Logger: slog.New(slog.NewTextHandler(lines, nil))})
+	remote(t, rtctest.Options{}).Connect(t, h.server.URL+"/whip/live")
+	other := <-h.sessions
+	for _, stream := range []string{"fault", "fault-later"} {
+		remote(t, rtctest.Options{}).Post(t, h.server.URL+"/whip/"+stream)
+		x := <-h.sessions
+		rtctest.Wait(t, x.Done(), "end of the session")
+		if !errors.Is(x.Err(), rtc.ErrFault) {
+			t.Errorf("%s: reason %v, want %v", stream, x.Err(), rtc.ErrFault)
+		}
+	}
+	for _, want := range []string{"fault at once", "fault later", "session_test.go"} {
+		if !strings.Contains(lines.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, lines)
+		}
+	}
+	rtctest.Wait(t, other.Connected(), "connection of the other session")
+	if other.Err() != nil {
+		t.Errorf("the other session ended: %v", other.Err())
+	}
+	faults := uint64(0)
+	h.registry.Metrics(rtc.Receive).Ended(func(reason string, n uint64) {
+		if reason == "fault" {
+			faults = n
+		}
+	})
+	if faults != 2 {
+		t.Errorf("%d faults are counted, want 2", faults)
+	}
 }
 
 // TestLost: W64, R30 the other side is gone without a word.
