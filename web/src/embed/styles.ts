@@ -118,6 +118,7 @@ export const player = `
   z-index: 3;
   inset: auto 0 0 0;
   display: flex;
+  flex-wrap: wrap;
   align-items: center;
   gap: 0.5rem;
   padding: 1.5rem 0.6rem 0.6rem;
