@@ -82,10 +82,10 @@ func (h *house) accept(ctx context.Context, q rtc.Request) (*rtc.Session, error)
 	case "return":
 		x.Start(func(context.Context) error { return errors.New("done") })
 	case "fault":
-		x.Start(func(context.Context) error { panic("fault at once") })
+		x.Start(func(context.Context) error { panic("fault at once") }) //nolint:forbidigo // the fault that is tested
 	case "fault-later":
 		x.Start(func(ctx context.Context) error {
-			x.Go(func() { panic("fault later") })
+			x.Go(func() { panic("fault later") }) //nolint:forbidigo // the same
 			<-ctx.Done()
 			return context.Cause(ctx)
 		})
