@@ -245,6 +245,27 @@ func (p pair) words() string {
 // maxTried is how many pairs a Report tells of: those that went farthest.
 const maxTried = 16
 
+// trying reports whether ICE has not given up. Then Pion knows the pairs; it must not be
+// asked for them later, when it closes the connection by itself.
+func (x *Session) trying() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return !x.gaveUp
+}
+
+// used returns the pair that worked, of a connection that failed with it.
+func (x *Session) used() []pair {
+	selected, err := x.pc.SCTP().Transport().ICETransport().GetSelectedCandidatePair()
+	if err != nil || selected == nil {
+		return nil
+	}
+	return []pair{{
+		tcp: selected.Local.Protocol == webrtc.ICEProtocolTCP, local: fmt.Sprintf("%s port %d", selected.Local.Address, selected.Local.Port),
+		remote:    kindOfCandidate(fmt.Sprintf("1 1 udp 1 %s %d typ %s", selected.Remote.Address, selected.Remote.Port, selected.Remote.Typ)),
+		succeeded: true,
+	}}
+}
+
 // tried returns the pairs of a connection.
 func (x *Session) tried() []pair {
 	report := x.pc.GetStats()
@@ -275,7 +296,12 @@ func (x *Session) facts(c course) facts {
 	e := x.registry.engine
 	f := facts{
 		course: c, advertised: e.Advertised(), port: e.port, tcp: e.tcp != nil, publicIPs: e.public,
-		from: x.opening.Address, servers: x.told.Load(), pairs: x.tried(),
+		from: x.opening.Address, servers: x.told.Load(),
+	}
+	if x.trying() {
+		f.pairs = x.tried()
+	} else {
+		f.pairs = x.used()
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()

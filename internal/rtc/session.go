@@ -54,7 +54,7 @@ type Session struct {
 	wayAt  time.Time   // below mu: since when
 	heard  []string    // below mu: candidates of the other side, used or not
 	pairs  []pair      // below mu: as they were when they were looked at last
-	gaveUp bool        // below mu: ICE failed, and forgot the pairs
+	gaveUp bool        // below mu: ICE or DTLS failed
 }
 
 // Start registers the Session's URL and runs run on a goroutine of its own. The

@@ -108,19 +108,27 @@ func (x *Remote) changed(state webrtc.PeerConnectionState) {
 	}
 }
 
-// offer makes an offer with all candidates.
+// offer makes an offer with all candidates. Pion sometimes misses the end of a gathering
+// that replaces another one: then it makes another offer.
 func (x *Remote) offer(t testing.TB, options *webrtc.OfferOptions) {
 	t.Helper()
-	offer, err := x.PC.CreateOffer(options)
-	if err != nil {
-		t.Fatal(err)
+	for range 4 {
+		offer, err := x.PC.CreateOffer(options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gathered := webrtc.GatheringCompletePromise(x.PC)
+		if err := x.PC.SetLocalDescription(offer); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-gathered:
+			x.Offer = x.PC.LocalDescription().SDP
+			return
+		case <-time.After(5 * time.Second):
+		}
 	}
-	gathered := webrtc.GatheringCompletePromise(x.PC)
-	if err := x.PC.SetLocalDescription(offer); err != nil {
-		t.Fatal(err)
-	}
-	Wait(t, gathered, "gathering")
-	x.Offer = x.PC.LocalDescription().SDP
+	t.Fatal("no end of gathering in four offers of 5 s each")
 }
 
 // Post sends the offer and, if it is accepted, applies the answer.
