@@ -127,14 +127,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.endpoint.
 func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer close(s.stopped)
+	wg.Go(func() { s.starter(ctx, &wg) })
 	var waiting schedule
 	due := time.NewTimer(waiting.wait(time.Now()))
 	defer due.Stop()
 	for {
 		select {
-		case run := <-s.starts:
-			wg.Go(func() { run(ctx) })
 		case m := <-s.laters:
 			if !waiting.add(m) {
 				s.cfg.Metrics.MessagesDropped.Add(1)
@@ -156,8 +154,22 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// start lets Run run a goroutine. It fails only when Run has returned: what one
-// viewer starts serves others, too, also when that viewer leaves meanwhile.
+// starter runs what start is given until ctx ends. It waits for nothing else: who
+// starts something holds locks that Run may wait for.
+func (s *Server) starter(ctx context.Context, wg *sync.WaitGroup) {
+	defer close(s.stopped)
+	for {
+		select {
+		case run := <-s.starts:
+			wg.Go(func() { run(ctx) })
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// start lets Run run a goroutine. It fails only when Run ends: what one viewer starts
+// serves others, too, also when that viewer leaves meanwhile.
 func (s *Server) start(run func(ctx context.Context)) error {
 	select {
 	case s.starts <- run:

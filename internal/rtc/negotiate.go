@@ -47,7 +47,7 @@ func (x *Session) listen() {
 		case webrtc.PeerConnectionStateConnected:
 			x.noteWay()
 			x.registry.connected(x)
-			x.reroute()
+			x.moved()
 		case webrtc.PeerConnectionStateDisconnected:
 			x.facts(vanished) // while the pairs are known: they are not once it failed
 		case webrtc.PeerConnectionStateFailed:

@@ -1,6 +1,7 @@
 package rtc
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -105,9 +106,30 @@ func (x *Session) follow() {
 	x.routing.Lock()
 	x.ice = ice
 	x.routing.Unlock()
-	reroute := x.guard(x.reroute)
-	ice.OnSelectedCandidatePairChange(func(*webrtc.ICECandidatePair) { reroute() })
-	x.pc.OnICEConnectionStateChange(func(webrtc.ICEConnectionState) { reroute() })
+	ice.OnSelectedCandidatePairChange(func(*webrtc.ICECandidatePair) { x.moved() })
+	x.pc.OnICEConnectionStateChange(func(webrtc.ICEConnectionState) { x.moved() })
+}
+
+// moved says that the selected pair may be another one. Pion's callbacks call it: they
+// must not ask Pion anything, which may hold the lock that the answer needs while it
+// waits for their end.
+func (x *Session) moved() {
+	select {
+	case x.moves <- struct{}{}:
+	default: // it is looked at soon anyway
+	}
+}
+
+// rerouting reroutes until ctx ends.
+func (x *Session) rerouting(ctx context.Context) {
+	for {
+		select {
+		case <-x.moves:
+			x.reroute()
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // reroute looks where packets go now. Without a pair of our own UDP sockets, or

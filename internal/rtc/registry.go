@@ -168,6 +168,7 @@ func (g *Registry) prepare(ctx context.Context, o Opening) (*Session, error) {
 		channels:  make(chan *Channel, maxChannels),
 		connected: make(chan struct{}),
 		done:      make(chan struct{}),
+		moves:     make(chan struct{}, 1),
 	}
 	if x.pc, err = g.engine.connection(o.Offer, &x.secrets); err != nil {
 		return nil, err
@@ -185,6 +186,9 @@ func (g *Registry) prepare(ctx context.Context, o Opening) (*Session, error) {
 		return nil, refused("the offer cannot be answered: the log has the reason")
 	}
 	x.patch = newResource(o.Offer)
+	if o.Direction == Send {
+		x.Go(func() { x.rerouting(life) })
+	}
 	return x, nil
 }
 

@@ -34,6 +34,7 @@ type Session struct {
 	told    atomic.Bool           // of TURN servers
 	secrets secrets               // of the DTLS handshake
 	route   atomic.Pointer[route] // how packets go out without Pion; nil: they do not
+	moves   chan struct{}         // the pair that is used may be another one
 
 	routing  sync.Mutex
 	ice      *webrtc.ICETransport // below routing: nil unless we send
