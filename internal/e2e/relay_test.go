@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +24,8 @@ type weather struct {
 	reorder float64       // share that is held back
 	delay   time.Duration // by so much
 }
+
+var publisherCandidate = regexp.MustCompile(`(?m)^a=candidate:.*\r?\n`)
 
 // relay is a bad network between a publisher and the gateway: an HTTP proxy
 // that puts the relay's port into the answer's candidates, and a UDP forwarder.
@@ -66,7 +69,14 @@ func newRelay(t *testing.T, g *gateway, w weather) *relay {
 		res.Header.Set("Content-Length", strconv.Itoa(len(body)))
 		return nil
 	}
-	server := httptest.NewServer(proxy)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		// The gateway must not know where the publisher is: its own checks would open a
+		// way past the relay.
+		body, _ := io.ReadAll(req.Body) // what is missing is refused
+		body = publisherCandidate.ReplaceAll(body, nil)
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		proxy.ServeHTTP(w, req)
+	}))
 	t.Cleanup(server.Close)
 	r.url = server.URL
 	return r
