@@ -29,7 +29,7 @@ func Rules() []Rule {
 		{"packager/au", nil},
 		{"packager/fmp4", []string{"packager/au"}},
 		{"packager/hls", nil},
-		{"packager/aac", nil},
+		{"packager/aac", []string{"internal/opus"}},
 		{"packager/doctor", []string{"packager/au"}},
 		{"packager", []string{"stream", "storage", "packager/*", "internal/latency"}},
 		{"replay", []string{"storage", "packager/hls"}},
@@ -84,7 +84,7 @@ func Borders() []Border {
 		{"github.com/pion/turn", []string{"internal/turn"}},
 		{"github.com/bluenviron/gortsplib", []string{"internal/rtsp", "ingest/rtsp", "egress/rtsp", "packager/au", "internal/e2e"}},
 		{"github.com/tphakala", []string{"packager/aac"}}, // LGPL, behind the build tag noaac
-		{"github.com/pion/opus", []string{"packager/aac", "stage/mix"}},
+		{"github.com/pion/opus", []string{"internal/opus", "stage/mix"}},
 		{"github.com/aws", []string{"storage/s3", "internal/e2e"}},
 		{"github.com/prometheus", []string{"api", "cmd/*"}},
 		{"github.com/golang-jwt", []string{"api/auth"}},

@@ -17,6 +17,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+
+	"github.com/whipcast/whipcast/internal/opus"
 )
 
 const (
@@ -87,7 +89,7 @@ type encoder interface {
 // Transcoder turns one Opus track into one AAC track. One goroutine uses it.
 type Transcoder struct {
 	encoder encoder
-	decoder *decoder
+	decoder *opus.Decoder
 	patch   patch
 	pace    pace
 	stats   Stats
@@ -118,7 +120,7 @@ func New(cfg Config) (*Transcoder, error) {
 	if err != nil {
 		return nil, err
 	}
-	dec, err := newDecoder()
+	dec, err := opus.NewDecoder()
 	if err != nil {
 		return nil, fmt.Errorf("make an Opus decoder: %w", err)
 	}
@@ -126,7 +128,7 @@ func New(cfg Config) (*Transcoder, error) {
 }
 
 // newTranscoder joins both ends, and keeps an access unit of silence.
-func newTranscoder(enc encoder, dec *decoder) (*Transcoder, error) {
+func newTranscoder(enc encoder, dec *opus.Decoder) (*Transcoder, error) {
 	t := &Transcoder{
 		encoder: enc, decoder: dec,
 		unit: make([]byte, 0, mostUnit), last: make([]byte, 0, mostUnit),
@@ -163,10 +165,10 @@ func (t *Transcoder) Add(at, ticks int64, packet []byte, out []Frame) []Frame {
 	if !ok {
 		return out
 	}
-	if paused(packet) {
+	if opus.Paused(packet) {
 		return t.fill(out)
 	}
-	pcm, err := t.decoder.decode(packet)
+	pcm, err := t.decoder.Decode(packet)
 	if err != nil {
 		t.stats.Undecodable++
 		return t.fill(out)
@@ -215,7 +217,7 @@ func (t *Transcoder) Reset() {
 	t.meter = meter{}
 	t.filled, t.frames, t.quiet = 0, 0, 0
 	t.unit, t.last = t.unit[:0], t.last[:0]
-	t.decoder.reset()
+	t.decoder.Reset()
 	if err := t.encoder.reset(); err != nil {
 		t.stats.Failed++
 	}
@@ -253,7 +255,7 @@ func (t *Transcoder) fill(out []Frame) []Frame { return t.fillTo(t.expected, out
 
 func (t *Transcoder) fillTo(end int64, out []Frame) []Frame {
 	for t.pace.made < end {
-		n := min(end-t.pace.made, maxPacket)
+		n := min(end-t.pace.made, opus.MostSamples)
 		t.paced = t.patch.fill(t.paced[:0], int(n))
 		t.stats.Concealed += uint64(n)
 		out = t.encode(t.paced, out)

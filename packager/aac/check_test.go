@@ -1,6 +1,10 @@
 package aac
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/whipcast/whipcast/internal/opus"
+)
 
 // Checked is an encoder that costs nothing and checks what it gets.
 type Checked struct {
@@ -12,7 +16,7 @@ type Checked struct {
 
 // NewChecked returns a Transcoder with that encoder.
 func NewChecked(e *Checked) (*Transcoder, error) {
-	dec, err := newDecoder()
+	dec, err := opus.NewDecoder()
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +48,7 @@ func (e *Checked) config() []byte { return nil }
 
 // EveryFrame encodes what packets without holes sound like, each frame of it.
 func EveryFrame(packets [][]byte) [][]byte {
-	dec, err := newDecoder()
+	dec, err := opus.NewDecoder()
 	if err != nil {
 		return nil
 	}
@@ -56,7 +60,7 @@ func EveryFrame(packets [][]byte) [][]byte {
 	var left, right [FrameTicks]float32
 	n := 0
 	for _, p := range packets {
-		pcm, err := dec.decode(p)
+		pcm, err := dec.Decode(p)
 		if err != nil {
 			return nil
 		}

@@ -1,6 +1,10 @@
 package aac
 
-import "math"
+import (
+	"math"
+
+	"github.com/whipcast/whipcast/internal/opus"
+)
 
 const (
 	// pastTicks is how much sound is remembered: the longest period twice, and a bit.
@@ -20,6 +24,9 @@ const (
 	staleTicks = Rate / 400
 	joinTicks  = Rate / 200
 )
+
+// stereo is one sample: left and right; full scale is -1 to 1.
+type stereo = opus.Stereo
 
 // memory is the newest sound, oldest sample first.
 type memory [pastTicks]stereo

@@ -123,7 +123,7 @@ func (m *Mixer) Open(name string) error {
 	if len(m.seats) >= MostSeats {
 		return ErrFull
 	}
-	d, err := newDecoder()
+	d, err := opus.NewDecoder()
 	if err != nil {
 		return fmt.Errorf("open seat %q in the mix: %w", name, err)
 	}

@@ -3,6 +3,9 @@ package mix
 import (
 	"time"
 
+	mcopus "github.com/bluenviron/mediacommon/v2/pkg/codecs/opus"
+
+	"github.com/whipcast/whipcast/internal/opus"
 	"github.com/whipcast/whipcast/stream"
 )
 
@@ -27,8 +30,7 @@ const (
 	kept = 2*ahead + 2880
 )
 
-// stereo is one sample: left and right; full scale is -1 to 1.
-type stereo [2]float32
+type stereo = opus.Stereo
 
 // held is a packet with its place on the seat's timeline.
 type held struct {
@@ -43,9 +45,17 @@ func (h *held) end() int64 { return h.at + h.ticks }
 
 // voice decodes a seat's packets.
 type voice interface {
-	// decode returns a packet's sound, which is valid until the next call.
-	decode(packet []byte) ([]stereo, error)
-	reset()
+	// Decode returns a packet's sound, which is valid until the next call.
+	Decode(packet []byte) ([]stereo, error)
+	Reset()
+}
+
+// duration returns what a packet lasts; 0 if it holds no frames, or more than one may.
+func duration(packet []byte) int64 {
+	if ticks := mcopus.PacketDuration2(packet); ticks <= opus.MostSamples {
+		return ticks
+	}
+	return 0
 }
 
 // seat is one input. Its timeline is that of its RTP timestamps, without wraps.
@@ -80,7 +90,7 @@ type seat struct {
 func newSeat(name string, v voice, stats *Stats) *seat {
 	return &seat{
 		name: name, stats: stats, decoder: v, wanted: 1,
-		queue: make([]held, 0, mostHeld), sound: make([]stereo, 0, 4*maxPacket), join: make([]stereo, 0, pastTicks+maxPacket),
+		queue: make([]held, 0, mostHeld), sound: make([]stereo, 0, 4*opus.MostSamples), join: make([]stereo, 0, pastTicks+opus.MostSamples),
 	}
 }
 
@@ -140,7 +150,7 @@ func (s *seat) begin(timestamp uint32) {
 	s.newest, s.late = int64(timestamp), 0
 	s.queue = s.queue[:0]
 	s.pace = pace{}
-	s.decoder.reset()
+	s.decoder.Reset()
 	s.sound = s.sound[:0]
 	s.decoded = s.newest - firstDelay
 }
@@ -223,9 +233,9 @@ func (s *seat) more(n int) {
 		return
 	}
 	var pcm []stereo
-	if !paused(p.packet.Payload) {
+	if !opus.Paused(p.packet.Payload) {
 		var err error
-		if pcm, err = s.decoder.decode(p.packet.Payload); err != nil {
+		if pcm, err = s.decoder.Decode(p.packet.Payload); err != nil {
 			s.stats.Undecodable++
 		}
 	}

@@ -24,12 +24,12 @@ func newWhistle() *whistle {
 	return w
 }
 
-func (w *whistle) decode([]byte) ([]stereo, error) {
+func (w *whistle) Decode([]byte) ([]stereo, error) {
 	w.pcm = w.tone
 	return w.pcm[:], nil
 }
 
-func (*whistle) reset() {}
+func (*whistle) Reset() {}
 
 // line is a network and a clock between a whistle and a seat.
 type line struct {
