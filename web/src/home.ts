@@ -1,15 +1,14 @@
 // The start page: what is live, and how to publish.
 
 import type * as api from './api'
-import { copyOnClick, find, make, setStatus, setText } from './dom'
+import { copyOnClick, find, make, setStatus, setText, type Tone } from './dom'
+import { cast, listing, type Show } from './listing'
 import { nameRule, realTimePage, validName } from './names'
 import { ask, Refusal, wordsOf } from './refusal'
 import { backoff, pauseUnlessBack } from './retry'
 import { authorization, keepToken, takeToken, token } from './token'
 import { askForToken } from './tokenform'
 import { codecs, since } from './words'
-
-type Listed = api.Stream
 
 const status = find('status', HTMLElement)
 const field = find('name', HTMLInputElement)
@@ -45,9 +44,8 @@ async function listUntilRefused(): Promise<Refusal> {
   for (let failures = 0; ; ) {
     if (document.visibilityState === 'visible') {
       try {
-        const response = await ask('/v1/streams', { headers: authorization(), cache: 'no-store' })
-        const { streams } = (await response.json()) as { streams?: Listed[] }
-        show(streams ?? [])
+        const [streams, stages] = await Promise.all([listed<api.StreamList>('/v1/streams'), listed<api.StageList>('/v1/stages')])
+        show(streams.streams, stages.stages)
         failures = 0
       } catch (error) {
         if (error instanceof Refusal && error.status === 401) return error
@@ -59,42 +57,67 @@ async function listUntilRefused(): Promise<Refusal> {
   }
 }
 
+async function listed<T>(path: string): Promise<T> {
+  const response = await ask(path, { headers: authorization(), cache: 'no-store' })
+  return (await response.json()) as T
+}
+
 let shown = ''
 
-function show(streams: Listed[]): void {
-  const live = streams.filter((one) => one.live)
-  setStatus(status, live.length > 0 ? 'live' : 'idle', live.length > 0 ? `${live.length} live` : 'Nothing live')
-  find('empty', HTMLElement).hidden = streams.length > 0
+function show(all: api.Stream[], stages: api.Stage[]): void {
+  const { shows, streams } = listing(all, stages)
+  const live = shows.filter((one) => one.stage.program.live).length + streams.filter((one) => one.live).length
+  setStatus(status, live > 0 ? 'live' : 'idle', live > 0 ? `${live} live` : 'Nothing live')
+  find('empty', HTMLElement).hidden = shows.length + streams.length > 0
   // Rebuilt only on a change, so that focus and selection stay where they are.
-  const now = JSON.stringify(streams) + Math.floor(Date.now() / 60_000)
+  const made = [...shows.map(showCard), ...streams.filter((one) => validName(one.name)).map(streamCard)]
+  const now = made.map((one) => one.outerHTML).join('')
   if (now === shown) return
   shown = now
   const focused = document.activeElement?.getAttribute('href')
-  const order = [...streams].sort((a, b) => Number(b.live) - Number(a.live) || a.name.localeCompare(b.name))
-  find('list', HTMLUListElement).replaceChildren(...order.filter((one) => validName(one.name)).map(card))
+  find('list', HTMLUListElement).replaceChildren(...made)
   if (focused) document.querySelector<HTMLElement>(`#list a[href="${CSS.escape(focused)}"]`)?.focus()
 }
 
-function card(stream: Listed): HTMLLIElement {
-  const state = make('p', 'status')
-  setStatus(state, stream.live ? 'live' : 'idle', stream.live ? 'Live' : 'Nobody publishes')
-  const more = [
+function streamCard(stream: api.Stream): HTMLLIElement {
+  return card(stream.name, [stream.live ? 'live' : 'idle', stream.live ? 'Live' : 'Nobody publishes'], details(stream), [
+    ['Watch', pageOf('watch', stream.name)],
+    ['Seat', realTimePage(stream.name)],
+    ['Publish', pageOf('publish', stream.name)],
+  ])
+}
+
+function showCard({ stage, program }: Show): HTMLLIElement {
+  const more = [`show: ${cast(stage.seats)}`, ...(program ? details(program) : [])]
+  return card(stage.name, stage.program.live ? ['live', 'Live'] : ['idle', 'Nobody on air'], more, [
+    ['Watch', pageOf('watch', stage.name)],
+    ['Control room', pageOf('control', stage.name)],
+  ])
+}
+
+function details(stream: api.Stream): string[] {
+  return [
     stream.live && stream.since ? since(new Date(stream.since).getTime(), Date.now()) : '',
     codecs(...(stream.layers ?? []).map((layer) => layer.codec)),
   ].filter(Boolean)
+}
+
+function pageOf(page: string, name: string): string {
+  return `/${page}/${encodeURIComponent(name)}`
+}
+
+function card(name: string, [tone, words]: [Tone, string], more: string[], ways: [string, string][]): HTMLLIElement {
+  const state = make('p', 'status')
+  setStatus(state, tone, words)
   if (more.length > 0) state.append(make('span', 'more', more.join(' · ')))
   const links = make('div', 'row')
-  for (const [page, label] of [
-    ['watch', 'Watch'],
-    ['seat', 'Seat'],
-    ['publish', 'Publish'],
-  ] as const) {
-    const link = make('a', page === 'watch' ? 'button primary' : 'button', label)
-    link.href = page === 'seat' ? realTimePage(stream.name) : `/${page}/${encodeURIComponent(stream.name)}`
-    link.setAttribute('aria-label', `${label}: ${stream.name}`)
+  ways.forEach(([label, address], i) => {
+    const link = make('a', i === 0 ? 'button primary' : 'button', label)
+    link.href = address
+    link.setAttribute('aria-label', `${label}: ${name}`)
     links.append(link)
-  }
-  return make('li', 'card', make('div', '', make('h2', '', stream.name), state), links)
+  })
+  return make('li', 'card', make('div', '', make('h2', '', name), state), links)
 }
 
 function bindOpen(): void {
@@ -109,7 +132,7 @@ function bindOpen(): void {
   find('open-form', HTMLFormElement).addEventListener('submit', (event) => {
     event.preventDefault()
     const page = event.submitter instanceof HTMLButtonElement ? event.submitter.value : 'watch'
-    location.assign(page === 'seat' ? realTimePage(field.value) : `/${page}/${encodeURIComponent(field.value)}`)
+    location.assign(page === 'seat' ? realTimePage(field.value) : pageOf(page, field.value))
   })
   check()
 }

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type * as api from './api'
 import { worst } from './findings'
+import { cast, listing } from './listing'
 import { realTimePage, streamOf, validName } from './names'
 import { Refusal, refusalOf, wordsOf } from './refusal'
 import { backoff, pause } from './retry'
@@ -232,4 +234,29 @@ test('capture times are offered where the browser knows them', () => {
       throw new Error('InvalidModificationError')
     },
   })
+})
+
+test('the start page lists shows and streams, live ones first, and no seats', () => {
+  const stream = (name: string, live: boolean) => ({ name, live }) as api.Stream
+  const stage = (name: string, live: boolean) => ({ name, program: { live }, seats: [] as api.Seat[] }) as api.Stage
+  const made = listing(
+    [stream('a', false), stream('talk', true), stream('talk.host', true), stream('v1.2', true), stream('b', true), stream('talkative', false)],
+    [stage('empty', false), stage('talk', true)],
+  )
+  assert.deepEqual(
+    made.shows.map((one) => [one.stage.name, one.program?.name]),
+    [
+      ['talk', 'talk'],
+      ['empty', undefined],
+    ],
+  )
+  assert.deepEqual(made.streams.map((one) => one.name), ['b', 'v1.2', 'a', 'talkative'])
+})
+
+test('a show says who is there', () => {
+  const seat = (state: api.Seat['state'], connected: boolean) => ({ state, connected }) as api.Seat
+  assert.equal(cast([]), 'nobody is there')
+  assert.equal(cast([seat('left', false), seat('invited', false)]), 'nobody is there')
+  assert.equal(cast([seat('on_air', true)]), '1 on air')
+  assert.equal(cast([seat('on_air', true), seat('on_air', false), seat('backstage', true), seat('waiting', true)]), '1 on air, 2 waiting or backstage')
 })
