@@ -248,14 +248,6 @@ func (a *audience) reap(l *lane) {
 	l.close()
 }
 
-// figures returns what the video Layers of the present or last publisher are
-// like now, the best one first. Any goroutine may call it.
-func (a *audience) figures() []Layer {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.ladder.layers()
-}
-
 // layer returns what a track that joins now is to begin with.
 func (a *audience) layer(t *track) stream.LayerID {
 	a.mu.Lock()

@@ -270,7 +270,9 @@ func TestLadderFigures(t *testing.T) { // specs E30
 		p.layers[1].silent = true
 		p.film(5 * time.Second)
 		synctest.Wait()
-		got := th.figures()
+		th.mu.Lock()
+		got := th.ladder.layers()
+		th.mu.Unlock()
 		if len(got) != 3 || got[0].RID != "f" || got[1].RID != "h" || got[2].RID != "q" {
 			t.Fatalf("layers %+v", got)
 		}
