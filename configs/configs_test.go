@@ -133,6 +133,8 @@ func TestErrors(t *testing.T) {
 	}{
 		{"unknown key", "\nhls:\n  segmnt: 2s\n", nil, `FILE:3: unknown key "hls.segmnt"; did you mean "hls.segment"?`},
 		{"key without its group", "publish_token: abcdefgh\n", nil, `FILE:1: unknown key "publish_token"; did you mean "auth.publish_token"?`},
+		{"group without its group", "turn: {address: ':3478'}\n", nil, `FILE:1: unknown key "turn"; did you mean "media.turn"?`},
+		{"unknown group", "mdia: {address: ':8100'}\n", nil, `FILE:1: unknown key "mdia"; did you mean "media"?`},
 		{"key like no other", "xyzzyplugh: 1\n", nil, `FILE:1: unknown key "xyzzyplugh"; see whipcast.yaml for all keys`},
 		{"key twice", "data_dir: a\ndata_dir: b\n", nil, `FILE:2: key "data_dir" appears twice; keep one`},
 		{"value where a group is", "log: debug\n", nil, `FILE:1: log = "debug": a group of keys, not a value; it holds log.level, log.format`},

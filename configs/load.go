@@ -265,9 +265,11 @@ func suggest(name string) string {
 		if strings.HasPrefix(k, first+".") {
 			group = append(group, k)
 		}
-		for _, form := range []string{k, strings.ReplaceAll(k, ".", "_"), k[strings.LastIndex(k, ".")+1:]} {
-			if d := distance(form, name); d < least {
-				best, least = k, d
+		for ; k != ""; k = k[:max(strings.LastIndex(k, "."), 0)] { // the key, then its groups
+			for _, form := range []string{k, strings.ReplaceAll(k, ".", "_"), k[strings.LastIndex(k, ".")+1:]} {
+				if d := distance(form, name); d < least {
+					best, least = k, d
+				}
 			}
 		}
 	}
