@@ -1,9 +1,9 @@
-// Package opus decodes Opus, by a library, and encodes it, by itself: packets of
-// 20 ms at 48 kHz over the full band, by the CELT layer alone (RFC 6716 §4.3 and §5.3,
-// RFC 8251), at a constant bit rate. The encoder is written from the standard, in Go;
-// docs/adr/0013-opus-encoder.md says why.
+// Package opus decodes Opus, by a library, conceals holes in what is decoded, and
+// encodes it, by itself: packets of 20 ms at 48 kHz over the full band, by the CELT
+// layer alone (RFC 6716 §4.3 and §5.3, RFC 8251), at a constant bit rate. The encoder
+// is written from the standard, in Go; docs/adr/0013-opus-encoder.md says why.
 //
-// What it leaves out are choices of the encoder that no decoder needs: the pitch
+// What the encoder leaves out are choices that no decoder needs: the pitch
 // filter, boosts of single bands, and changes between time and frequency resolution
 // other than short blocks for all of a frame.
 package opus

@@ -90,7 +90,7 @@ type encoder interface {
 type Transcoder struct {
 	encoder encoder
 	decoder *opus.Decoder
-	patch   patch
+	patch   opus.Patch
 	pace    pace
 	stats   Stats
 
@@ -100,7 +100,7 @@ type Transcoder struct {
 	frames      int64 // given to the encoder since
 	filled      int   // samples in left and right
 	left, right [FrameTicks]float32
-	paced       []stereo
+	paced       []opus.Stereo
 	meter       meter
 	unit        []byte // the newest access unit
 	last        []byte // the one before
@@ -179,7 +179,7 @@ func (t *Transcoder) Add(at, ticks int64, packet []byte, out []Frame) []Frame {
 		return t.play(pcm, t.fillTo(t.expected-int64(len(pcm)), out))
 	case lag < -mostLag: // or more
 		t.stats.Late++
-		t.patch.begin()
+		t.patch.Begin()
 		return out
 	}
 	return t.play(pcm, out)
@@ -213,7 +213,7 @@ func (t *Transcoder) Flush(out []Frame) []Frame {
 // a new grid (specs R51). Sound that has not come out yet is given up; Flush saves it.
 func (t *Transcoder) Reset() {
 	t.begun = false
-	t.patch = patch{}
+	t.patch = opus.Patch{}
 	t.meter = meter{}
 	t.filled, t.frames, t.quiet = 0, 0, 0
 	t.unit, t.last = t.unit[:0], t.last[:0]
@@ -256,7 +256,7 @@ func (t *Transcoder) fill(out []Frame) []Frame { return t.fillTo(t.expected, out
 func (t *Transcoder) fillTo(end int64, out []Frame) []Frame {
 	for t.pace.made < end {
 		n := min(end-t.pace.made, opus.MostSamples)
-		t.paced = t.patch.fill(t.paced[:0], int(n))
+		t.paced = t.patch.Fill(t.paced[:0], int(n))
 		t.stats.Concealed += uint64(n)
 		out = t.encode(t.paced, out)
 	}
@@ -264,15 +264,15 @@ func (t *Transcoder) fillTo(end int64, out []Frame) []Frame {
 }
 
 // play hands decoded sound on, in step with the timeline.
-func (t *Transcoder) play(pcm []stereo, out []Frame) []Frame {
-	t.patch.join(pcm)
-	t.paced = t.pace.fit(t.paced[:0], &t.patch.past, pcm, t.expected)
-	t.patch.learn(pcm)
+func (t *Transcoder) play(pcm []opus.Stereo, out []Frame) []Frame {
+	t.patch.Join(pcm)
+	t.paced = t.pace.fit(t.paced[:0], t.patch.Past(), pcm, t.expected)
+	t.patch.Learn(pcm)
 	return t.encode(t.paced, out)
 }
 
 // encode appends what is complete with the given samples.
-func (t *Transcoder) encode(pcm []stereo, out []Frame) []Frame {
+func (t *Transcoder) encode(pcm []opus.Stereo, out []Frame) []Frame {
 	t.pace.made += int64(len(pcm))
 	for _, s := range pcm {
 		t.left[t.filled], t.right[t.filled] = min(max(s[0], -1), 1), min(max(s[1], -1), 1)

@@ -1,5 +1,7 @@
 package aac
 
+import "github.com/whipcast/whipcast/internal/opus"
+
 const (
 	// bendLag is up to where lag is taken up by playing a little faster or slower.
 	// Beyond, whole periods are left out or repeated.
@@ -9,15 +11,13 @@ const (
 	// mostLag is beyond which sound is made up or dropped: what the soundtrack
 	// slews in a row, and as much again.
 	mostLag = Rate / 5
-	// blendTicks is the cross-fade where sound is left out or repeated.
-	blendTicks = Rate / 200
 )
 
 // pace keeps sound in step with the timeline. The lag is how many samples are
 // missing (or too many, if negative) for a packet to end where it should.
 type pace struct {
 	made int64 // end on the timeline of what was handed on
-	join []stereo
+	join []opus.Stereo
 }
 
 // lag returns the lag after n more samples, of a packet that should end there.
@@ -35,21 +35,21 @@ func (p *pace) change(end int64, n int) (int, bool) {
 
 // fit appends to out the sound that comes after past, changed so that its end gets
 // nearer to where it should be.
-func (p *pace) fit(out []stereo, past *memory, pcm []stereo, end int64) []stereo {
+func (p *pace) fit(out []opus.Stereo, past []opus.Stereo, pcm []opus.Stereo, end int64) []opus.Stereo {
 	d, bent := p.change(end, len(pcm))
 	switch {
 	case d == 0 || len(pcm) < 2:
 		return append(out, pcm...)
 	case bent:
-		return stretch(out, past[pastTicks-1], pcm, len(pcm)+d)
+		return stretch(out, past[len(past)-1], pcm, len(pcm)+d)
 	}
-	p.join = append(append(p.join[:0], past[:]...), pcm...)
-	return splice(out, p.join, len(pcm), d)
+	p.join = append(append(p.join[:0], past...), pcm...)
+	return opus.Splice(out, p.join, len(pcm), d)
 }
 
 // stretch appends m samples for those of pcm. The last one stays the last, so that
 // the next packet goes on from there without a fraction to remember.
-func stretch(out []stereo, before stereo, pcm []stereo, m int) []stereo {
+func stretch(out []opus.Stereo, before opus.Stereo, pcm []opus.Stereo, m int) []opus.Stereo {
 	n := len(pcm)
 	for j := 1; j <= m; j++ {
 		i, rest := j*n/m, j*n%m
@@ -58,32 +58,9 @@ func stretch(out []stereo, before stereo, pcm []stereo, m int) []stereo {
 			a = pcm[i-1]
 		}
 		if rest > 0 {
-			a = mix(a, pcm[i], float32(rest)/float32(m))
+			a = opus.Blend(a, pcm[i], float32(rest)/float32(m))
 		}
 		out = append(out, a)
-	}
-	return out
-}
-
-// splice appends the last n samples of the sound, longer by at most d, or shorter if
-// d is negative: it jumps back or ahead to where the sound is most like itself.
-func splice(out, sound []stereo, n, d int) []stereo {
-	at := len(sound) - n
-	blend := min(blendTicks, n/2)
-	var shift int
-	if d > 0 {
-		d = min(d, mostPeriod)
-		shift = likeliest(sound, at, -d, -max(d/4, 1))
-	} else {
-		d = min(-d, mostPeriod, n-blend)
-		shift = likeliest(sound, at, max(d/4, 1), d)
-	}
-	for i := at; i+shift < len(sound); i++ {
-		s := sound[i+shift]
-		if i < at+blend {
-			s = mix(sound[i], s, float32(i-at+1)/float32(blend+1))
-		}
-		out = append(out, s)
 	}
 	return out
 }

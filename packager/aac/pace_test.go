@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/whipcast/whipcast/internal/opus"
 )
 
 // TestHourOfDrift runs an hour of packets of 20 ms from a source whose clock is off
@@ -42,17 +44,17 @@ func TestHourOfDrift(t *testing.T) {
 	}
 }
 
-func tone(n int, hz float64) []stereo {
-	pcm := make([]stereo, n)
+func tone(n int, hz float64) []opus.Stereo {
+	pcm := make([]opus.Stereo, n)
 	for i := range pcm {
 		s := float32(math.Sin(2 * math.Pi * hz * float64(i) / Rate))
-		pcm[i] = stereo{s, -s}
+		pcm[i] = opus.Stereo{s, -s}
 	}
 	return pcm
 }
 
 // roughest returns the largest second difference: a click stands out in it.
-func roughest(pcm []stereo) float64 {
+func roughest(pcm []opus.Stereo) float64 {
 	most := 0.0
 	for i := 2; i < len(pcm); i++ {
 		for c := range 2 {
@@ -67,19 +69,18 @@ func TestFitIsSmooth(t *testing.T) {
 	const packet = 960
 	clean := roughest(tone(Rate, 440))
 	for _, lag := range []int64{0, 1, -1, 5, -5, 240, -240, 480, -480, 481, -481, 2000, -2000, 4800, -4800} {
-		var past memory
 		sound := tone(5*Rate/2, 440)
-		patch := patch{past: past}
+		var patch opus.Patch
 		p := pace{made: 0}
-		var out []stereo
+		var out []opus.Stereo
 		for i := 0; i+packet <= len(sound); i += packet {
 			end := int64(i + packet)
 			if i > Rate/4 {
 				end += lag
 			}
 			from := len(out)
-			out = p.fit(out, &patch.past, sound[i:i+packet], end)
-			patch.learn(sound[i : i+packet])
+			out = p.fit(out, patch.Past(), sound[i:i+packet], end)
+			patch.Learn(sound[i : i+packet])
 			p.made += int64(len(out) - from)
 		}
 		if off := p.made - int64(len(sound)) - lag; off != 0 {
@@ -96,11 +97,11 @@ func TestFitNeverOvershoots(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.SampledFrom([]int{1, 2, 120, 240, 480, 960, 1920, 2880, 5760}).Draw(t, "samples")
 		lag := rapid.Int64Range(-mostLag, mostLag).Draw(t, "lag")
-		patch := patch{}
-		patch.learn(tone(pastTicks, 300))
+		var patch opus.Patch
+		patch.Learn(tone(Rate/20, 300))
 		p := pace{made: 1000}
 		end := 1000 + int64(n) + lag
-		out := p.fit(nil, &patch.past, tone(n, 300), end)
+		out := p.fit(nil, patch.Past(), tone(n, 300), end)
 		p.made += int64(len(out))
 		rest := end - p.made
 		if rest*lag < 0 || max(rest, -rest) > max(lag, -lag) {
@@ -110,48 +111,4 @@ func TestFitNeverOvershoots(t *testing.T) {
 			t.Fatalf("a lag of %d stays", lag)
 		}
 	})
-}
-
-// TestPatch conceals holes in a tone (specs R48).
-func TestPatch(t *testing.T) {
-	const packet = 960
-	clean := roughest(tone(Rate, 440))
-	for _, hole := range []int{120, 960, 1920, 2880, 9600} {
-		sound := tone(Rate, 440)
-		var p patch
-		var out []stereo
-		p.learn(sound[:packet*10])
-		out = append(out, sound[:packet*10]...)
-		for left := hole; left > 0; left -= packet {
-			out = append(out, p.fill(nil, min(left, packet))...)
-		}
-		if made := len(out) - packet*10; made != hole {
-			t.Fatalf("%d samples for a hole of %d", made, hole)
-		}
-		rest := sound[len(out):]
-		p.join(rest)
-		out = append(out, rest...)
-		if r := roughest(out); r > 4*clean {
-			t.Errorf("hole %d: the roughest place is %.4f, and %.4f in the clean tone", hole, r, clean)
-		}
-		// The first 10 ms go on as they were; 60 ms later all is silent.
-		for i := range min(hole, holdTicks) {
-			if off := math.Abs(float64(out[packet*10+i][0]) - math.Sin(2*math.Pi*440*float64(packet*10+i)/Rate)); off > 0.1 {
-				t.Fatalf("hole %d: sample %d of it is %.2f off the tone", hole, i, off)
-			}
-		}
-		if hole > fadeTicks+packet && out[packet*10+fadeTicks+packet/2] != (stereo{}) {
-			t.Errorf("hole %d: no silence after the fade", hole)
-		}
-	}
-}
-
-// TestPatchWithoutPast conceals a hole at the very start.
-func TestPatchWithoutPast(t *testing.T) {
-	var p patch
-	for i, s := range p.fill(nil, 5000) {
-		if s != (stereo{}) {
-			t.Fatalf("sample %d is %v, want silence", i, s)
-		}
-	}
 }

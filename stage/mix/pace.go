@@ -1,6 +1,8 @@
 package mix
 
 const (
+	// leastMoved is how long a packet is at least that is made longer or shorter.
+	leastMoved = rate / 100
 	// leastSlack and mostSlack bound by how much packets should come before they are
 	// played, at worst: between 5 and 45 ms.
 	leastSlack = rate * 5 / 1000
@@ -43,7 +45,7 @@ func (p *pace) saw(slack int64) {
 // due returns by how many samples a packet should become longer, or shorter if they
 // are negative, when it has n.
 func (p *pace) due(n int) int {
-	if p.full == 0 || n < 2*blendTicks {
+	if p.full == 0 || n < leastMoved {
 		return 0
 	}
 	worst := p.least[0]

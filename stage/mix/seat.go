@@ -82,7 +82,7 @@ type seat struct {
 
 	sound   []stereo // decoded, not yet played
 	decoded int64    // end of it
-	patch   patch
+	patch   opus.Patch
 	pace    pace
 	join    []stereo
 }
@@ -90,7 +90,7 @@ type seat struct {
 func newSeat(name string, v voice, stats *Stats) *seat {
 	return &seat{
 		name: name, stats: stats, decoder: v, wanted: 1,
-		queue: make([]held, 0, mostHeld), sound: make([]stereo, 0, 4*opus.MostSamples), join: make([]stereo, 0, pastTicks+opus.MostSamples),
+		queue: make([]held, 0, mostHeld), sound: make([]stereo, 0, 4*opus.MostSamples), join: make([]stereo, 0, 2*opus.MostSamples),
 	}
 }
 
@@ -242,7 +242,7 @@ func (s *seat) more(n int) {
 	if len(pcm) == 0 {
 		s.fill(int(p.ticks))
 	} else {
-		s.patch.join(pcm)
+		s.patch.Join(pcm)
 		s.append(pcm)
 	}
 	s.decoded = p.end()
@@ -268,7 +268,7 @@ func (s *seat) following() *held {
 // fill makes up sound.
 func (s *seat) fill(n int) {
 	from := len(s.sound)
-	s.sound = s.patch.fill(s.sound, n)
+	s.sound = s.patch.Fill(s.sound, n)
 	s.decoded += int64(len(s.sound) - from)
 	s.stats.Concealed += uint64(n) //nolint:gosec // it is positive
 }
@@ -278,14 +278,14 @@ func (s *seat) fill(n int) {
 func (s *seat) append(pcm []stereo) {
 	if d := s.pace.due(len(pcm)); d != 0 {
 		from := len(s.sound)
-		s.join = append(append(s.join[:0], s.patch.past[:]...), pcm...)
-		s.sound = splice(s.sound, s.join, len(pcm), d)
+		s.join = append(append(s.join[:0], s.patch.Past()...), pcm...)
+		s.sound = opus.Splice(s.sound, s.join, len(pcm), d)
 		moved := len(s.sound) - from - len(pcm)
 		s.pace.moved(moved)
 		s.stats.Spliced += uint64(max(moved, -moved)) //nolint:gosec // it is positive
-		s.patch.learn(s.sound[from:])
+		s.patch.Learn(s.sound[from:])
 		return
 	}
 	s.sound = append(s.sound, pcm...)
-	s.patch.learn(pcm)
+	s.patch.Learn(pcm)
 }

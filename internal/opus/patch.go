@@ -1,10 +1,6 @@
-package aac
+package opus
 
-import (
-	"math"
-
-	"github.com/whipcast/whipcast/internal/opus"
-)
+import "math"
 
 const (
 	// pastTicks is how much sound is remembered: the longest period twice, and a bit.
@@ -23,26 +19,25 @@ const (
 	// overlaps with what it never got, and then fades into real sound for joinTicks.
 	staleTicks = Rate / 400
 	joinTicks  = Rate / 200
+	// blendTicks is the cross-fade where sound is left out or repeated.
+	blendTicks = Rate / 200
 )
 
-// stereo is one sample: left and right; full scale is -1 to 1.
-type stereo = opus.Stereo
-
-// memory is the newest sound, oldest sample first.
-type memory [pastTicks]stereo
-
-// patch makes up sound for holes. It repeats the period of what was heard last,
-// fades it out, and fades the next real sound in.
-type patch struct {
-	past  memory
-	cycle [mostPeriod]stereo
+// Patch makes up sound for holes: it repeats the period of what was heard last, fades
+// it out, and fades the next real sound in. One goroutine uses it.
+type Patch struct {
+	past  [pastTicks]Stereo // oldest first
+	cycle [mostPeriod]Stereo
 	size  int    // of the cycle; 0 while there is no hole
 	made  int    // samples since the hole began
-	step  stereo // between the last sample and the one before the cycle
+	step  Stereo // between the last sample and the one before the cycle
 }
 
-// learn remembers sound that was heard.
-func (p *patch) learn(pcm []stereo) {
+// Past returns the newest sound, the oldest sample first. It is valid until the next call.
+func (p *Patch) Past() []Stereo { return p.past[:] }
+
+// Learn remembers sound that was heard.
+func (p *Patch) Learn(pcm []Stereo) {
 	if len(pcm) >= pastTicks {
 		copy(p.past[:], pcm[len(pcm)-pastTicks:])
 		return
@@ -51,8 +46,8 @@ func (p *patch) learn(pcm []stereo) {
 	copy(p.past[pastTicks-len(pcm):], pcm)
 }
 
-// begin opens a hole, unless one is open.
-func (p *patch) begin() {
+// Begin opens a hole, unless one is open.
+func (p *Patch) Begin() {
 	if p.size > 0 {
 		return
 	}
@@ -60,18 +55,18 @@ func (p *patch) begin() {
 	p.size = -likeliest(sound, pastTicks-likeTicks, -mostPeriod, -leastPeriod)
 	p.made = 0
 	last, before := sound[pastTicks-1], sound[pastTicks-1-p.size]
-	p.step = stereo{last[0] - before[0], last[1] - before[1]}
+	p.step = Stereo{last[0] - before[0], last[1] - before[1]}
 	copy(p.cycle[:], sound[pastTicks-p.size:])
 	// The cycle's end runs into what was before its start, so that it closes.
 	q := p.size / 4
 	for i := range q {
 		at := pastTicks - q + i
-		p.cycle[p.size-q+i] = mix(sound[at], sound[at-p.size], float32(i+1)/float32(q))
+		p.cycle[p.size-q+i] = Blend(sound[at], sound[at-p.size], float32(i+1)/float32(q))
 	}
 }
 
 // next returns the next made-up sample.
-func (p *patch) next() stereo {
+func (p *Patch) next() Stereo {
 	s := p.cycle[p.made%p.size]
 	gain := min(max(float32(fadeTicks-p.made)/(fadeTicks-holdTicks), 0), 1)
 	if p.made < seamTicks {
@@ -82,41 +77,41 @@ func (p *patch) next() stereo {
 	if p.made < fadeTicks+p.size {
 		p.made++
 	}
-	return stereo{s[0] * gain, s[1] * gain}
+	return Stereo{s[0] * gain, s[1] * gain}
 }
 
-// fill appends n samples of a hole.
-func (p *patch) fill(out []stereo, n int) []stereo {
-	p.begin()
+// Fill appends n samples of a hole.
+func (p *Patch) Fill(out []Stereo, n int) []Stereo {
+	p.Begin()
 	from := len(out)
 	for range n {
 		out = append(out, p.next())
 	}
-	p.learn(out[from:])
+	p.Learn(out[from:])
 	return out
 }
 
-// join ends a hole, if one is open: the made-up sound fades into pcm.
-func (p *patch) join(pcm []stereo) {
+// Join ends a hole, if one is open: the made-up sound fades into pcm.
+func (p *Patch) Join(pcm []Stereo) {
 	if p.size == 0 {
 		return
 	}
 	n := min(staleTicks+joinTicks, len(pcm))
 	stale := min(staleTicks, n/2)
 	for i := range n {
-		pcm[i] = mix(p.next(), pcm[i], float32(max(i+1-stale, 0))/float32(n+1-stale))
+		pcm[i] = Blend(p.next(), pcm[i], float32(max(i+1-stale, 0))/float32(n+1-stale))
 	}
 	p.size = 0
 }
 
-// mix goes from a to b as w goes from 0 to 1.
-func mix(a, b stereo, w float32) stereo {
-	return stereo{a[0] + (b[0]-a[0])*w, a[1] + (b[1]-a[1])*w}
+// Blend goes from a to b as w goes from 0 to 1.
+func Blend(a, b Stereo, w float32) Stereo {
+	return Stereo{a[0] + (b[0]-a[0])*w, a[1] + (b[1]-a[1])*w}
 }
 
 // likeliest returns the shift between least and most that finds, in the sound, what
 // is most like the likeTicks samples at the given place, or as many as there are.
-func likeliest(sound []stereo, at, least, most int) int {
+func likeliest(sound []Stereo, at, least, most int) int {
 	best, shift := math.Inf(-1), least
 	n := min(likeTicks, len(sound)-at, len(sound)-at-most)
 	for s := least; s <= most; s++ {
@@ -131,4 +126,30 @@ func likeliest(sound []stereo, at, least, most int) int {
 		}
 	}
 	return shift
+}
+
+// Splice appends the last n samples of the sound, longer by at most d, or shorter if
+// d is negative: it jumps back or ahead to where the sound is most like itself. What is
+// before them should be 30 ms or more.
+func Splice(out, sound []Stereo, n, d int) []Stereo {
+	at := len(sound) - n
+	blend := min(blendTicks, n/2)
+	var shift int
+	if d > 0 {
+		d = min(d, mostPeriod)
+		shift = likeliest(sound, at, -d, -max(d/4, 1))
+	} else {
+		if d = min(-d, mostPeriod, n-blend); d <= 0 {
+			return append(out, sound[at:]...)
+		}
+		shift = likeliest(sound, at, max(d/4, 1), d)
+	}
+	for i := at; i+shift < len(sound); i++ {
+		s := sound[i+shift]
+		if i < at+blend {
+			s = Blend(sound[i], s, float32(i-at+1)/float32(blend+1))
+		}
+		out = append(out, s)
+	}
+	return out
 }
