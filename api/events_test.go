@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -261,3 +263,60 @@ func TestRun(t *testing.T) {
 		running.Wait()
 	})
 }
+
+// TestListenersByHTTP2: what says nothing for a while is not ended, though HTTP/2 ends a
+// stream at its write deadline also when nothing is written.
+func TestListenersByHTTP2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newContract(t, nil)
+		here, there := net.Pipe()
+		var both http.Protocols
+		both.SetUnencryptedHTTP2(true)
+		server := &http.Server{Handler: c.handler, Protocols: &both, ReadHeaderTimeout: time.Minute}
+		var serving sync.WaitGroup
+		serving.Go(func() { _ = server.Serve(&single{conn: there}) })
+		transport := &http.Transport{Protocols: &both, DialContext: func(context.Context, string, string) (net.Conn, error) { return here, nil }}
+		defer serving.Wait()
+		defer server.Close()
+		defer transport.CloseIdleConnections()
+
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for _, path := range []string{"/v1/events", "/v1/stages/show/events"} {
+			r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://example.com"+path, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer "+token)
+			response, err := transport.RoundTrip(r)
+			if err != nil || response.ProtoMajor != 2 || response.StatusCode != http.StatusOK {
+				t.Fatalf("%s: %v %v", path, response, err)
+			}
+			defer response.Body.Close()
+			beats := 0
+			for lines := bufio.NewScanner(response.Body); beats < 3 && lines.Scan(); {
+				if lines.Text() == ": still here" {
+					beats++
+				}
+			}
+			if beats < 3 {
+				t.Errorf("%s ended after %d heartbeats", path, beats)
+			}
+		}
+	})
+}
+
+// single is a listener of one connection.
+type single struct {
+	conn net.Conn
+	done atomic.Bool
+}
+
+func (s *single) Accept() (net.Conn, error) {
+	if s.done.Swap(true) {
+		return nil, net.ErrClosed
+	}
+	return s.conn, nil
+}
+func (s *single) Close() error   { return nil }
+func (s *single) Addr() net.Addr { return s.conn.LocalAddr() }

@@ -22,8 +22,10 @@ const (
 	// heartbeat is how often a listener hears something, so that nobody between closes
 	// the connection and a listener that is gone is noticed.
 	heartbeat = 15 * time.Second
-	// listenTime is how long a listener may take to read what is sent.
-	listenTime = 10 * time.Second
+	// listenTime is how long a listener may take to read what is sent. It is longer than
+	// the pause between two heartbeats: HTTP/2 ends a stream when its deadline is over,
+	// also when nothing is written.
+	listenTime = 3 * heartbeat
 )
 
 func eventType() reflect.Type { return reflect.TypeFor[event.Event]() }
