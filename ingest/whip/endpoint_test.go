@@ -195,9 +195,13 @@ func TestBusy(t *testing.T) {
 	second := newSending(t, rtctest.Options{})
 	second.Connect(t, g.endpoint("live"))
 	rtctest.Wait(t, first.Closed(), "end of the old session")
-	// OBS deletes the old resource then: 404 is fine, the new one must not suffer.
-	if res, _ = rtctest.Token("secret").Do(t, http.MethodDelete, first.URL, ""); res.StatusCode != http.StatusNotFound {
-		t.Errorf("DELETE of the old session: %s", res.Status)
+	// OBS deletes the old resource then: 404 is fine, the new one must not suffer. Who
+	// published there, and nobody else, is told why, so as not to take over in turn.
+	for credential, code := range map[string]string{"secret": "session-was-taken-over", "other": "no-such-session"} {
+		res, body = rtctest.Token(credential).Do(t, http.MethodDelete, first.URL, "")
+		if res.StatusCode != http.StatusNotFound || !strings.Contains(body, `"code":"`+code+`"`) {
+			t.Errorf("DELETE of the old session with %s: %s %s", credential, res.Status, body)
+		}
 	}
 	if res, _ = rtctest.Token("secret").Do(t, http.MethodGet, second.URL, ""); res.StatusCode != http.StatusNoContent {
 		t.Errorf("the new session: %s", res.Status)

@@ -87,7 +87,10 @@ func (p *publisher) serve(ctx context.Context) error {
 			}
 			looked = now
 		case <-p.feed.Done():
-			return p.feed.Err()
+			if err := p.feed.Err(); !errors.Is(err, stream.ErrTakenOver) {
+				return err
+			}
+			return rtc.ErrTakenOver
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

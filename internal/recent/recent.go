@@ -4,37 +4,37 @@ package recent
 
 import "sync"
 
-// Texts are the newest texts, by their keys. All methods may be called from any
+// Values are the newest values, by their keys. All methods may be called from any
 // goroutine.
-type Texts struct {
-	mu    sync.Mutex
-	texts map[string]string // below mu
-	keys  []string          // below mu: a ring, oldest at next
-	next  int               // below mu
+type Values[V any] struct {
+	mu   sync.Mutex
+	all  map[string]V // below mu
+	keys []string     // below mu: a ring, oldest at next
+	next int          // below mu
 }
 
-// New returns Texts that remember so many; at least one.
-func New(most int) *Texts {
+// New returns Values that remember so many; at least one.
+func New[V any](most int) *Values[V] {
 	most = max(most, 1)
-	return &Texts{texts: make(map[string]string, most), keys: make([]string, most)}
+	return &Values[V]{all: make(map[string]V, most), keys: make([]string, most)}
 }
 
-// Put remembers the text of a key that had none; the oldest one is forgotten for it.
-func (t *Texts) Put(key, text string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if _, ok := t.texts[key]; ok || key == "" {
+// Put remembers the value of a key that had none; the oldest one is forgotten for it.
+func (v *Values[V]) Put(key string, value V) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if _, ok := v.all[key]; ok || key == "" {
 		return
 	}
-	delete(t.texts, t.keys[t.next])
-	t.keys[t.next] = key
-	t.next = (t.next + 1) % len(t.keys)
-	t.texts[key] = text
+	delete(v.all, v.keys[v.next])
+	v.keys[v.next] = key
+	v.next = (v.next + 1) % len(v.keys)
+	v.all[key] = value
 }
 
-// Get returns the text of a key; "" for one that is forgotten.
-func (t *Texts) Get(key string) string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.texts[key]
+// Get returns the value of a key; the zero value for one that is forgotten.
+func (v *Values[V]) Get(key string) V {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.all[key]
 }

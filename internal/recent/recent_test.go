@@ -7,10 +7,10 @@ import (
 	"github.com/whipcast/whipcast/internal/recent"
 )
 
-// TestTexts: the newest are there, the first text of a key stays, and there are never
+// TestValues: the newest are there, the first value of a key stays, and there are never
 // more than said.
-func TestTexts(t *testing.T) {
-	texts := recent.New(3)
+func TestValues(t *testing.T) {
+	texts := recent.New[string](3)
 	for i := range 10 {
 		texts.Put(fmt.Sprint(i), fmt.Sprint("text ", i))
 		texts.Put(fmt.Sprint(i), "another")

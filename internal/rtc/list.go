@@ -93,7 +93,12 @@ func (g *Registry) Report(id string) (Report, bool) {
 
 // Reason returns why the Session of a Summary's ID ended; "" while it has not, and once
 // as many others as there may be have ended since.
-func (g *Registry) Reason(id string) string { return g.reasons.Get(id) }
+func (g *Registry) Reason(id string) string {
+	if e := g.ended.Get(id); e.reason != nil {
+		return e.reason.Error()
+	}
+	return ""
+}
 
 func (g *Registry) shown(id string) *Session {
 	for _, x := range g.all() {

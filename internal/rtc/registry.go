@@ -28,7 +28,7 @@ type Registry struct {
 	refused        Refusals
 	drain          atomic.Pointer[Draining] // nil: not draining
 	drains         chan struct{}            // holds a token after each Drain
-	reasons        *recent.Texts            // of Sessions that ended, by their Summary's IDs
+	ended          *recent.Values[ending]   // Sessions that ended, by their Summary's IDs
 
 	wg sync.WaitGroup // one for each Session that was opened
 
@@ -84,7 +84,7 @@ func NewRegistry(engine *Engine, cfg RegistryConfig) *Registry {
 		total:      limit.NewKeyed[Direction](cfg.TotalRate, cfg.TotalBurst),
 		changes:    limit.NewBuckets(changeRate, changeBurst),
 		drains:     make(chan struct{}, 1),
-		reasons:    recent.New(cfg.MaxSessions),
+		ended:      recent.New[ending](cfg.MaxSessions),
 		quota:      quota{address: map[netip.Addr]int{}, principal: map[string]int{}},
 		sessions:   make(map[string]*Session),
 		publishers: make(map[string]*Session),

@@ -3,6 +3,7 @@ package rtc
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -107,21 +108,46 @@ func noSession() error {
 	}
 }
 
+// ending is what is kept of a Session that has ended.
+type ending struct {
+	id, stream, principal string
+	reason                error
+}
+
+// problem says why there is no such Session any more (specs W65).
+func (e ending) problem() error {
+	if errors.Is(e.reason, ErrTakenOver) {
+		return problem.Problem{
+			Status: http.StatusNotFound, Title: "Session was taken over",
+			Detail: "another device, program or tab publishes in its place; to start here again takes it back",
+		}
+	}
+	return problem.Problem{
+		Status: http.StatusNotFound, Title: "No such session",
+		Detail: "it has ended (" + e.reason.Error() + "): make a new one by POST to the endpoint",
+	}
+}
+
 // session returns the Session of an id if the request may change it: besides
 // the unguessable URL it takes the credentials of its POST (specs W75, X3). A
 // caller that lacks them learns nothing of the Session's existence (W47): known
-// and unknown ids are answered alike.
+// and unknown ids are answered alike. Who has them is told how it ended.
 func (g *Registry) session(r *http.Request, id string) (*Session, error) {
-	x, stream := g.lookup(id), "unknown"
+	x, stream, principal, missing := g.lookup(id), "unknown", "", noSession()
 	if x != nil {
-		stream = x.opening.Stream
+		stream, principal = x.opening.Stream, x.opening.Principal
+	} else if e := g.ended.Get(id[:min(shownID, len(id))]); e.id == id && e.reason != nil {
+		stream, principal, missing = e.stream, e.principal, e.problem()
 	}
 	caller, err := g.authorize(directionOf(id), r, stream)
 	if p, ok := err.(problem.Problem); ok && (p.Status == http.StatusUnauthorized || p.Status >= 500) { //nolint:errorlint // Authorize returns the value itself
 		return nil, p
 	}
-	if err != nil || x == nil || caller.Principal != x.opening.Principal {
+	if err != nil || caller.Principal != principal {
 		return nil, noSession()
+	}
+	if x == nil {
+		return nil, missing
 	}
 	return x, nil
 }

@@ -44,7 +44,9 @@ var (
 	// ErrRevoked says that the permission for the Session was taken back.
 	ErrRevoked = errors.New("permission revoked")
 	// ErrShutdown says that the gateway stops.
-	ErrShutdown = errors.New("gateway stops")
+	// ErrTakenOver says that a newer session of the same publisher has replaced it.
+	ErrTakenOver = errors.New("taken over by a newer session of the same publisher")
+	ErrShutdown  = errors.New("gateway stops")
 )
 
 // Direction says which way the media flows.

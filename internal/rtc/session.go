@@ -88,7 +88,7 @@ func (x *Session) End(reason error) {
 		return
 	}
 	x.reason = reason
-	x.registry.reasons.Put(x.id[:shownID], reason.Error())
+	x.registry.ended.Put(x.id[:shownID], ending{x.id, x.opening.Stream, x.opening.Principal, reason})
 	x.cancel(reason)
 }
 

@@ -39,8 +39,8 @@ type Server struct {
 	refused             Refusals
 
 	mu      sync.Mutex
-	running map[*session]struct{} // below mu: from RECORD or PLAY on
-	reasons *recent.Texts         // of sessions that ended, by their IDs
+	running map[*session]struct{}  // below mu: from RECORD or PLAY on
+	reasons *recent.Values[string] // of sessions that ended, by their IDs
 }
 
 // New takes the ports. Errors name the address that failed: see AddressError.
@@ -64,7 +64,7 @@ func New(ctx context.Context, cfg Config, ingest Ingest, egress Egress) (*Server
 	s := &Server{
 		cfg: cfg, ingest: ingest, egress: egress, log: cfg.Logger,
 		requests: limit.NewBuckets(requestRate, requestBurst), running: map[*session]struct{}{},
-		reasons: recent.New(cfg.MaxSessions),
+		reasons: recent.New[string](cfg.MaxSessions),
 	}
 	for _, d := range []struct {
 		to      **door
@@ -263,7 +263,7 @@ type session struct {
 	wire    *gortsplib.ServerSession
 	outlet  *Outlet // of a viewer
 	log     *slog.Logger
-	reasons *recent.Texts // the Server's
+	reasons *recent.Values[string] // the Server's
 
 	mu     sync.Mutex
 	play   Run                     // below mu, as all that follows; of a viewer, from PLAY on until it runs

@@ -14,8 +14,46 @@ export interface Choice {
   voice: boolean
 }
 
+/** What is plugged in, as the browser lists it. */
+export type Plugged = Pick<MediaDeviceInfo, 'kind' | 'deviceId'>[]
+
+/**
+ * The choice as far as it can be had: without a device that is gone, and without a kind
+ * of which there is none. words say what is left out.
+ */
+export function feasible(choice: Choice, plugged: Plugged): { choice: Choice; words: string } {
+  const made = { ...choice }
+  const lost: string[] = []
+  if (!plugged.some(({ kind }) => kind.endsWith('input'))) return { choice: made, words: '' } // the browser does not tell
+  const ids = (kind: string) => plugged.filter((one) => one.kind === kind).map((one) => one.deviceId)
+  const settle = (kind: string, name: 'camera' | 'microphone', none: () => void) => {
+    const all = ids(kind)
+    // Without permission devices have no names: what was chosen may be among them.
+    if (made[name] && made[name] !== 'none' && all.length > 0 && all.every((id) => id && id !== made[name])) {
+      made[name] = ''
+      lost.push(`the ${name} that was chosen is gone: another one is used`)
+    }
+    if (all.length === 0) {
+      none()
+      lost.push(`no ${name} is plugged in`)
+    }
+  }
+  if (made.picture === 'camera') settle('videoinput', 'camera', () => Object.assign(made, { picture: 'none', camera: '' }))
+  if (made.microphone !== 'none') settle('audioinput', 'microphone', () => (made.microphone = 'none'))
+  return { choice: made, words: lost.join(', ') }
+}
+
+/** Takes what was chosen, as far as it is there. Throws an Error that says what to do. */
+export async function take(choice: Choice): Promise<{ media: MediaStream; choice: Choice; words: string }> {
+  const settled = feasible(choice, await navigator.mediaDevices.enumerateDevices().catch(() => []))
+  if (settled.choice.picture === 'none' && settled.choice.microphone === 'none' && settled.words) {
+    throw new Error(`${settled.words}: plug one in, or choose a picture to send`)
+  }
+  return { ...settled, media: await capture(settled.choice) }
+}
+
 /** Takes what was chosen. Throws an Error that says what to do. */
-export async function capture(choice: Choice): Promise<MediaStream> {
+async function capture(choice: Choice): Promise<MediaStream> {
   const sound = choice.microphone !== 'none' && soundOf(choice)
   const size = { width: { ideal: choice.width }, height: { ideal: choice.height }, frameRate: { ideal: 30 } }
   try {
@@ -56,9 +94,9 @@ async function screen(size: MediaTrackConstraints, sound: MediaTrackConstraints 
 function reason(error: unknown): string {
   switch (error instanceof DOMException ? error.name : '') {
     case 'NotAllowedError':
-      return 'the browser does not let this page use it: allow it in the address bar, then press “Show preview” or “Start”'
+      return 'the browser does not let this page use camera or microphone: allow it in the address bar, then try again'
     case 'NotFoundError':
-      return 'no such camera or microphone is plugged in: choose another one, or “None”'
+      return 'no such camera or microphone is plugged in: choose another one, or none'
     case 'NotReadableError':
       return 'another program uses the camera or microphone: close it there, then try again'
     case 'OverconstrainedError':

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type * as api from './api'
+import { feasible, type Choice } from './capture'
 import { worst } from './findings'
 import { cast, listing } from './listing'
 import { realTimePage, streamOf, validName } from './names'
@@ -259,4 +260,24 @@ test('a show says who is there', () => {
   assert.equal(cast([seat('left', false), seat('invited', false)]), 'nobody is there')
   assert.equal(cast([seat('on_air', true)]), '1 on air')
   assert.equal(cast([seat('on_air', true), seat('on_air', false), seat('backstage', true), seat('waiting', true)]), '1 on air, 2 waiting or backstage')
+})
+
+test('what is not plugged in is left out of a choice, and told', () => {
+  const plugged = (...all: [MediaDeviceKind, string][]) => all.map(([kind, deviceId]) => ({ kind, deviceId }))
+  const choice = (some: Partial<Choice>): Choice => ({ picture: 'camera', camera: '', microphone: '', width: 1280, height: 720, voice: true, ...some })
+  const both = plugged(['videoinput', 'c1'], ['audioinput', 'm1'])
+  const made = (some: Partial<Choice>, all: ReturnType<typeof plugged>) => {
+    const { choice: got, words } = feasible(choice(some), all)
+    return [got.picture, got.camera, got.microphone, words]
+  }
+  assert.deepEqual(made({}, both), ['camera', '', '', ''])
+  assert.deepEqual(made({ camera: 'c1', microphone: 'm1' }, both), ['camera', 'c1', 'm1', ''])
+  assert.deepEqual(made({ camera: 'c2', microphone: 'm1' }, both), ['camera', '', 'm1', 'the camera that was chosen is gone: another one is used'])
+  assert.deepEqual(made({ picture: 'none', microphone: 'm2' }, both), ['none', '', '', 'the microphone that was chosen is gone: another one is used'])
+  assert.deepEqual(made({ camera: 'c1' }, plugged(['audioinput', 'm1'])), ['none', '', '', 'no camera is plugged in'])
+  assert.deepEqual(made({}, plugged(['videoinput', 'c1'])), ['camera', '', 'none', 'no microphone is plugged in'])
+  assert.deepEqual(made({ microphone: 'none' }, plugged(['videoinput', 'c1'])), ['camera', '', 'none', ''])
+  // Before it is allowed, a browser may list devices without names, or none at all.
+  assert.deepEqual(made({ camera: 'c2' }, plugged(['videoinput', ''], ['audioinput', ''])), ['camera', 'c2', '', ''])
+  assert.deepEqual(made({ camera: 'c2' }, plugged(['audiooutput', 'x'])), ['camera', 'c2', '', ''])
 })

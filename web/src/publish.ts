@@ -10,7 +10,7 @@ import type { Progress } from './session'
 import { authorization, takeToken, token } from './token'
 import { askForToken } from './tokenform'
 import { limitBitrate, publish } from './whip'
-import { capture, inputs, type Choice } from './capture'
+import { inputs, take, type Choice } from './capture'
 import { codecs, rate, size, span } from './words'
 
 const form = find('settings', HTMLFormElement)
@@ -140,12 +140,14 @@ async function look(): Promise<boolean> {
   if (!stop) before?.getTracks().forEach((track) => track.stop())
   let taken: MediaStream
   try {
-    taken = await capture(choice())
+    const got = await take(choice())
+    taken = got.media
+    warn(got.words && wordsOf(got.words))
   } catch (error) {
     warn(wordsOf(error))
+    if (!stop) media = undefined // its tracks have ended
     return false
   }
-  warn('')
   media = taken
   preview.srcObject = taken
   preview.classList.toggle('mirror', source() === 'camera')

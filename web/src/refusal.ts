@@ -7,6 +7,8 @@ export class Refusal extends Error {
     readonly detail: string,
     /** Seconds; 0 if the gateway named none. */
     readonly retryAfter: number,
+    /** For programs; "" where the gateway named none. */
+    readonly code = '',
   ) {
     super(detail)
     this.name = 'Refusal'
@@ -17,15 +19,17 @@ export class Refusal extends Error {
 export async function refusalOf(response: Response): Promise<Refusal> {
   const retryAfter = Number(response.headers.get('Retry-After') ?? 0) || 0
   let detail = ''
+  let code = ''
   if ((response.headers.get('Content-Type') ?? '').includes('json')) {
     try {
-      const problem = (await response.json()) as { title?: unknown; detail?: unknown }
+      const problem = (await response.json()) as { title?: unknown; detail?: unknown; code?: unknown }
       detail = [problem.title, problem.detail].filter((part) => typeof part === 'string' && part).join(': ')
+      if (typeof problem.code === 'string') code = problem.code
     } catch {
       // not the JSON it claims to be: the status must do
     }
   }
-  return new Refusal(response.status, detail || `the gateway answered ${response.status}`, retryAfter)
+  return new Refusal(response.status, detail || `the gateway answered ${response.status}`, retryAfter, code)
 }
 
 /** fetch, with every failure as a Refusal. */

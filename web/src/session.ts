@@ -46,7 +46,7 @@ export class Session {
       method: 'POST',
       headers: { 'Content-Type': 'application/sdp', ...authorization },
       body: sdp,
-      signal,
+      signal: within(signal, 10),
     })
     const location = response.headers.get('Location')
     if (!location) throw new Refusal(response.status, 'the gateway named no session', 0)
@@ -88,6 +88,21 @@ export class Session {
     fetch(this.url, { method: 'DELETE', headers: this.authorization, keepalive: true, signal: AbortSignal.timeout(3000) })
       .catch(() => undefined)
       .finally(() => this.pc.close())
+  }
+
+  /**
+   * What the gateway says of a session that it has ended because another one took its
+   * place; undefined for any other reason. Two that both came back would take over from
+   * each other for ever.
+   */
+  async takenOver(): Promise<Refusal | undefined> {
+    if (this.over.signal.aborted || !ended(this.pc)) return undefined
+    try {
+      await ask(this.url, { method: 'DELETE', headers: this.authorization, signal: AbortSignal.timeout(3000) })
+    } catch (error) {
+      if (error instanceof Refusal && error.code === 'session-was-taken-over') return error
+    }
+    return undefined
   }
 
   private readonly end = (): void => this.close()
@@ -146,9 +161,25 @@ export class Session {
         ...this.authorization,
       },
       body,
-      signal: this.over.signal,
+      signal: within(this.over.signal, 5),
     })
   }
+}
+
+/** A signal that is raised with another one, or after some seconds: a gateway that does not answer must not hold up all that follows. */
+function within(signal: AbortSignal, seconds: number): AbortSignal {
+  const made = new AbortController()
+  const end = () => {
+    clearTimeout(timer)
+    made.abort(signal.reason)
+  }
+  const timer = setTimeout(() => {
+    signal.removeEventListener('abort', end)
+    made.abort(new DOMException('no answer in time', 'TimeoutError'))
+  }, seconds * 1000)
+  signal.addEventListener('abort', end, { once: true })
+  if (signal.aborted) end()
+  return made.signal
 }
 
 /** What happens to a session that is kept alive. */
@@ -167,6 +198,8 @@ export interface Plan {
   again(refusal: Refusal, attempt: number): number | undefined
   /** Seconds that the first connection, and each healing, may take. */
   patience: number
+  /** There can be one such session only: another one that takes its place ends it for good. */
+  single?: boolean
   report(progress: Progress): void
 }
 
@@ -183,7 +216,9 @@ export async function keep(plan: Plan, signal: AbortSignal): Promise<void> {
       const session = await plan.open(signal)
       const lasted = await follow(session, signal, plan)
       plan.report({ kind: 'ending' })
+      const taken = plan.single ? await session.takenOver() : undefined
       session.close()
+      if (taken) throw taken
       if (lasted) attempt = 0
       else why = new Refusal(0, 'no media connection came about: is the UDP or TCP media port reachable?', 0)
       wait = backoff(attempt, 0.5, 15)

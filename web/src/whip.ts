@@ -22,7 +22,7 @@ export interface Publication {
 
 /** Publishes until the signal is raised. Throws the refusal that is final. */
 export function publish(what: Publication, report: (progress: Progress) => void, signal: AbortSignal): Promise<void> {
-  return keep({ open: (stop) => open(what, stop), again, patience: 12, report }, signal)
+  return keep({ open: (stop) => open(what, stop), again, patience: 12, single: true, report }, signal)
 }
 
 /**

@@ -488,6 +488,27 @@ async function control(context) {
   await shot(room, 'control')
   await bob.reload()
   await state(bob, 'on_air')
+  // The same link in another tab: it takes the seat, and the first one does not take it back by itself.
+  const again = await join(links[0])
+  await state(again, 'on_air')
+  await until('Bob is told that the seat was taken over', 20_000, () => bob.evaluate(() => {
+    const seat = document.querySelector('whipcast-seat')
+    return seat.state === 'check' && seat.shadowRoot.querySelector('.words').textContent.includes('taken over')
+  }))
+  await bob.getByRole('button', { name: 'Join', exact: true }).click()
+  await state(bob, 'on_air')
+  await again.close()
+  // Without the camera, and with it again: what is sent changes.
+  const sent = (wanted) => until(`Bob sends ${wanted}`, 20_000, async () => {
+    const response = await fetch(`${base}/v1/streams/${stream}.guest-1`, { headers: { Authorization: `Bearer ${token}` } })
+    return (await response.json()).layers?.map((one) => one.codec).sort().join() === wanted
+  })
+  const camera = bob.locator('whipcast-seat').locator('select').first()
+  await camera.selectOption('none')
+  await sent('Opus')
+  await camera.selectOption({ index: 0 })
+  await sent('H264,Opus')
+  await state(bob, 'on_air')
   // Another network: ICE restarts, and the session stays.
   const sessions = async () => {
     const ask = () => fetch(`${base}/v1/sessions?stream=${stream}.host-1`, { headers: { Authorization: `Bearer ${token}` } })

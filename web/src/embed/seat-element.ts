@@ -141,7 +141,9 @@ export class WhipcastSeat extends Whipcast {
     const place = this.#place
     if (!place || this.#joined || this.#state === 'removed') return
     this.#joined = true
-    if (!this.#sending.media && !(await this.preview())) {
+    const ready = this.#sending.media !== undefined || (await this.preview())
+    if (this.#place !== place || !this.#joined) return // removed or left while the browser asked
+    if (!ready) {
       this.#joined = false
       return this.#show()
     }
@@ -150,6 +152,7 @@ export class WhipcastSeat extends Whipcast {
     await this.#sending.start(place)
     if (this.#sending.state !== 'refused' || this.#place !== place) return
     this.#joined = false
+    this.#remember()
     this.#show()
   }
 
@@ -273,8 +276,9 @@ export class WhipcastSeat extends Whipcast {
     if (!this.#parts) return
     const me = this.#view?.me
     if (this.#joined) {
+      // The last word of a gateway that cannot be reached may be out of date.
       const there = me?.state === 'waiting' || me?.state === 'backstage' || me?.state === 'on_air'
-      this.#state = there && me.connected ? (me.state as SeatState) : this.#sending.state === 'live' && there ? (me.state as SeatState) : 'joining'
+      this.#state = there && this.#sending.state === 'live' ? (me.state as SeatState) : 'joining'
     } else if (this.#state !== 'left' && this.#state !== 'removed' && this.#state !== 'idle') {
       this.#state = 'check'
     }
@@ -403,7 +407,7 @@ function build(seat: WhipcastSeat, devices: Devices) {
     mine.hidden = gone
     panel.hidden = gone
     devices.meter.hidden = !sending.media
-    devices.form.hidden = !sending.media
+    devices.form.hidden = !sending.media && !sending.words // what does not work can be left out
     join.hidden = inside.joined
     set(join, now.state === 'left' ? 'Join again' : 'Join')
     leave.hidden = !inside.joined

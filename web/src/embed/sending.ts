@@ -1,6 +1,6 @@
 // The sending side without its looks: devices, preview and a WHIP session.
 
-import { capture, inputs, type Choice } from '../capture'
+import { inputs, take, type Choice } from '../capture'
 import { Refusal, wordsOf } from '../refusal'
 import type { Progress } from '../session'
 import { publish } from '../whip'
@@ -22,7 +22,14 @@ export class Sending {
   private muted = false
   private hidden = false
   private running: AbortController | undefined
-  private finished: Promise<void> = Promise.resolve()
+  /** Of the session that runs; another set of kinds needs another one. */
+  private round: AbortController | undefined
+  private looking: { what: string; got: Promise<boolean> } | undefined
+  private looks = 0
+  /** Counts releases: devices that come after one are given back. */
+  private life = 0
+  /** Counts starts and stops: a start that waits for devices is void after another one. */
+  private turn = 0
   private pc: RTCPeerConnection | undefined
   private meter: Meter | undefined
 
@@ -32,20 +39,44 @@ export class Sending {
   }
 
   /** Takes the devices that are chosen. Answers whether it has got them. */
-  async look(): Promise<boolean> {
+  look(): Promise<boolean> {
     if (!window.isSecureContext || !navigator.mediaDevices) {
-      return this.fail('Browsers give camera and microphone only to secure pages: open this page by https://.')
+      return Promise.resolve(this.fail('Browsers give camera and microphone only to secure pages: open this page by https://.'))
     }
+    const what = JSON.stringify(this.choice)
+    if (this.looking?.what === what) return this.looking.got
+    const turn = ++this.looks
+    const got = this.take(this.life, () => this.looks === turn).finally(() => {
+      if (this.looks === turn) this.looking = undefined
+    })
+    this.looking = { what, got }
+    return got
+  }
+
+  /** newest tells whether nothing else was chosen meanwhile. */
+  private async take(life: number, newest: () => boolean): Promise<boolean> {
     const before = this.media
-    if (!this.running) before?.getTracks().forEach((track) => track.stop()) // phones open one camera at a time
-    let taken: MediaStream
-    try {
-      taken = await capture(this.choice)
-    } catch (error) {
-      return this.fail(wordsOf(error))
+    if (before && !this.running) {
+      before.getTracks().forEach((track) => track.stop()) // phones open one camera at a time
+      this.media = undefined
+      this.state = 'idle'
     }
-    await this.use(taken)
+    let taken: Awaited<ReturnType<typeof take>>
+    try {
+      taken = await take(this.choice)
+    } catch (error) {
+      return life === this.life && newest() && this.fail(wordsOf(error))
+    }
+    if (life !== this.life || !newest()) {
+      taken.media.getTracks().forEach((track) => track.stop())
+      return life === this.life && (this.looking?.got ?? false)
+    }
+    // What is gone is forgotten; a kind of which there is none now may come.
+    this.choice.camera = taken.choice.camera
+    if (taken.choice.microphone !== 'none') this.choice.microphone = taken.choice.microphone
+    await this.use(taken.media)
     before?.getTracks().forEach((track) => track.stop())
+    if (taken.words) this.fail(wordsOf(taken.words))
     return true
   }
 
@@ -68,12 +99,32 @@ export class Sending {
 
   /** Publishes until stop() is called. What is final is in state and words. */
   async start(place: Place): Promise<void> {
+    const turn = ++this.turn
     if (this.running || (!this.media && !(await this.look()))) return
-    const { media } = this
-    if (!media || this.running) return
+    if (!this.media || this.running || turn !== this.turn) return
     const running = new AbortController()
     this.running = running
-    const what = {
+    const current = () => this.running === running
+    for (let again = true; again && current(); ) {
+      const round = new AbortController()
+      this.round = round
+      this.say('connecting')
+      const said = (state: PublisherState, words = '') => {
+        if (current()) this.say(state, words)
+      }
+      await publish(this.publication(place, this.media), (progress) => current() && this.follow(progress), round.signal).catch((error: unknown) =>
+        said('refused', wordsOf(error)),
+      )
+      if (current()) this.pc = undefined
+      again = round.signal.aborted
+    }
+    if (!current()) return // stopped, and perhaps started anew
+    this.running = undefined
+    this.told()
+  }
+
+  private publication(place: Place, media: MediaStream) {
+    return {
       endpoint: `${place.gateway}/whip/${encodeURIComponent(place.stream)}`,
       authorization: authorizationOf(place.token),
       media,
@@ -82,26 +133,23 @@ export class Sending {
       stereo: !this.choice.voice,
       steady: this.steady,
     }
-    this.say('connecting')
-    this.finished = publish(what, (progress) => this.follow(progress), running.signal).then(
-      () => this.say('stopped'),
-      (error: unknown) => this.say('refused', wordsOf(error)),
-    )
-    await this.finished
-    if (this.running === running) this.running = undefined
-    this.pc = undefined
-    this.told()
   }
 
   /** Ends the session; the devices stay open. */
   stop(): void {
-    this.running?.abort()
+    this.turn++
+    if (!this.running) return
     this.running = undefined
+    this.pc = undefined
+    this.round?.abort()
+    this.say('stopped')
   }
 
   /** Ends the session and gives the devices back. */
   release(): void {
     this.stop()
+    this.life++
+    this.looking = undefined
     this.meter?.close()
     this.meter = undefined
     this.media?.getTracks().forEach((track) => track.stop())
@@ -143,11 +191,13 @@ export class Sending {
     for (const track of this.media?.getVideoTracks() ?? []) track.enabled = !this.hidden
   }
 
-  /** Puts other tracks into the session; another set of kinds cannot be sent in it. */
+  /** Puts other tracks into the session; another set of kinds needs another session. */
   private async swap(media: MediaStream): Promise<void> {
-    for (const sender of this.pc?.getSenders() ?? []) {
-      const track = media.getTracks().find((one) => one.kind === sender.track?.kind)
-      if (track) await sender.replaceTrack(track)
+    const senders = this.pc?.getSenders() ?? []
+    const kinds = (tracks: (MediaStreamTrack | null)[]) => tracks.map((one) => one?.kind).sort().join()
+    if (kinds(senders.map((one) => one.track)) !== kinds(media.getTracks())) return this.round?.abort()
+    for (const sender of senders) {
+      await sender.replaceTrack(media.getTracks().find((one) => one.kind === sender.track?.kind) ?? null)
     }
   }
 
