@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -11,7 +12,10 @@ import (
 	"github.com/whipcast/whipcast/internal/watch"
 )
 
-const maxLayers = 8 // of one Offer
+const (
+	maxLayers = 8             // of one Offer
+	maxRings  = 4 * maxLayers // of one Stream: its publisher's, and those that somebody still reads
+)
 
 // Stream is a named live channel. It outlives its publishers. All methods may
 // be called from any goroutine.
@@ -49,8 +53,8 @@ func (s *Stream) Wait(ctx context.Context, seen uint64) (State, error) {
 
 // Publish makes the caller the publisher of the Stream and begins a new Epoch.
 // A session of the same Principal that is still there is taken over: it ends
-// with ErrTakenOver. Another Principal's gives ErrBusy; a bad list of layers
-// ErrLayers; a Stream that was removed meanwhile ErrClosed.
+// with ErrTakenOver. Another Principal's gives ErrBusy; a bad list of layers, or too
+// many while others are still read, ErrLayers; a Stream that was removed meanwhile ErrClosed.
 func (s *Stream) Publish(o Offer) (*Session, error) {
 	if err := checkLayers(o.Layers); err != nil {
 		return nil, err
@@ -60,10 +64,15 @@ func (s *Stream) Publish(o Offer) (*Session, error) {
 	if s.removed {
 		return nil, fmt.Errorf("publish %s: %w", s.name, ErrClosed)
 	}
-	if old := s.session; old != nil {
-		if old.principal != o.Principal {
-			return nil, fmt.Errorf("publish %s: %w", s.name, ErrBusy)
-		}
+	old := s.session
+	if old != nil && old.principal != o.Principal {
+		return nil, fmt.Errorf("publish %s: %w", s.name, ErrBusy)
+	}
+	others, read := s.others(o.Layers)
+	if len(o.Layers)+read > maxRings {
+		return nil, fmt.Errorf("publish %s: %w: too many others are still read", s.name, ErrLayers)
+	}
+	if old != nil {
 		old.end(ErrTakenOver)
 		s.left = ErrTakenOver
 	}
@@ -77,9 +86,10 @@ func (s *Stream) Publish(o Offer) (*Session, error) {
 		r.begin(source)
 		x.feeds = append(x.feeds, &feed{ring: r, source: source})
 	}
-	for id, r := range s.rings { // layers that this publisher does not have
-		if !slices.ContainsFunc(o.Layers, func(l Layer) bool { return l.ID == id }) {
-			r.end(nil)
+	for id, r := range others { // a ring takes megabytes, and a publisher may name its layers anew each time
+		r.end(nil)
+		if r.readers.Load() == 0 {
+			delete(s.rings, id)
 		}
 	}
 	s.session = x
@@ -116,12 +126,28 @@ func (s *Stream) Subscribe(id LayerID) (*Subscription, error) {
 	if s.removed {
 		return nil, fmt.Errorf("subscribe to %s: %w", s.name, ErrClosed)
 	}
-	if _, ok := s.rings[id]; !ok && len(s.rings) >= 4*maxLayers {
+	if _, ok := s.rings[id]; !ok && len(s.rings) >= maxRings {
 		return nil, fmt.Errorf("subscribe to %s: %w: too many", s.name, ErrLayers)
 	}
 	b := &Subscription{stream: s, ring: s.ring(id), wake: make(chan struct{}, 1)}
+	b.ring.readers.Add(1)
 	b.ring.place(b)
 	return b, nil
+}
+
+// others returns the rings of other Layers, and how many of them somebody reads. s.mu is
+// held.
+func (s *Stream) others(layers []Layer) (others map[LayerID]*ring, read int) {
+	others = maps.Clone(s.rings)
+	for _, l := range layers {
+		delete(others, l.ID)
+	}
+	for _, r := range others {
+		if r.readers.Load() > 0 {
+			read++
+		}
+	}
+	return others, read
 }
 
 // ring returns the ring of a Layer. s.mu is held.

@@ -3,7 +3,9 @@ package stream_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -202,5 +204,46 @@ func TestReordered(t *testing.T) {
 				t.Errorf("reordered: %v, want %v", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestRingsAreBounded: layers that a publisher calls something else each time leave
+// nothing behind, but for those that are still read; and too many of these are refused,
+// with the publisher that is there untouched (specs X23).
+func TestRingsAreBounded(t *testing.T) {
+	s := newStream(t)
+	named := func(n int) []stream.Layer {
+		layers := make([]stream.Layer, 8)
+		for i := range layers {
+			layers[i] = video
+			layers[i].ID.RID = fmt.Sprint("r", n, ".", i)
+		}
+		return layers
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for n := range 100 {
+		publish(t, s, "host", named(n)...)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 16<<20 {
+		t.Errorf("100 offers of 8 new layers take %d MB", grown>>20)
+	}
+	for n := range 3 {
+		x := publish(t, s, "host", named(n)...)
+		for _, l := range named(n) {
+			subscribe(t, s, l.ID)
+		}
+		x.session.Close(nil)
+	}
+	kept := publish(t, s, "host", video)
+	subscribe(t, s, video.ID)
+	if _, err := s.Publish(stream.Offer{Principal: "host", Layers: named(200)}); !errors.Is(err, stream.ErrLayers) {
+		t.Fatalf("25 layers that are read and 8 more: %v, want ErrLayers", err)
+	}
+	if err := kept.session.Err(); err != nil {
+		t.Errorf("the publisher was lost to an offer that was refused: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package stream
 import (
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -43,6 +44,7 @@ type ring struct {
 	picture uint32          // timestamp of that packet
 	waiting []*Subscription // who waits for more
 	audio   bool            // fixed
+	readers atomic.Int32    // Subscriptions that are not closed
 }
 
 func newRing(kind Kind) *ring {

@@ -70,7 +70,9 @@ func (b *Subscription) Skip() { b.ring.skip(b) }
 // Close ends the Subscription; a Read that waits returns io.EOF. Closing twice
 // is harmless.
 func (b *Subscription) Close() {
-	b.ended.Store(true)
+	if !b.ended.Swap(true) {
+		b.ring.readers.Add(-1)
+	}
 	select {
 	case b.wake <- struct{}{}:
 	default:
