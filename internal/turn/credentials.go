@@ -4,12 +4,15 @@ import (
 	"crypto/hmac"
 	"crypto/sha1" //nolint:gosec // the protocol's own
 	"encoding/base64"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/pion/stun/v4"
 	"github.com/pion/turn/v5"
+
+	"github.com/whipcast/whipcast/internal/limit"
 )
 
 // TTL is how long credentials can be used for a new relay. One that there is goes on
@@ -38,7 +41,18 @@ func parseUsername(username string) (until time.Time, user string, ok bool) {
 	return time.Unix(seconds, 0), user, err == nil
 }
 
-// authenticate returns who asks, and the key that the request must be signed with. A
+// identity joins a user and the address that its requests come from, which stays the
+// same for a relay: both are counted.
+func identity(user string, from netip.Addr) string { return user + " " + from.String() }
+
+// identified takes an identity apart.
+func identified(identity string) (user string, from netip.Addr) {
+	user, text, _ := strings.Cut(identity, " ")
+	from, _ = netip.ParseAddr(text) // it is one, or the zero Addr's name
+	return user, from
+}
+
+// authenticate returns the identity of who asks, and the key that the request must be signed with. A
 // relay that there is may be kept and used after its credentials have ended: a show
 // goes on.
 func (s *Server) authenticate(r *turn.RequestAttributes) (user string, key []byte, ok bool) {
@@ -48,5 +62,5 @@ func (s *Server) authenticate(r *turn.RequestAttributes) (user string, key []byt
 		return "", nil, false
 	}
 	_, password := Credentials(s.cfg.Secret, user, until)
-	return user, turn.GenerateAuthKey(r.Username, r.Realm, password), true
+	return identity(user, limit.Address(r.SrcAddr.String())), turn.GenerateAuthKey(r.Username, r.Realm, password), true
 }

@@ -82,12 +82,12 @@ func (s *Server) permit(_ net.Addr, ip net.IP) bool {
 	return false
 }
 
-// quota says whether a user may have one more relay, so that it hears the right
+// quota says whether somebody may have one more relay, so that it hears the right
 // error. What counts is take.
-func (s *Server) quota(user, _ string, _ net.Addr) bool {
+func (s *Server) quota(identity, _ string, _ net.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.fits(user) {
+	if s.fits(identified(identity)) {
 		return true
 	}
 	s.metrics.Quota.Add(1)
@@ -95,8 +95,9 @@ func (s *Server) quota(user, _ string, _ net.Addr) bool {
 }
 
 // fits is for the holder of mu.
-func (s *Server) fits(user string) bool {
-	return !s.closed && len(s.relays) < s.cfg.MaxRelays && s.users[user] < s.cfg.MaxPerUser
+func (s *Server) fits(user string, from netip.Addr) bool {
+	return !s.closed && len(s.relays) < s.cfg.MaxRelays && s.users[user] < s.cfg.MaxPerUser &&
+		(s.addresses[from] < s.cfg.MaxPerAddress || from.IsLoopback()) // a proxy on this machine is many
 }
 
 // generator makes the relays of a Server.
@@ -119,8 +120,9 @@ func (g generator) AllocatePacketConn(c turn.AllocateListenerConfig) (net.Packet
 	if err != nil {
 		return nil, nil, fmt.Errorf("open relay: %w", err)
 	}
+	user, from := identified(c.UserID)
 	r := &relay{
-		UDPConn: conn, server: g.server, user: c.UserID, names: make([]atomic.Int32, len(g.server.peers.all)),
+		UDPConn: conn, server: g.server, user: user, from: from, names: make([]atomic.Int32, len(g.server.peers.all)),
 		at: netip.AddrPortFrom(near.local.Addr(), conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()),
 	}
 	if err := g.server.take(r); err != nil {
@@ -141,12 +143,13 @@ func (g generator) AllocateConn(turn.AllocateConnConfig) (net.Conn, error) { ret
 func (s *Server) take(r *relay) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.fits(r.user) {
+	if !s.fits(r.user, r.from) {
 		s.metrics.Quota.Add(1)
 		return errFull
 	}
 	s.relays[r.at] = true
 	s.users[r.user]++
+	s.addresses[r.from]++
 	s.all.Add(1)
 	s.metrics.Relays.Add(1)
 	s.metrics.Opened.Add(1)
@@ -160,6 +163,9 @@ func (s *Server) give(r *relay) {
 	if s.users[r.user]--; s.users[r.user] <= 0 {
 		delete(s.users, r.user)
 	}
+	if s.addresses[r.from]--; s.addresses[r.from] <= 0 {
+		delete(s.addresses, r.from)
+	}
 	s.metrics.Relays.Add(-1)
 	s.all.Done()
 }
@@ -170,6 +176,7 @@ type relay struct {
 
 	server *Server
 	user   string
+	from   netip.Addr // of the client
 	at     netip.AddrPort
 	// names says for each peer by which of its names the client wrote last: what comes
 	// back has that one.

@@ -51,9 +51,12 @@ type Config struct {
 	TLS        *tls.Config // for TLSAddress
 	Secret     string      // that credentials are made with, see Credentials
 	Peers      []Peer
-	MaxRelays  int          // at once, default 1,000
-	MaxPerUser int          // of one user of credentials, default 16: a browser takes one for each way and interface
-	Logger     *slog.Logger // nil: nothing is logged
+	MaxRelays  int // at once, default 1,000
+	MaxPerUser int // of one user of credentials, default 16: a browser takes one for each way and interface
+	// MaxPerAddress is how many relays those behind one address may have, default a
+	// quarter of all: credentials are to be had by everybody where everybody may watch.
+	MaxPerAddress int
+	Logger        *slog.Logger // nil: nothing is logged
 }
 
 // Metrics of a Server. Any goroutine may read them.
@@ -79,10 +82,11 @@ type Server struct {
 
 	all sync.WaitGroup // one for each relay
 
-	mu     sync.Mutex
-	relays map[netip.AddrPort]bool // below mu: by the address that media comes from
-	users  map[string]int          // below mu: relays of each
-	closed bool                    // below mu
+	mu        sync.Mutex
+	relays    map[netip.AddrPort]bool // below mu: by the address that media comes from
+	users     map[string]int          // below mu: relays of each
+	addresses map[netip.Addr]int      // below mu: relays of those behind each
+	closed    bool                    // below mu
 }
 
 // AddressError says which address could not be had.
@@ -106,10 +110,13 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.MaxPerUser <= 0 {
 		cfg.MaxPerUser = 16
 	}
+	if cfg.MaxPerAddress <= 0 {
+		cfg.MaxPerAddress = max(cfg.MaxRelays/4, 1)
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, peers: tableOf(cfg.Peers), relays: map[netip.AddrPort]bool{}, users: map[string]int{}}
+	s := &Server{cfg: cfg, peers: tableOf(cfg.Peers), relays: map[netip.AddrPort]bool{}, users: map[string]int{}, addresses: map[netip.Addr]int{}}
 	if cfg.Address != "" {
 		if err := s.listen(ctx, cfg.Address); err != nil {
 			s.Close()
