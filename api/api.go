@@ -103,7 +103,7 @@ type Server struct {
 	life      context.Context //nolint:containedctx // that of the listeners to events, which are let go when Run ends
 	end       context.CancelFunc
 	listeners atomic.Int64
-	watchers  atomic.Int64
+	watchers  watchers
 
 	pace           pace
 	refusedReports atomic.Uint64

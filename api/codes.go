@@ -54,6 +54,7 @@ const (
 	SeatExists       Code = "seat-exists"
 	SeatAbsent       Code = "seat-not-there"
 	SeatsFull        Code = "too-many-seats"
+	SeatsLive        Code = "seats-are-live"
 	StagesFull       Code = "too-many-stages"
 	Listeners        Code = "too-many-listeners"
 	NotDraining      Code = "not-draining"
@@ -102,6 +103,7 @@ func Problems() []Meaning {
 		{DrainOver, http.StatusConflict, "drain is over", "the last publisher has ended and the gateway stops: start it again", 0},
 		{SeatExists, http.StatusConflict, "seat exists", "choose another name, or ask for a new invitation", 0},
 		{SeatAbsent, http.StatusConflict, "seat is not there", "nobody publishes it: cut when it is connected", 0},
+		{SeatsLive, http.StatusConflict, "a stream of this name and a dot is there", "end it first: it would become one of a seat, which is for those on the stage", 0},
 		{SeatsFull, http.StatusConflict, "too many seats", "remove one", 0},
 		{StagesFull, http.StatusConflict, "too many stages", "remove one", 0},
 		{TooLarge, http.StatusRequestEntityTooLarge, "body too large", "at most 64 KiB are read", 0},

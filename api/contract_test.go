@@ -421,6 +421,7 @@ func TestContract(t *testing.T) {
 		{id: "getStage", path: "/v1/stages/a..b", code: api.NoStage},
 		{id: "setStage", path: "/v1/stages/a.b", body: good("setStage"), code: api.NoStage},
 		{id: "setStage", path: "/v1/stages/too-many-stages", body: good("setStage"), code: api.StagesFull},
+		{id: "setStage", path: "/v1/stages/seats-are-live", body: good("setStage"), code: api.SeatsLive},
 		{id: "removeStage", path: "/v1/stages/no-such-stage", code: api.NoStage},
 		{id: "cut", path: "/v1/stages/no-such-stage/cut", body: good("cut"), code: api.NoStage},
 		{id: "cut", path: "/v1/stages/show/cut", body: `{"seat":"no-such-seat"}`, code: api.NoSeat},
@@ -542,18 +543,31 @@ func (c *contract) listeners(t *testing.T) {
 	}
 }
 
-// watchers exercises the bound of who watches stages.
+// watchers exercises the bound of who watches stages: in all, and by one seat's token.
 func (c *contract) watchers(t *testing.T) {
+	seat, _, err := c.auth.Issue(auth.Grant{Actions: auth.Seat, Streams: []auth.Pattern{"show.ann"}, Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
-	for range 1000 {
-		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/v1/stages/show/events", http.NoBody)
-		r.Header.Set("Authorization", "Bearer "+token)
-		all.Go(func() { c.handler.ServeHTTP(httptest.NewRecorder(), r) })
+	watch := func(n int, credential string) {
+		for range n {
+			r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/v1/stages/show/events", http.NoBody)
+			r.Header.Set("Authorization", "Bearer "+credential)
+			all.Go(func() { c.handler.ServeHTTP(httptest.NewRecorder(), r) })
+		}
 	}
-	for c.server.WatchersNow() < 1000 {
-		time.Sleep(time.Millisecond)
+	reach := func(n int) {
+		for c.server.WatchersNow() < n {
+			time.Sleep(time.Millisecond)
+		}
 	}
+	watch(8, seat)
+	reach(8)
+	c.do(t, exchange{id: "watchStage", path: "/v1/stages/show/events", token: seat, code: api.Listeners})
+	watch(992, token)
+	reach(1000)
 	c.do(t, exchange{id: "watchStage", path: "/v1/stages/show/events", token: token, code: api.Listeners})
 	cancel()
 	all.Wait()

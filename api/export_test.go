@@ -18,4 +18,8 @@ func (s *Server) Codes() map[string][]Code { return s.router.codes }
 func (s *Server) ListenersNow() int64 { return s.listeners.Load() }
 
 // WatchersNow returns how many watch stages.
-func (s *Server) WatchersNow() int64 { return s.watchers.Load() }
+func (s *Server) WatchersNow() int {
+	s.watchers.mu.Lock()
+	defer s.watchers.mu.Unlock()
+	return s.watchers.all
+}

@@ -98,7 +98,7 @@ type SeatRequest struct {
 	Seat  string  `json:"seat,omitempty" maxLength:"23" doc:"Its name: letters, digits, _ and -; by default a new one of its role."`
 	Label string  `json:"label,omitempty" maxLength:"64" doc:"The name that people see; by default that of the seat."`
 	Role  string  `json:"role,omitempty" enum:"host,guest" default:"guest"`
-	TTL   float64 `json:"ttl,omitempty" minimum:"60" maximum:"31622400" default:"86400" doc:"How long the invitation is valid, in seconds; not longer than the token that asks."`
+	TTL   float64 `json:"ttl,omitempty" minimum:"60" maximum:"31622400" default:"86400" doc:"How long the seat can be taken, in seconds; who has taken it keeps it for a day more. Nothing is valid longer than the token that asks."`
 }
 
 // SeatChange says what of a seat is to change.
@@ -179,7 +179,7 @@ func (s *Server) stageOperations(t *router) {
 	}, func(_ context.Context, in *StagePath) (*stageOut, error) { return s.stage(in.Stage) })
 	add(t, operation{
 		id: "setStage", method: http.MethodPut, path: "/v1/stages/{stage}", tag: "Stages", scope: ofStage,
-		summary: "Make a stage, or change its settings", codes: []Code{NoStage, StagesFull},
+		summary: "Make a stage, or change its settings", codes: []Code{NoStage, SeatsLive, StagesFull},
 	}, func(ctx context.Context, in *stageIn) (*stageOut, error) {
 		if err := s.onStages(func(all Stages) error { return all.SetStage(ctx, in.Stage, in.Body) }); err != nil {
 			return nil, err

@@ -5,14 +5,17 @@ import (
 	"encoding/json"
 	"net/http"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/whipcast/whipcast/api/auth"
 )
 
 const (
-	// maxWatchers is how many may watch stages at once.
-	maxWatchers = 1000
+	// maxWatchers is how many may watch stages at once, and seatWatchers those with the
+	// token of one seat.
+	maxWatchers  = 1000
+	seatWatchers = 8
 	// viewEvery is how far apart two views are at least that a watcher gets.
 	viewEvery = 200 * time.Millisecond
 )
@@ -35,17 +38,47 @@ func (s *Server) watcher(ctx context.Context, stage string) (*watcher, error) {
 	if _, err := s.view(stage, w.seat); err != nil {
 		return nil, err
 	}
-	if s.watchers.Add(1) > maxWatchers {
-		s.watchers.Add(-1)
+	if !s.watchers.add(w.grant.Chair()) {
 		return nil, Refuse(Listeners, "")
 	}
 	return w, nil
 }
 
+// watchers counts who watches stages: in all, and of each seat.
+type watchers struct {
+	mu    sync.Mutex
+	all   int            // below mu
+	seats map[string]int // below mu; "" is who has no seat
+}
+
+// add reports whether one more may watch, and counts it then.
+func (c *watchers) add(chair string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all >= maxWatchers || chair != "" && c.seats[chair] >= seatWatchers {
+		return false
+	}
+	if c.seats == nil {
+		c.seats = map[string]int{}
+	}
+	c.all++
+	c.seats[chair]++
+	return true
+}
+
+func (c *watchers) remove(chair string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all--
+	if c.seats[chair]--; c.seats[chair] == 0 {
+		delete(c.seats, chair)
+	}
+}
+
 // serve sends views until the watcher goes, the server stops, or the token or the stage
 // ends.
 func (w *watcher) serve(ctx context.Context, to http.ResponseWriter) {
-	defer w.server.watchers.Add(-1)
+	defer w.server.watchers.remove(w.grant.Chair())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(w.server.life, cancel)() //nolint:contextcheck // the server's end is one of the request

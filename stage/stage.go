@@ -86,6 +86,12 @@ type Seat struct {
 	Invitation Invitation
 }
 
+// Lapsed reports whether the time to take the seat is over: nobody has, and nobody may
+// any more.
+func (s *Seat) Lapsed(now time.Time) bool {
+	return s.State == Invited && !s.Invitation.Expires.IsZero() && now.After(s.Invitation.Expires)
+}
+
 // Silence is the level of a seat that is not heard, in dBFS, as in RFC 6464.
 const Silence = -127
 

@@ -2,7 +2,6 @@ package stage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -514,10 +513,10 @@ func (s *Stages) May(stage, seat, name string) bool {
 	return ok && of == stage && p.plan.sees(seat, other)
 }
 
-// Seated reports whether there is a seat of that name.
+// Seated reports whether there is a seat of that name that may be filled now.
 func (s *Stages) Seated(stage, seat string) bool {
-	_, _, err := s.View(stage, seat)
-	return !errors.Is(err, ErrStage) && !errors.Is(err, ErrSeat)
+	now, _, err := s.View(stage, seat)
+	return err == nil && !now.Lapsed(time.Now())
 }
 
 // Cuts returns how many cuts there were, on all stages.

@@ -82,5 +82,9 @@ func (p packaging) keep(ctx context.Context, s *stream.Stream) {
 
 // size returns how big the pictures of a stream's layer are, 0 if that is not known.
 func (p packaging) size(name, rid string) (width, height int) {
-	return p.packager.Size(name, stream.LayerID{Kind: stream.Video, RID: rid})
+	id := stream.LayerID{Kind: stream.Video, RID: rid}
+	if p.private(name) {
+		return p.seats.Size(name, id)
+	}
+	return p.packager.Size(name, id)
 }

@@ -16,15 +16,21 @@ import (
 	"github.com/whipcast/whipcast/api/webhook"
 	"github.com/whipcast/whipcast/stage"
 	"github.com/whipcast/whipcast/stage/mix"
+	"github.com/whipcast/whipcast/stream"
 )
 
 // stagesFile is the file in the data directory that has the stages and their seats. It
 // has no tokens, but their ids.
 const stagesFile = "stages.json"
 
+// keepSeat is how long who has taken a seat keeps it after the invitation: a show that
+// lasts longer than its links must not lose its guests.
+const keepSeat = 24 * time.Hour
+
 // stages are the stages for the API and for who decides what a seat may do. Who decides
 // is made before the stages: until then there are none.
 type stages struct {
+	hub   *stream.Hub
 	set   atomic.Pointer[stage.Stages]
 	path  string
 	auth  *auth.Authority
@@ -36,7 +42,7 @@ type stages struct {
 // openStages makes the stages that were kept.
 func (g *gateway) openStages() error {
 	s := g.stages
-	s.path, s.auth = filepath.Join(g.config.DataDir, stagesFile), g.auth
+	s.hub, s.path, s.auth = g.hub, filepath.Join(g.config.DataDir, stagesFile), g.auth
 	s.all, s.sweep = sessions{g.sessions, g.rtsp.server}, func() {
 		g.sessions.Sweep()
 		g.rtsp.sweep()
@@ -60,9 +66,9 @@ func (g *gateway) openStages() error {
 func (s *stages) news(n stage.News) {
 	s.tell(n)
 	switch n.Kind {
-	case stage.Moved, stage.Departed, stage.Removed:
+	case stage.Made, stage.Moved, stage.Departed, stage.Removed:
 		s.sweep()
-	case stage.Made, stage.Changed, stage.Cast, stage.Joined, stage.CutTo:
+	case stage.Changed, stage.Cast, stage.Joined, stage.CutTo:
 	}
 }
 
@@ -111,7 +117,7 @@ func (s *stages) save(all []stage.Record) error {
 	content, err := json.MarshalIndent(all, "", "  ")
 	temporary := s.path + ".new"
 	if err == nil {
-		err = os.WriteFile(temporary, append(content, '\n'), 0o600)
+		err = writeSynced(temporary, append(content, '\n'))
 	}
 	if err == nil {
 		err = os.Rename(temporary, s.path)
@@ -120,6 +126,19 @@ func (s *stages) save(all []stage.Record) error {
 		return fmt.Errorf("write stages: %w", err)
 	}
 	return nil
+}
+
+// writeSynced writes a file that is there after a power cut, too.
+func writeSynced(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // run makes the programs until ctx ends.
@@ -171,10 +190,27 @@ func (s *stages) Stages() []api.Stage {
 
 // SetStage implements api.Stages.
 func (s *stages) SetStage(_ context.Context, name string, wanted api.StageSettings) error {
+	if live := s.published(name); live != "" {
+		return api.Refuse(api.SeatsLive, "the stream "+live+" is published, or was of late, and who watches it goes on: end it, and make the stage when it is gone")
+	}
 	err := s.set.Load().Set(name, stage.Settings{
 		Auto: wanted.Admit == "auto", Speaker: wanted.AutoCut == "speaker", Hold: time.Duration(wanted.Hold * float64(time.Second)),
 	})
 	return stageError(err, api.StagesFull)
+}
+
+// published returns a stream that would become one of a seat by making a stage; "" if
+// there is none. It is a presentation that everybody may have, which does not change.
+func (s *stages) published(name string) string {
+	if s.set.Load().Has(name) {
+		return ""
+	}
+	for _, one := range s.hub.Streams() {
+		if of, _, ok := stage.Split(one.Name()); ok && of == name {
+			return one.Name()
+		}
+	}
+	return ""
 }
 
 // RemoveStage implements api.Stages.
@@ -201,10 +237,11 @@ func (s *stages) evict(_ context.Context, name string, i stage.Invitation) error
 }
 
 func (s *stages) revoke(i stage.Invitation) error {
-	if i.ID == "" || time.Now().After(i.Expires) {
+	end := i.Expires.Add(keepSeat)
+	if i.ID == "" || time.Now().After(end) {
 		return nil
 	}
-	return s.auth.Revoke(auth.Revocation{Token: i.ID, At: time.Now(), Until: i.Expires.Add(time.Hour)}) // other clocks are no better than that
+	return s.auth.Revoke(auth.Revocation{Token: i.ID, At: time.Now(), Until: end.Add(time.Hour)}) // other clocks are no better than that
 }
 
 // AddSeat implements api.Seats.
@@ -234,11 +271,13 @@ func (s *stages) Invite(_ context.Context, name, seat string, until time.Time) (
 func (s *stages) invite(name, seat string, ttl time.Duration, until time.Time) (api.Invitation, error) {
 	full := stage.StreamOf(name, seat)
 	expires := time.Now().Add(ttl).Truncate(time.Second)
-	if !until.IsZero() && until.Before(expires) {
-		expires = until.Truncate(time.Second)
+	end := expires.Add(keepSeat)
+	if !until.IsZero() { // not longer than the token that asks
+		until = until.Truncate(time.Second)
+		expires, end = earlier(expires, until), earlier(end, until)
 	}
 	token, grant, err := s.auth.Issue(auth.Grant{
-		Actions: auth.Seat, Streams: []auth.Pattern{auth.Pattern(full)}, Principal: "seat:" + full, Expires: expires,
+		Actions: auth.Seat, Streams: []auth.Pattern{auth.Pattern(full)}, Principal: "seat:" + full, Expires: end,
 	})
 	if err != nil {
 		return api.Invitation{}, err
@@ -255,6 +294,13 @@ func (s *stages) invite(name, seat string, ttl time.Duration, until time.Time) (
 		return api.Invitation{}, stageError(err, api.SeatsFull)
 	}
 	return api.Invitation{Seat: wholeSeatOf(name, now), URL: "/seat/" + full + "#token=" + token, Token: token, Expires: expires.UTC()}, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // ChangeSeat implements api.Seats.
@@ -298,6 +344,9 @@ func (s *stages) View(name, seat string) (api.StageView, error) {
 	me, scene, err := s.set.Load().View(name, seat)
 	if err != nil {
 		return api.StageView{}, stageError(errors.Join(stage.ErrStage, err), api.StagesFull) // it has no seat there
+	}
+	if me.Lapsed(time.Now()) {
+		return api.StageView{}, stageError(stage.ErrStage, api.StagesFull)
 	}
 	mine := seatOf(name, me)
 	view := api.StageView{Stage: name, Me: &mine, Seats: []api.Seat{}, Program: programOf(scene.Program)}

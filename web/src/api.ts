@@ -314,7 +314,7 @@ export interface SeatRequest {
   role?: 'host' | 'guest'
   /** Its name: letters, digits, _ and -; by default a new one of its role. */
   seat?: string
-  /** How long the invitation is valid, in seconds; not longer than the token that asks. */
+  /** How long the seat can be taken, in seconds; who has taken it keeps it for a day more. Nothing is valid longer than the token that asks. */
   ttl?: number
 }
 
