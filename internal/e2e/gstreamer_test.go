@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -28,12 +29,23 @@ const (
 		"rtpopuspay pt=100 ! application/x-rtp,media=audio,encoding-name=OPUS,payload=100"
 )
 
+// gstreamerClip returns what sends the test source's clip, whose flashes and beeps tell
+// how sound and picture stand to one another.
+func gstreamerClip(t *testing.T) (video, audio string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "clip.mp4")
+	tool(t, "ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin", "-stream_loop", "5", "-i", "../testclip/clip.mp4", "-c", "copy", file)
+	return "filesrc location=" + file + " ! qtdemux name=clip clip.video_0 ! queue ! h264parse ! identity sync=true ! " +
+			"rtph264pay config-interval=-1 aggregate-mode=zero-latency pt=96 ! application/x-rtp,media=video,encoding-name=H264,payload=96",
+		"clip.audio_0 ! queue ! identity sync=true ! rtpopuspay pt=100 ! application/x-rtp,media=audio,encoding-name=OPUS,payload=100"
+}
+
 // whipClient runs Debian's simple-whip-client, which is GStreamer's webrtcbin.
-func whipClient(t *testing.T, url, video string, more ...string) *program {
+func whipClient(t *testing.T, url, video, audio string, more ...string) *program {
 	t.Helper()
 	library := filepath.Join(t.TempDir(), "libgupnp-igd-1.0.so.4")
 	tool(t, "cc", "-shared", "-fPIC", "-o", library, "gstreamer/igd.c")
-	args := append([]string{"--url", url, "--token", token, "--video", video, "--audio", gstreamerOpus, "--disable-colors"}, more...)
+	args := append([]string{"--url", url, "--token", token, "--video", video, "--audio", audio, "--disable-colors"}, more...)
 	return launch(t, []string{"LD_LIBRARY_PATH=" + filepath.Dir(library)}, "whip-client", args...)
 }
 
@@ -73,15 +85,13 @@ func TestGStreamerPublishes(t *testing.T) {
 	_, turn, _ := net.SplitHostPort(freePort(t))
 	// libnice has no loopback candidates: what it sends goes from and to the machine's own address.
 	g := serve(t, "WHIPCAST_MEDIA_ADDRESS=:"+port, "WHIPCAST_MEDIA_TURN_ADDRESS=:"+turn)
-	first := whipClient(t, g.url("/whip/show"), gstreamerH264)
+	clip, sound := gstreamerClip(t)
+	first := whipClient(t, g.url("/whip/show"), clip, sound)
 	waitHLS(t, g, "show")
 	p := newProbe(g)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	playlists := p.start(ctx, t, "show")
-	if len(playlists) != 3 {
-		t.Errorf("media playlists %v, want video, Opus and AAC", playlists)
-	}
 	follow, stop := context.WithCancel(ctx)
 	played := make(chan struct{})
 	go func() {
@@ -90,11 +100,24 @@ func TestGStreamerPublishes(t *testing.T) {
 	}()
 	video, audio := pionViewer(t, g.url("/whep/show"))
 	until(t, 20*time.Second, "a WHEP viewer gets pictures and sound", func() bool { return video.Load() > 60 && audio.Load() > 100 })
-	time.Sleep(6 * time.Second) // of HLS
+	time.Sleep(12 * time.Second) // of HLS: ten flashes and more
+	for _, rendition := range []string{"/audio/", "/aac/"} {
+		is := func(name string) func(string) bool {
+			return func(uri string) bool { return strings.Contains(uri, name) }
+		}
+		v, a := slices.IndexFunc(playlists, is("/video/")), slices.IndexFunc(playlists, is(rendition))
+		if v < 0 || a < 0 {
+			t.Fatalf("media playlists %v, want video and %s", playlists, rendition)
+		}
+		offsets := measure(t, p.joined(playlists[v]), p.joined(playlists[a]))
+		if middle := offsets[len(offsets)/2]; middle.Abs() > 80*time.Millisecond {
+			t.Errorf("%s: sound and picture are %v apart: %v", rendition, middle, offsets)
+		}
+	}
 
 	first.end(t)
 	until(t, 10*time.Second, "the publisher left by DELETE", func() bool { return strings.Contains(g.out.String(), "ended by DELETE") })
-	second := whipClient(t, g.url("/whip/show"), gstreamerH264, "--no-trickle", "--follow-link", "--force-turn")
+	second := whipClient(t, g.url("/whip/show"), gstreamerH264, gstreamerOpus, "--no-trickle", "--follow-link", "--force-turn")
 	before := video.Load()
 	until(t, 30*time.Second, "it is back, and the viewer goes on", func() bool { return video.Load() > before+60 })
 	if state := string(g.api(t, "/v1/streams/show")); !strings.Contains(state, `"epoch":2`) || !strings.Contains(state, "relayed by TURN") {
@@ -115,7 +138,7 @@ func TestGStreamerPublishes(t *testing.T) {
 	p.verdict(t)
 	second.end(t)
 
-	refused := whipClient(t, g.url("/whip/other"), gstreamerVP8)
+	refused := whipClient(t, g.url("/whip/other"), gstreamerVP8, gstreamerOpus)
 	until(t, 20*time.Second, "VP8 is refused", func() bool { return strings.Contains(refused.out.String(), "422") })
 	if strings.Contains(g.out.String(), token) {
 		t.Error("the log has the token")
