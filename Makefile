@@ -14,12 +14,13 @@ SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 TAGS    ?= goaac_simd
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-# Debian packages that the tests use: a real browser, real players, caches, a WebDAV
+# Debian packages that the tests use: a real browser, real players and publishers, caches, a WebDAV
 # server (nginx's own module) and a TURN server, and who judges the systemd unit and the
 # metrics (promtool comes with the server, which is not started).
-PROGRAMS := systemd-analyze promtool chromium ffmpeg vlc gst-launch-1.0 varnishd nginx turnserver
+PROGRAMS := systemd-analyze promtool chromium ffmpeg vlc gst-launch-1.0 whip-client varnishd nginx turnserver
 PACKAGES := systemd prometheus chromium ffmpeg vlc-bin vlc-plugin-base varnish nginx coturn \
-            gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav gstreamer1.0-rtsp
+            gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav gstreamer1.0-rtsp \
+            simple-whip-client gstreamer1.0-nice python3-gi gir1.2-gst-plugins-bad-1.0
 FUZZTIME ?= 5s
 
 # Every go command here and in the tests builds the same code. What the caller sets wins.
@@ -49,6 +50,7 @@ web/node_modules/.installed: web/package-lock.json
 deps: ## install the programs that the tests use (Debian, apt)
 	@for p in $(PROGRAMS); do PATH=$$PATH:/usr/sbin command -v $$p >/dev/null || missing="$${missing-} $$p"; done
 	gst-inspect-1.0 rtspclientsink >/dev/null 2>&1 || missing="$${missing-} rtspclientsink"
+	/usr/bin/python3 -c 'import gi; gi.require_version("GstWebRTC", "1.0")' >/dev/null 2>&1 || missing="$${missing-} webrtcbin"
 	if [ -n "$${missing-}" ]; then
 		echo "installing what$$missing need"
 		$(SUDO) apt-get update -qq

@@ -289,7 +289,7 @@ func (s *Source) captured(at Report, owner uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if owner != s.owner {
-		s.owner, s.taken.trusted, s.taken.doubted = owner, chain{}, chain{}
+		s.owner, s.taken.trusted, s.taken.doubted, s.taken.strange, s.taken.proofs = owner, chain{}, chain{}, 0, false
 	}
 	s.taken.accept(at)
 }

@@ -7,6 +7,8 @@ type clock struct {
 	rate    uint32 // RTP units per second
 	trusted chain
 	doubted chain  // reports that contradicted trusted, but not one another
+	strange int    // reports in a row whose media did not go as the time did
+	proofs  bool   // no report is believed any more but by reportProof
 	newest  uint32 // RTP timestamp of the newest packet
 	known   bool   // there was a packet
 }
@@ -15,6 +17,7 @@ type clock struct {
 type chain struct {
 	base, last Report // the rate is judged from base on
 	count      int
+	judged     bool // the rate was, and was right
 }
 
 // Limits of a believable report (specs R4). Both of its clocks are the sender's,
@@ -29,6 +32,7 @@ const (
 	reportRebase = 30 * time.Second       // and at most
 	reportDoubts = 3                      // so many contradicting reports in a row
 	reportProof  = 10 * time.Second       // over that time are the truth
+	reportOdd    = 2                      // so many that tell of another pace in a row disprove what was not judged
 	reportZero   = 100 * time.Millisecond // how far packets may be from RTP timestamp 0 to believe in it
 	ntpFraction  = 1 << 32                // units per second of an NTP timestamp
 )
@@ -51,18 +55,38 @@ func (c *clock) accept(r Report) bool {
 	if r.RTP == 0 && (!c.known || c.signed(c.newest).Abs() > reportZero) {
 		return false // libdatachannel reports on layers that it knows nothing of (specs R5)
 	}
-	if c.extend(&c.trusted, r) {
-		c.doubted = chain{}
+	if !c.proofs && c.extend(&c.trusted, r) {
+		c.doubted, c.strange = chain{}, 0
 		return true
 	}
+	c.disprove(r)
 	if !c.extend(&c.doubted, r) {
 		c.doubted = chain{base: r, last: r, count: 1}
 	}
 	if wall, _ := c.between(c.doubted.base, r); c.doubted.count < reportDoubts || wall < reportProof {
 		return false
 	}
-	c.trusted, c.doubted = c.doubted, chain{}
+	c.trusted, c.doubted, c.strange, c.proofs = c.doubted, chain{}, 0, false
 	return true
+}
+
+// disprove forgets the first reports of a sender if those after them tell of media at
+// another pace than the time's, of which the first ones were as wrong: those of
+// GStreamer 1.22's webrtcbin go twice as fast as its packets. A sender whose clock was
+// set is another case: its time does not go as ours.
+func (c *clock) disprove(r Report) {
+	if c.trusted.count == 0 || c.trusted.judged {
+		return
+	}
+	wall, media := c.between(c.trusted.last, r)
+	passed := r.Arrival.Sub(c.trusted.last.Arrival)
+	if (wall-passed).Abs() > reportJump || (wall-media).Abs() <= reportJump {
+		c.strange = 0
+		return
+	}
+	if c.strange++; c.strange >= reportOdd {
+		c.trusted, c.strange, c.proofs = chain{}, 0, true
+	}
 }
 
 // extend adds r to a chain unless r contradicts it: its clocks have not gone the
@@ -82,6 +106,7 @@ func (c *clock) extend(k *chain, r Report) bool {
 	if length >= reportBase && float64(off) > reportDrift*float64(length) {
 		return false
 	}
+	k.judged = k.judged || length >= reportBase
 	if length >= reportRebase {
 		k.base = k.last
 	}

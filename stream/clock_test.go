@@ -114,6 +114,62 @@ func TestClockJudgesTheRate(t *testing.T) {
 	}
 }
 
+// TestClockDisprovesReports: R4 GStreamer 1.22's webrtcbin tells of media that go
+// twice as fast as its packets. Once that is seen, not even its first reports are
+// believed, which were as wrong; a sender that begins to report well is, in time.
+func TestClockDisprovesReports(t *testing.T) {
+	const rate = 48000
+	began := time.Unix(1_700_000_000, 0)
+	report := func(at, media time.Duration) Report {
+		return Report{NTP: 1<<62 + uint64(at.Seconds()*(1<<32)), RTP: uint32(media.Seconds() * rate), Arrival: began.Add(at)}
+	}
+	const ms = time.Millisecond
+	for _, tt := range []struct {
+		name    string
+		at      []time.Duration
+		media   func(at time.Duration) time.Duration
+		trusted int // of how many reports trust is left, the newest of them believed
+	}{
+		{"as recorded", []time.Duration{983 * ms, 1457 * ms, 7116 * ms, 12369 * ms, 18 * time.Second}, func(at time.Duration) time.Duration { return 2 * at }, 2},
+		{"from the first on", []time.Duration{825 * ms, 1384 * ms, 7540 * ms}, func(at time.Duration) time.Duration { return 2 * at }, 1},
+		{"at half the pace", []time.Duration{0, 5 * time.Second, 10 * time.Second}, func(at time.Duration) time.Duration { return at / 2 }, 1},
+	} {
+		c := clock{rate: rate}
+		for i, at := range tt.at {
+			c.saw(uint32(at.Seconds() * rate))
+			if got := c.accept(report(at, tt.media(at))); got != (i < tt.trusted) {
+				t.Errorf("%s: report %d: accepted %v", tt.name, i, got)
+			}
+		}
+		if c.trusted.count != 0 {
+			t.Errorf("%s: %d reports are still believed", tt.name, c.trusted.count)
+		}
+		proven := 0
+		for at := 60 * time.Second; at <= 75*time.Second; at += 5 * time.Second {
+			c.saw(uint32(at.Seconds() * rate))
+			if c.accept(report(at, at)) {
+				proven++
+			}
+		}
+		if proven == 0 || c.trusted.count == 0 {
+			t.Errorf("%s: good reports are not believed", tt.name)
+		}
+	}
+	// What was judged for a while outlasts some odd reports.
+	c := clock{rate: rate}
+	for i := range 8 {
+		at := time.Duration(i+1) * time.Second
+		c.saw(uint32(at.Seconds() * rate))
+		c.accept(report(at, at))
+	}
+	for i := range 3 {
+		at := time.Duration(9+i) * time.Second
+		if c.accept(report(at, 2*at)) || c.trusted.count != 8 {
+			t.Errorf("odd report %d: %d reports are believed, want 8", i, c.trusted.count)
+		}
+	}
+}
+
 func TestReportTime(t *testing.T) { // R1: signed difference, survives the wrap
 	r := Report{NTP: 10<<32 | 1<<31, RTP: 0xFFFFFFFF - 44999}
 	for rtp, want := range map[uint32]time.Duration{

@@ -54,6 +54,7 @@ func TestClients(t *testing.T) {
 		{name: "obs-sim", video: "H264", layers: []string{"0", "1", "2"}},
 		{name: "ffmpeg", video: "H264", layers: []string{""}},
 		{name: "gst", video: "H264", layers: []string{""}, onRequest: true},
+		{name: "simple-whip-client", video: "H264", layers: []string{""}, onRequest: true},
 		{name: "chromium", video: "H264", layers: []string{""}, onRequest: true},
 		{name: "chromium-av1", video: "AV1", layers: []string{""}, onRequest: true},
 		{name: "chromium-vp9", video: "VP9", layers: []string{""}, onRequest: true},
@@ -74,7 +75,7 @@ func TestClients(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			location, used := "", map[string]bool{}
+			location, etag, used := "", "", map[string]bool{}
 			for _, q := range requests {
 				target := g.endpoint(tt.name)
 				if strings.Contains(q.Path, "/session/") {
@@ -86,6 +87,9 @@ func TestClients(t *testing.T) {
 				}
 				var headers []string
 				for name, value := range q.Headers {
+					if name == "if-match" {
+						value = etag
+					}
 					if name != "content-length" && name != "authorization" {
 						headers = append(headers, name, value)
 					}
@@ -104,7 +108,7 @@ func TestClients(t *testing.T) {
 				if q.Method != http.MethodPost {
 					continue
 				}
-				location = res.Header.Get("Location")
+				location, etag = res.Header.Get("Location"), res.Header.Get("ETag")
 				checkAnswer(t, body, answer, tt.layers)
 				s, _ := g.hub.Lookup(tt.name)
 				checkLayers(t, s.State(), tt.video, tt.layers)

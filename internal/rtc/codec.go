@@ -109,13 +109,15 @@ func fit(offered, wanted Codec) int {
 }
 
 // fitH264 prefers packetization-mode 1 and, when media of a known profile will
-// be sent, that profile (specs R15, R16). Interleaved mode 2 never fits.
+// be sent, that profile (specs R15, R16). Interleaved mode 2 never fits. Who says
+// nothing of the mode takes what comes: RFC 6184 §8.1 reads that as mode 0, but
+// viewers made of GStreamer leave it out and take all, and those of mode 0 say so.
 func fitH264(offered, wanted string) int {
-	mode := param(offered, "packetization-mode", "0")
-	if mode != "0" && mode != "1" {
+	mode := param(offered, "packetization-mode", "")
+	if mode != "" && mode != "0" && mode != "1" {
 		return 0
 	}
-	if param(wanted, "packetization-mode", "0") == "1" && mode != "1" {
+	if param(wanted, "packetization-mode", "0") == "1" && mode == "0" {
 		return 0
 	}
 	score := 1
@@ -134,6 +136,16 @@ func fitH264(offered, wanted string) int {
 		score++
 	}
 	return score
+}
+
+// packetized returns the format parameters of a viewer's H.264: where its offer says
+// nothing of the packetization mode, that of the media which it will be sent.
+func packetized(offered, sent string) string {
+	mode := param(sent, "packetization-mode", "")
+	if mode == "" || param(offered, "packetization-mode", "") != "" {
+		return offered
+	}
+	return setParams(offered, [][2]string{{"packetization-mode", mode}})
 }
 
 // fitProfile wants the same profile when media of a known one will be sent,

@@ -330,6 +330,9 @@ func (n *normal) codec(media *sdp.MediaDescription, rules Rules) error {
 	for _, w := range wanted {
 		if strings.EqualFold(w.Name, c.Name) {
 			c.Name = w.Name // our spelling
+			if w.Name == "H264" && rules.Direction == Send {
+				c.Fmtp = packetized(c.Fmtp, w.Fmtp)
+			}
 		}
 	}
 	n.section.Codec = c
@@ -399,8 +402,11 @@ func codecs(media *sdp.MediaDescription) []Codec {
 			continue
 		}
 		c := Codec{Name: parts[0], ClockRate: uint32(rate), Fmtp: params[format], PayloadType: uint8(pt)}
-		if len(parts) > 2 {
+		switch {
+		case len(parts) > 2:
 			c.Channels, _ = strconv.Atoi(parts[2])
+		case c.kind() == Audio: // GStreamer leaves it out if its caps do; RFC 7587 §7 knows no other number
+			c.Channels = 2
 		}
 		all = append(all, c)
 	}

@@ -46,6 +46,7 @@ func TestCheckOfferViewers(t *testing.T) {
 		{"whep-chromium", "f4001f"}, // 64 is not there: the next higher one
 		{"whep-firefox", "42e01f"},  // the only one: sent all the same
 		{"whep-gst", "42e01f"},
+		{"whep-gst-plain", ""}, // neither packetization nor profile, and no number of channels
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			offer := readOffer(t, tt.name)
@@ -58,9 +59,12 @@ func TestCheckOfferViewers(t *testing.T) {
 			}
 			for _, s := range o.Sections {
 				if s.Kind == Audio {
+					if s.Codec.Channels != 2 {
+						t.Errorf("chose %+v, want two channels (RFC 7587 §7)", s.Codec)
+					}
 					continue
 				}
-				if s.Codec.Name != "H264" || param(s.Codec.Fmtp, "packetization-mode", "0") != "1" || !strings.HasPrefix(param(s.Codec.Fmtp, "profile-level-id", ""), tt.profile[:2]) {
+				if s.Codec.Name != "H264" || param(s.Codec.Fmtp, "packetization-mode", "0") != "1" || !strings.HasPrefix(param(s.Codec.Fmtp, "profile-level-id", ""), tt.profile[:min(2, len(tt.profile))]) {
 					t.Errorf("chose %+v, want profile %s", s.Codec, tt.profile)
 				}
 			}
@@ -104,6 +108,8 @@ func TestChoose(t *testing.T) {
 		{"R15 mode 0 alone", []Codec{h264(1, "profile-level-id=42001f")}, all, 0},
 		{"R15 mode 2", []Codec{h264(1, "packetization-mode=2")}, all, -1},
 		{"media of mode 1 not to a receiver of mode 0", []Codec{h264(1, "packetization-mode=0")}, []Codec{h264(0, "packetization-mode=1")}, -1},
+		{"media of mode 1 to a receiver that says nothing of it", []Codec{h264(1, "packetization-mode=0"), h264(2, "")}, []Codec{h264(0, "packetization-mode=1")}, 1},
+		{"who says mode 1 rather than nothing", []Codec{h264(1, "profile-level-id=640c28"), h264(2, "packetization-mode=1;profile-level-id=42e01f")}, []Codec{h264(0, "packetization-mode=1;profile-level-id=640c28")}, 1},
 		{"media of mode 0 to a receiver of mode 1", []Codec{h264(1, "packetization-mode=1")}, []Codec{h264(0, "packetization-mode=0")}, 0},
 		{"same profile", []Codec{h264(1, "packetization-mode=1;profile-level-id=42e01f"), h264(2, "packetization-mode=1;profile-level-id=640C1F")}, []Codec{h264(0, "packetization-mode=1;profile-level-id=640c28")}, 1},
 		{"a higher profile rather than a lower", []Codec{h264(1, "packetization-mode=1;profile-level-id=42e01f"), h264(2, "packetization-mode=1;profile-level-id=640c1f")}, []Codec{h264(0, "packetization-mode=1;profile-level-id=4d0028")}, 1},
