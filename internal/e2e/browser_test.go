@@ -66,7 +66,16 @@ type seen struct {
 	Posts           int                `json:"posts"`           // sessions that the host opened meanwhile
 	Refused         []int              `json:"refused"`         // status of what a token of the past asks for
 	Viewer          figures            `json:"viewer"`
-	Levels          map[string]float64 `json:"levels"` // of each seat's tone at the end, in dB
+	Levels          map[string]float64 `json:"levels"`      // of each seat's tone at the end, in dB
+	Ears            map[string]string  `json:"ears"`        // whom each seat hears
+	Echoes          []string           `json:"echoes"`      // seats that heard themselves
+	Live            []string           `json:"live"`        // who was seen by the viewer of WHEP
+	Turns           []float64          `json:"turns"`       // ms that it took of each cut
+	Connections     int                `json:"connections"` // that this viewer made in all
+
+	Ages struct { // of pictures, in ms
+		Shown, Received []float64 // when a viewer sees them; when their last packet has come there
+	} `json:"ages"`
 
 	Asks bool   `json:"asks"` // for a token
 	Bar  string `json:"bar"`  // the address bar, later
@@ -96,13 +105,13 @@ var installBrowser = sync.OnceValue(func() error {
 })
 
 // browse runs one scenario in Chromium, with the publish token.
-func browse(t *testing.T, scenario, base, stream string) seen {
+func browse(t testing.TB, scenario, base, stream string) seen {
 	t.Helper()
 	return browseWith(t, token, scenario, base, stream)
 }
 
 // browseWith runs one scenario in Chromium.
-func browseWith(t *testing.T, token, scenario, base, stream string) seen {
+func browseWith(t testing.TB, token, scenario, base, stream string) seen {
 	t.Helper()
 	if err := installBrowser(); err != nil {
 		t.Fatalf("install what drives the browser: %v", err)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"maps"
 	"slices"
 	"testing"
 )
@@ -9,7 +10,8 @@ import (
 // They are invited, join by the page, wait, are let in and put on air, cut to, muted and
 // thrown out; one reloads the page, the host gets another network. Whose picture is on
 // air is seen in the viewer's player, who is heard in the program's segments, each by a
-// tone of its own; a cut is one discontinuity, and nothing else is (specs L24).
+// tone of its own; a cut is one discontinuity, and nothing else is (specs L24). Who
+// watches by WHEP sees the cuts in one session. The seats hear one another, not themselves.
 func TestConversation(t *testing.T) {
 	g := serveWith(t, plainBinary, "WHIPCAST_HLS_WINDOW=10m") // the browser needs the cores
 	s := browse(t, "conversation", g.url(""), "talk")
@@ -22,6 +24,13 @@ func TestConversation(t *testing.T) {
 	}
 	if want := []string{"host", "ann", "bob", "host", "cyd", "host"}; !slices.Equal(s.Seen, want) {
 		t.Errorf("seen were %q, want %q", s.Seen, want)
+	}
+	// By WHEP: before the cuts, after each of three, and at the end.
+	if want := []string{"host", "ann", "bob", "host", "host"}; !slices.Equal(s.Live, want) || s.Connections != 1 {
+		t.Errorf("seen by WHEP were %q by %d connections, want %q by one", s.Live, s.Connections, want)
+	}
+	if want := map[string]string{"host": "ann bob cyd", "ann": "host bob cyd", "bob": "host ann cyd", "cyd": "host ann bob"}; !maps.Equal(s.Ears, want) || len(s.Echoes) > 0 {
+		t.Errorf("the seats hear %q, want %q; themselves: %q", s.Ears, want, s.Echoes)
 	}
 	// After the first picture and three cuts; with two more; after the end of one who was not seen.
 	if want := []int{0, 1, 2, 3, 5, 5}; !slices.Equal(s.Discontinuities, want) {
@@ -36,7 +45,7 @@ func TestConversation(t *testing.T) {
 	if want := []int{401, 401}; !slices.Equal(s.Refused, want) {
 		t.Errorf("the token of who was thrown out gets %d by the view and by WHIP, want %d", s.Refused, want)
 	}
-	t.Logf("the viewer: %+v; %v dB over what nobody sends", s.Viewer, s.Levels)
+	t.Logf("the viewer: %+v; %v dB over what nobody sends; cuts seen by WHEP after %v ms", s.Viewer, s.Levels, s.Turns)
 	if err := g.stop(t); err != nil {
 		t.Errorf("stop: %v", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -106,6 +107,19 @@ func (g *gateway) metric(t *testing.T, name string) int64 {
 	return 0
 }
 
+// pause stops the gateway, with all that it does, and lets it go on.
+func (g *gateway) pause(t *testing.T, d time.Duration) {
+	t.Helper()
+	for _, s := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
+		if err := g.cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+		if s == syscall.SIGSTOP {
+			time.Sleep(d)
+		}
+	}
+}
+
 // publishes is a test source with a seat's token.
 func (g *gateway) publishes(t *testing.T, made api.Invitation) *program {
 	t.Helper()
@@ -199,6 +213,16 @@ func TestStage(t *testing.T) {
 	}
 	if s := g.seat(t, "guest-1"); s.State != "on_air" || !s.Picture {
 		t.Errorf("%+v", s)
+	}
+	// The whole program stands still for a while, as on a machine that has too much to
+	// do. Who is heard in the mix is heard again at once.
+	made = g.metric(t, "whipcast_packager_silence_frames_total")
+	g.pause(t, 1500*time.Millisecond)
+	time.Sleep(7 * time.Second)
+	made = g.metric(t, "whipcast_packager_silence_frames_total") - made
+	t.Logf("%d frames of sound were made up over a pause of 75", made)
+	if made > 150 {
+		t.Errorf("%d frames of sound were made up over a pause of 75", made)
 	}
 	until(t, 10*time.Second, "the level of who is on air is told", func() bool { // the clip beeps each second
 		return g.seat(t, "guest-1").Level > -60 && g.seat(t, "host").Level > -60

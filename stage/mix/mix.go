@@ -83,7 +83,7 @@ type Mixer struct {
 
 	next     int64  // timestamp of the next packet that is encoded
 	sequence uint16 // of the next packet
-	fresh    bool   // the next packet is the first of the encoder
+	fresh    bool   // the next packet is the first of the encoder, or after a pause
 	memory   []byte // packets are cut from it
 
 	sound, bus [stepTicks]stereo // of a seat; of all, limited
@@ -107,11 +107,14 @@ func New(cfg Config) (*Mixer, error) {
 // Stats returns the counters since New.
 func (m *Mixer) Stats() Stats { return m.stats }
 
-// Open lets a seat's sound in. A seat that is open stays so. From the first Open on,
-// Tick always has sound, if need be silence. The error is ErrFull.
+// Open lets a seat's sound in. A seat that is open stays so; one that fades out comes
+// back with a gain of 1. From the first Open on, Tick always has sound, if need be
+// silence. The error is ErrFull.
 func (m *Mixer) Open(name string) error {
 	if s := m.seat(name); s != nil {
-		s.closing = false
+		if s.closing {
+			s.closing, s.wanted = false, 1
+		}
 		return nil
 	}
 	if len(m.seats) >= MostSeats {
@@ -223,10 +226,7 @@ func (m *Mixer) Tick(now time.Time, out []stream.Packet) []stream.Packet {
 	}
 	due := int64(now.Sub(m.start)/step) + 1
 	if due-m.steps > mostSteps {
-		left := due - m.steps - mostSteps
-		m.stats.Skipped += uint64(left) //nolint:gosec // it is positive
-		m.start = m.start.Add(time.Duration(left) * step)
-		due -= left
+		m.leave(due - m.steps - mostSteps)
 	}
 	out = m.forward(now, out)
 	for ; m.steps < due; m.steps++ {
@@ -235,6 +235,20 @@ func (m *Mixer) Tick(now time.Time, out []stream.Packet) []stream.Packet {
 		out = m.step(now, out)
 	}
 	return out
+}
+
+// leave leaves out steps, on all timelines alike: what comes out stays as far behind what
+// goes in as it was, and a timestamp stands for the same instant.
+func (m *Mixer) leave(steps int64) {
+	m.stats.Skipped += uint64(steps) //nolint:gosec // it is positive
+	m.steps += steps
+	for _, s := range m.seats {
+		s.leave(steps * stepTicks)
+	}
+	if m.passing == nil && m.joining == nil { // else the next timestamp follows from the seat's
+		m.next += steps * stepTicks
+		m.fresh = true // a pause is before it
+	}
 }
 
 // seat returns an open seat.

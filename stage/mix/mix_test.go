@@ -383,6 +383,72 @@ func TestGap(t *testing.T) {
 	}
 }
 
+// TestStarved does not call Tick for two seconds, in which packets wait at the door as
+// they do in a process that is stopped: timestamps go on with the time that passed, the
+// clock stands for the same instants, and all seats are heard again at once.
+func TestStarved(t *testing.T) {
+	const ntp = 3_900_000_000 << 32
+	a := &sender{name: "a", sound: tone(440, 0.2), first: 0xffff0000, from: 3 * time.Millisecond}
+	b := &sender{name: "b", sound: tone(1000, 0.2), first: 77}
+	s := newStudio(t, a, b)
+	s.open("a", "b")
+	s.every = func() {
+		if n := a.sent; n > 0 {
+			s.mixer.Report("a", stream.Report{NTP: ntp + uint64(n)*frame<<32/rate, RTP: a.first + uint32(n*frame)})
+		}
+	}
+	s.run(2 * time.Second)
+	before, _ := s.mixer.Clock("a")
+	n := len(s.out)
+	s.stop(2 * time.Second)
+	s.run(20 * time.Millisecond)
+	after, ok := s.mixer.Clock("a")
+	media := time.Duration(int32(after.RTP-before.RTP)) * time.Second / rate
+	wall := time.Duration(after.NTP-before.NTP) * time.Second >> 32
+	// Late packets may hold a seat back by a fifth of a second.
+	if !ok || (media-wall).Abs() > 220*time.Millisecond || (media-2*time.Second).Abs() > 60*time.Millisecond {
+		t.Errorf("over a pause of 2 s the clock goes on by %v of media and %v", media, wall)
+	}
+	s.run(time.Second)
+	gaps := 0
+	for i := n; i < len(s.out); i++ {
+		if s.out[i].Sequence != s.out[i-1].Sequence+1 {
+			t.Errorf("packet %d follows %d: none was lost", s.out[i].Sequence, s.out[i-1].Sequence)
+		}
+		if s.out[i].Timestamp != s.out[i-1].Timestamp+frame {
+			gaps++
+			if !s.out[i].Marker {
+				t.Error("the packet after the pause has no marker (RFC 3551 4.1)")
+			}
+		}
+	}
+	if st := s.mixer.Stats(); gaps != 1 || st.Skipped < 70 || st.Skipped > 80 || st.Jumps > 0 {
+		t.Errorf("%d gaps, %+v", gaps, st)
+	}
+	late := s.heard(s.out[len(s.out)-40:])
+	for _, hz := range []float64{440, 1000} {
+		if got := strength(late, hz); math.Abs(got-0.2) > 0.02 {
+			t.Errorf("%.0f Hz have %.3f after the pause, want 0.2", hz, got)
+		}
+	}
+}
+
+// TestReopen closes a seat that is muted and opens it again before a Tick: nothing of
+// before stays, and it is heard.
+func TestReopen(t *testing.T) {
+	s := newStudio(t, &sender{name: "a", sound: tone(440, 0.2)}, &sender{name: "b", sound: tone(1000, 0.2)})
+	s.open("a", "b")
+	s.mixer.Gain("a", 0)
+	s.run(500 * time.Millisecond)
+	s.mixer.Close("a")
+	s.open("a")
+	s.run(time.Second)
+	sound := s.heard(s.out)
+	if got := strength(sound[len(sound)-rate/2:], 440); math.Abs(got-0.2) > 0.02 {
+		t.Errorf("who comes back has %.3f, want 0.2", got)
+	}
+}
+
 // TestAllocations mixes without any, but for the memory of what comes out.
 func TestAllocations(t *testing.T) {
 	s := newStudio(t, &sender{name: "a", sound: tone(300, 0.3)}, &sender{name: "b", sound: tone(417, 0.3)})

@@ -97,6 +97,19 @@ func newSeat(name string, v voice, stats *Stats) *seat {
 // position returns the time of the sample that is played next.
 func (s *seat) position() int64 { return s.decoded - int64(len(s.sound)) }
 
+// leave leaves out samples of its timeline.
+func (s *seat) leave(n int64) {
+	if !s.begun {
+		return
+	}
+	if n < int64(len(s.sound)) {
+		s.sound = s.sound[:copy(s.sound, s.sound[n:])]
+		return
+	}
+	s.decoded = s.position() + n
+	s.sound = s.sound[:0]
+}
+
 // write takes a packet that came elapsed samples after the last step.
 func (s *seat) write(p stream.Packet, elapsed int64) {
 	if p.Source != s.source {

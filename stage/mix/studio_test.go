@@ -142,6 +142,22 @@ func (s *studio) run(d time.Duration) {
 	}
 }
 
+// stop lets time pass in which nobody calls the Mixer. What was sent meanwhile comes
+// after the next Tick.
+func (s *studio) stop(d time.Duration) {
+	s.now += d
+	s.out = s.mixer.Tick(s.epoch.Add(s.now), s.out)
+	for i, x := range s.senders {
+		x.send(s.now, 1+i%2)
+		for at := range x.wire {
+			x.wire[at].at = s.now
+		}
+	}
+	for len(s.when) < len(s.out) {
+		s.when = append(s.when, s.now)
+	}
+}
+
 // heard decodes what came out, left, in the order of time; what is missing is silence.
 // It is an error if numbers do not go on.
 func (s *studio) heard(out []stream.Packet) []float64 {

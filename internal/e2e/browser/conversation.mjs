@@ -60,6 +60,27 @@ function middle(find) {
   return [...pen.getImageData(4, 4, 1, 1).data.slice(0, 3)]
 }
 
+/** How strong the tones are in what a seat plays of all others, in dB over the loudest of those that nobody has. */
+async function earOf({ tones, absent }) {
+  const players = document.querySelector('whipcast-seat').shadowRoot.querySelectorAll('whipcast-player')
+  const context = new AudioContext({ sampleRate: 48_000 })
+  const ear = new AnalyserNode(context, { fftSize: 16_384, smoothingTimeConstant: 0 }) // a third of a second
+  for (const { video } of players) {
+    const tracks = video?.srcObject?.getAudioTracks() ?? []
+    if (tracks.length > 0) context.createMediaStreamSource(new MediaStream(tracks)).connect(ear)
+  }
+  await new Promise((resolve) => setTimeout(resolve, 700))
+  const bins = new Float32Array(ear.frequencyBinCount)
+  ear.getFloatFrequencyData(bins)
+  await context.close()
+  const strength = (tone) => {
+    const bin = Math.round((tone * ear.fftSize) / 48_000)
+    return Math.max(-160, ...bins.slice(bin - 3, bin + 4))
+  }
+  const floor = Math.max(...absent.map(strength))
+  return tones.map((tone) => Math.round(strength(tone) - floor))
+}
+
 /** How strong a tone is in a sound, in dB: Goertzel's algorithm under a Hann window. */
 function strength(sound, tone) {
   const turn = 2 * Math.cos((2 * Math.PI * tone) / rate)
@@ -206,6 +227,19 @@ export async function conversation(context, { base, token, stream, report, open,
   }
   await see('host')
   await hear('host')
+  // Who watches in real time does so by one session, whatever is cut to.
+  const live = await open(context, `/seat/${stream}`, '')
+  await live.setViewportSize(small)
+  report.live = []
+  const watch = async (seat) => {
+    const since = Date.now()
+    await until(`the viewer of WHEP sees ${seat}`, generous, async () => near(await live.evaluate(middle, 'document.querySelector("video")'), seats[seat].colour))
+    const before = (await stats(live)).framesDecoded
+    await until(`the picture of ${seat} moves`, generous, async () => (await stats(live)).framesDecoded > before + 3)
+    report.live.push(seat)
+    return Date.now() - since
+  }
+  await watch('host')
   step('host is on air')
 
   // All are let in, see and hear one another, and talk.
@@ -217,6 +251,24 @@ export async function conversation(context, { base, token, stream, report, open,
       return !colours[3] && !colours.some((one) => near(one, colour)) && others.every((one) => colours.some((got) => near(got, one.colour)))
     })
   }
+  // Each of them hears all others, and never itself.
+  report.ears = {}
+  report.echoes = []
+  await Promise.all(
+    Object.values(seats).map(({ page, seat }) => {
+      const others = cast.filter((one) => one.seat !== seat).map((one) => one.seat)
+      return until(`${seat} hears ${others}`, generous, async () => {
+        const levels = await page.evaluate(earOf, { tones: cast.map((one) => one.tone), absent })
+        const heard = cast.filter((_, i) => levels[i] >= heardAbove).map((one) => one.seat)
+        report.ears[seat] = heard.join(' ')
+        if (heard.includes(seat)) report.echoes.push(seat)
+        return heard.join() === others.join()
+      }).catch((error) => {
+        throw new Error(`${error.message}, but ${report.ears[seat]}`)
+      })
+    }),
+  )
+  step('all hear one another')
   await hear('host')
   for (const guest of ['ann', 'bob', 'cyd']) {
     await order('PATCH', `/seats/${guest}`, { state: 'on_air' })
@@ -227,8 +279,10 @@ export async function conversation(context, { base, token, stream, report, open,
 
   // Cuts.
   report.discontinuities = [await discontinuities()]
+  report.turns = [] // ms from the stage's word to the viewer's eye
   for (const seat of ['ann', 'bob', 'host']) {
     await cut(seat)
+    report.turns.push(await watch(seat))
     await see(seat)
     report.discontinuities.push(await discontinuities())
   }
@@ -280,6 +334,8 @@ export async function conversation(context, { base, token, stream, report, open,
   report.refused = [(await ask(`/v1/stages/${stream}/view`, { with: cyd.token })).status, (await ask(`/whip/${stream}.cyd`, { method: 'POST', with: cyd.token })).status]
   await hear('host', 'ann', 'bob')
   report.discontinuities.push(await discontinuities())
+  await watch('host')
+  report.connections = await live.evaluate(() => window.observed.connections)
   report.viewer = await stats(watcher)
   step('thrown out')
 }

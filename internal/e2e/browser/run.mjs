@@ -11,6 +11,7 @@
 //   node run.mjs embed   BASE TOKEN STREAM   <whipcast-player> in a page of another origin, under the policy that docs/embedding.md names
 //   node run.mjs control BASE TOKEN STREAM   the control room of a stage, and two guests
 //   node run.mjs conversation BASE TOKEN STREAM   a stage with a host, three guests and a viewer: conversation.mjs
+//   node run.mjs glass   BASE TOKEN STREAM   how old pictures are that a seat shows: glass.mjs
 //
 // SHOTS=FOLDER keeps screenshots there.
 import { createServer } from 'node:http'
@@ -20,6 +21,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { chromium } from 'playwright-core'
 import { conversation } from './conversation.mjs'
+import { glass } from './glass.mjs'
 
 // A certificate of our own making is as good as any to see what goes by TLS.
 const trusting = process.argv[3]?.startsWith('https:') ? ['--ignore-certificate-errors'] : []
@@ -40,14 +42,15 @@ async function until(what, limit, ask) {
   }
 }
 
-// Notes when peer connections connect and when pictures appear, from outside
+// Notes how many peer connections there were, when one connects and when pictures appear, from outside
 // of the page's own code.
 function observe() {
-  const seen = (window.observed = { posted: 0, connected: 0, frames: [], waits: 0, playing: 0 })
+  const seen = (window.observed = { posted: 0, connections: 0, connected: 0, frames: [], waits: 0, playing: 0 })
   const Native = window.RTCPeerConnection
   window.RTCPeerConnection = class extends Native {
     constructor(...args) {
       super(...args)
+      seen.connections++
       this.addEventListener('connectionstatechange', () => {
         if (this.connectionState === 'connected' && !seen.connected) seen.connected = Date.now()
       })
@@ -534,6 +537,7 @@ async function control(context) {
 }
 
 const talk = (context) => conversation(context, { base, token, stream, report, open, stats, until, shot })
+const age = (context) => glass(context, { stream, report, open, stats, until })
 
 const profile = await mkdtemp(join(tmpdir(), 'whipcast-chromium-'))
 const context = await chromium.launchPersistentContext(profile, {
@@ -548,7 +552,7 @@ const context = await chromium.launchPersistentContext(profile, {
   ],
 })
 try {
-  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, relayed, closed, embed, control, conversation: talk }[scenario](context)
+  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, relayed, closed, embed, control, conversation: talk, glass: age }[scenario](context)
 } catch (e) {
   report.failure = String(e)
   for (const [i, page] of context.pages().entries()) {
