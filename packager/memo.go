@@ -126,7 +126,7 @@ func (p *presentation) memo(whole bool) memo { //nolint:revive // a fact, not a 
 	}
 	m.Shelf, p.shelved = p.shelf.since(p.shelved), p.shelf.count
 	for _, r := range p.renditions() {
-		from := r.saved
+		from, measured := r.saved, r.rates.sum()
 		if whole {
 			from, r.savedInit = 0, ""
 		}
@@ -136,7 +136,7 @@ func (p *presentation) memo(whole bool) memo { //nolint:revive // a fact, not a 
 		}
 		mark := shelfMark{
 			Name: r.name, Counter: r.counter, Params: r.params, Init: r.init, Inits: inits, State: r.media.Since(from),
-			Rates: savedRates{Bytes: r.rates.bytes, Length: r.rates.length, Peak: r.rates.peak, Segments: r.rates.segments},
+			Rates: savedRates{Bytes: measured.bytes, Length: measured.length, Peak: measured.peak, Segments: r.rates.segments},
 		}
 		mark.State.Parts, mark.State.Open = 0, hls.Listed{}
 		r.saved = mark.State.Next
@@ -355,7 +355,8 @@ func (p *presentation) reviveRendition(ctx context.Context, mark *shelfMark, beg
 	}
 	r.shelf.put(r.prefix+segmentName(begin.Next, p.lives-1), time.Now()) // no playlist lists it, but it may have been stored
 	r.counter, r.lives = mark.Counter+skipParts, p.lives
-	r.rates = rates{bytes: mark.Rates.Bytes, length: mark.Rates.Length, peak: mark.Rates.Peak, segments: mark.Rates.Segments}
+	r.rates.segments = mark.Rates.Segments
+	*r.rates.newest() = tally{bytes: mark.Rates.Bytes, length: mark.Rates.Length, peak: mark.Rates.Peak}
 	if err := r.setParams(ctx, mark.Params); err != nil {
 		return err
 	}

@@ -16,6 +16,9 @@ import (
 // (specs R43).
 const layersFor = 3 * time.Second
 
+// muchLess is the share of a BANDWIDTH that is worth a new one.
+const muchLess = 0.6
+
 // announcement remembers what the multivariant playlist says.
 type announcement struct {
 	rows    int
@@ -76,18 +79,8 @@ func (p *presentation) announce(ctx context.Context) error {
 		a.offers = append(a.offers, offered{})
 	}
 	for i, r := range p.reels {
-		o := &a.offers[i]
-		peak := r.rates.highest() + p.loudest()
-		average := r.rates.average()
-		if r.media == nil || o.params == r.params && !settle && peak <= float64(o.bandwidth) && average <= float64(o.average)*1.05 {
-			continue
-		}
-		changed = true
-		o.average = bandwidth(average)
-		o.params = r.params
-		o.bandwidth = max(o.bandwidth, bandwidth(peak*1.25))
-		if settle {
-			o.bandwidth = bandwidth(peak * 1.25)
+		if r.media != nil && p.offer(&a.offers[i], r, settle) {
+			changed = true
 		}
 	}
 	if !changed {
@@ -103,6 +96,22 @@ func (p *presentation) announce(ctx context.Context) error {
 		Key: p.index(), Kind: storage.Multivariant, Type: mpegURL, Body: storage.Body{text},
 	})
 	return nil
+}
+
+// offer takes what is known of a reel. It reports whether that is to be said.
+func (p *presentation) offer(o *offered, r *reel, settle bool) bool { //nolint:revive // a fact, not a mode
+	peak, average := r.rates.highest()+p.loudest(), r.rates.average()
+	said := bandwidth(peak * 1.25)
+	settle = settle || p.announced.settled && float64(said) < muchLess*float64(o.bandwidth) // players would choose less than they could
+	if o.params == r.params && !settle && peak <= float64(o.bandwidth) && average <= float64(o.average)*1.05 {
+		return false
+	}
+	o.params, o.average = r.params, bandwidth(average)
+	if !settle {
+		said = max(said, o.bandwidth)
+	}
+	o.bandwidth = said
+	return true
 }
 
 // loudest is the highest bit rate of a voice.
@@ -127,9 +136,10 @@ func (p *presentation) multivariant(reels []*reel) ([]byte, error) {
 		return hls.Multivariant(variants, nil)
 	}
 	var audio []hls.Rendition
+	rows := p.rows(reels)
 	for _, v := range p.voices {
 		for i, r := range reels {
-			row := p.row(r, len(reels)-i)
+			row := rows[i]
 			row.Codecs += "," + fmp4.Codecs(v.params)
 			row.AverageBandwidth = bandwidth(r.rates.average() + v.rates.average())
 			row.Audio = v.name
@@ -141,11 +151,24 @@ func (p *presentation) multivariant(reels []*reel) ([]byte, error) {
 		})
 	}
 	if len(p.voices) == 0 {
-		for i, r := range reels {
-			variants = append(variants, p.row(r, len(reels)-i))
-		}
+		variants = rows
 	}
 	return hls.Multivariant(variants, audio)
+}
+
+// rows are those of the video renditions without their audio, best first. Where one
+// picture is in several of them, as in a stage's program, the better one says a little
+// more: players take equal ones for copies of one, of which they use the first, and
+// tell the better one by its bandwidth.
+func (p *presentation) rows(reels []*reel) []hls.Variant {
+	rows := make([]hls.Variant, len(reels))
+	for i, r := range slices.Backward(reels) {
+		rows[i] = p.row(r, len(reels)-i)
+		if i+1 < len(rows) && rows[i].Height == rows[i+1].Height && rows[i].Width == rows[i+1].Width {
+			rows[i].Bandwidth = max(rows[i].Bandwidth, rows[i+1].Bandwidth+1)
+		}
+	}
+	return rows
 }
 
 // alone is the row of a voice where there is no video.

@@ -137,7 +137,7 @@ func (p *presentation) rendition(name string, rate int64, mime string) *renditio
 	r := &rendition{
 		name: name, prefix: p.stream + "/" + p.id + "/" + name + "/", rate: rate, mime: mime,
 		target: p.target, part: p.cfg.Part, out: p.out, shelf: p.shelf,
-		lives: p.lives, window: p.cfg.Window, listed: map[string]time.Time{}, inits: map[string]*au.Params{},
+		lives: p.lives, window: p.cfg.Window, rates: rates{window: p.cfg.Window}, listed: map[string]time.Time{}, inits: map[string]*au.Params{},
 		others: func() []hls.Report { return p.reports(name) },
 	}
 	if p.cfg.Record != nil {

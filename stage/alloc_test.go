@@ -12,8 +12,9 @@ func TestAllocations(t *testing.T) {
 	hub := stream.NewHub(stream.Config{})
 	p := NewProgram(hub, "show", newDeck(), nil)
 	s := &shot{seat: "ann", cancel: func() {}}
-	p.wanted = s
 	source := &stream.Source{Layer: stream.Layer{ID: stream.LayerID{Kind: stream.Video}, Codec: stream.Codec{Name: "H264", ClockRate: 90000}}}
+	t1 := &take{shot: s, source: source}
+	s.takes, p.wanted, p.rungs = []*take{t1}, s, 3 // all fed by this one
 	payload := []byte{0x65, 1, 2, 3}
 	packets := make([]stream.Packet, 10)
 	sequence, at, now := uint16(0), uint32(0), time.Now()
@@ -23,7 +24,7 @@ func TestAllocations(t *testing.T) {
 			sequence++
 		}
 		at += 3000
-		p.take(s, packets)
+		p.take(t1, packets)
 	}
 	picture()
 	if !p.Status().Live {

@@ -69,20 +69,21 @@ const (
 	lookEvery   = 50 * time.Millisecond  // for a publisher
 	fresh       = time.Second            // so long a publisher's first keyframe is good to begin with
 	reportEvery = time.Second            // sender reports of the sound
-	// So long the best layer has for its keyframe before another one is tried, if it
-	// comes on request, and if not.
-	settleOnRequest = 2 * time.Second
-	settleFor       = 12 * time.Second
-	patience        = 10 * time.Second       // before a missing keyframe is told of
-	mostPicture     = 1024                   // packets of one
-	mostLag         = 300 * time.Millisecond // of the sound
-	soundTicks      = 960                    // of a packet of sound
-	quiet           = -120                   // dBFS: what a Mixer says of no sound
+	// So long a cut waits for the keyframes of all layers, and the program's beginning.
+	layersFor      = 200 * time.Millisecond
+	firstLayersFor = time.Second
+	settleFor      = 5 * time.Second        // after a cut, before a layer that came later makes another one
+	patience       = 10 * time.Second       // before a missing keyframe is told of
+	mostRungs      = 4                      // layers of the program
+	mostPicture    = 1024                   // packets of one
+	mostLag        = 300 * time.Millisecond // of the sound
+	soundTicks     = 960                    // of a packet of sound
+	quiet          = -120                   // dBFS: what a Mixer says of no sound
 )
 
-// Program publishes a stage's Stream: the picture of one seat, as it came, and the sound
-// of all that are on air, mixed. Set may be called from any goroutine, as Status and
-// Level; Run from one.
+// Program publishes a stage's Stream: the picture of one seat, in as many layers as the
+// program has, as they came, and the sound of all that are on air, mixed. Set may be
+// called from any goroutine, as Status and Level; Run from one.
 //
 // It has one mutex for what its readers share; nothing under it waits.
 type Program struct {
@@ -97,6 +98,7 @@ type Program struct {
 	mu       sync.Mutex
 	mixer    Mixer           // below mu
 	session  *stream.Session // below mu: nil while the program is not live
+	rungs    int             // below mu: how many layers it has; they get more only while it is live
 	wanted   *shot           // below mu: whose picture is to be in; nil: nobody's
 	current  *shot           // below mu: whose picture is in; nil: nobody's
 	reported time.Time       // below mu: when the sound's clock was reported
@@ -174,8 +176,8 @@ func (c *crew) aim(ctx context.Context, seat string) {
 	if p.wanted != nil && p.wanted.seat == seat {
 		return
 	}
-	if w := p.wanted; w != nil && len(w.held) > 0 && p.current != nil && w != p.current {
-		p.current.begun = false // pictures of it were left out: it goes on with a keyframe
+	if w := p.wanted; w != nil && !w.first.IsZero() && p.current != nil && w != p.current {
+		p.current.renew() // pictures of it were left out
 	}
 	c.shots = slices.DeleteFunc(c.shots, func(s *shot) bool {
 		if s == p.current && seat != "" {
@@ -221,15 +223,15 @@ func (p *Program) finish() {
 	}
 	for _, s := range []*shot{p.current, p.wanted} {
 		if s != nil {
-			s.begun, s.picture, s.held = false, s.picture[:0], nil
+			s.renew()
 		}
 	}
-	p.current = nil
+	p.current, p.rungs = nil, 0
 	p.tell(func(s *Status) { s.Live, s.Picture = false, "" })
 }
 
 // requests passes the keyframe requests of the program's viewers on to who has the
-// picture.
+// picture: for the layer that they see.
 func (p *Program) requests(ctx context.Context) {
 	var last *stream.Session
 	for {
@@ -239,25 +241,49 @@ func (p *Program) requests(ctx context.Context) {
 		}
 		last = x
 		for {
-			if _, err := x.KeyframeRequest(ctx); err != nil {
+			id, err := x.KeyframeRequest(ctx)
+			if err != nil {
 				break
 			}
-			p.mu.Lock()
-			s := p.current
-			p.mu.Unlock()
-			if s != nil {
-				s.ask()
-			}
+			p.ask(id)
 		}
 	}
 }
 
-// begin makes a picture that has just come that of the program: its packets are the
-// first ones of a new Epoch. It reports whether it is.
+// ask asks for a keyframe of what feeds a layer of the program, and of what could feed
+// one, so that theirs come together.
+func (p *Program) ask(id stream.LayerID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current == nil {
+		return
+	}
+	for _, t := range p.current.takes {
+		if len(t.rungs) == 0 || slices.Contains(t.rungs, id) {
+			t.from.RequestKeyframe()
+		}
+	}
+}
+
+// begin makes the pictures that a shot holds those of the program: their packets are the
+// first ones of a new Epoch. It reports whether they are. p.mu is held.
 func (p *Program) begin(s *shot) bool {
-	codec := s.source.Layer
-	codec.ID = stream.LayerID{Kind: stream.Video}
-	x, err := p.publish(stream.Offer{Principal: "stage:" + p.stage, Layers: []stream.Layer{codec, soundLayer()}})
+	p.rungs = max(p.rungs, len(s.takes), p.widest())
+	o := stream.Offer{Principal: "stage:" + p.stage}
+	for _, t := range s.takes {
+		t.rungs = nil
+	}
+	more := s == p.current && s.begun // no cut: it gets its other layers
+	for i := range p.rungs {
+		t := feeds(s.takes, i, p.rungs)
+		layer := t.source.Layer
+		layer.ID = rung(i, p.rungs)
+		t.rungs = append(t.rungs, layer.ID)
+		o.Layers = append(o.Layers, layer)
+	}
+	s.spare = slices.ContainsFunc(s.takes, func(t *take) bool { return len(t.rungs) == 0 && len(t.held) == 0 })
+	o.Layers = append(o.Layers, soundLayer())
+	x, err := p.publish(o)
 	if err != nil {
 		text := "the program cannot be published: the log has the cause"
 		if errors.Is(err, stream.ErrBusy) {
@@ -274,13 +300,33 @@ func (p *Program) begin(s *shot) bool {
 	}
 	p.session, p.current = x, s
 	p.sessions.Set(x)
-	p.reported, s.reported = time.Time{}, time.Time{}
+	p.reported, s.since = time.Time{}, time.Now()
+	for _, t := range s.takes {
+		t.reported = time.Time{}
+	}
 	p.tell(func(t *Status) {
 		t.Live, t.Picture, t.Cutting, t.Error = true, s.seat, "", ""
-		t.Cuts++
+		if !more {
+			t.Cuts++
+		}
 	})
 	p.clock(time.Now())
 	return true
+}
+
+// widest returns how many layers a seat of the stage has at most: who is not on air may
+// soon be.
+func (p *Program) widest() int {
+	most := 1
+	for _, each := range p.hub.Streams() {
+		if of, _, ok := Split(each.Name()); !ok || of != p.stage {
+			continue
+		}
+		if state := each.State(); state.Live {
+			most = max(most, len(pictures(state)))
+		}
+	}
+	return most
 }
 
 func soundLayer() stream.Layer {

@@ -3,33 +3,61 @@ package stage
 import (
 	"context"
 	"errors"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/whipcast/whipcast/stream"
 )
 
-// shot follows the picture of one seat. What is below is shared under the Program's
-// mutex, but for what says otherwise.
+// shot follows the picture of one seat, in all its layers. What is below is shared under
+// the Program's mutex, but for what says otherwise.
 type shot struct {
 	seat   string             // fixed
 	cancel context.CancelFunc // fixed
-	from   atomic.Pointer[stream.Subscription]
 
-	source   *stream.Source  // of the packets last taken
-	begun    bool            // its picture is in the program
-	held     []stream.Packet // whole pictures from its keyframe on, that wait for the sound
-	until    time.Time       // so long
-	newest   uint32          // timestamp of its newest picture in the program
-	picture  []stream.Packet // packets of the newest picture, while it is not whole
-	at       uint32          // timestamp of that
-	reported time.Time       // arrival of the sender report that was passed on
+	takes  []*take   // the layers of the publisher, the best first; replaced, never changed
+	opened time.Time // when they were
+	begun  bool      // its picture is in the program
+	since  time.Time // so long
+	spare  bool      // a layer of it is not in the program, since it was not there at the cut
+	first  time.Time // when pictures were held first; zero: none are
+	until  time.Time // they are, for the sound
 }
 
-// ask asks the seat for a keyframe.
+// take is one layer of a shot. It is shared as that is.
+type take struct {
+	shot   *shot                // fixed
+	from   *stream.Subscription // fixed
+	source *stream.Source       // fixed
+	came   uint64               // packets when it was opened; fixed
+
+	rungs    []stream.LayerID // of the program that it feeds
+	held     []stream.Packet  // whole pictures from its keyframe on
+	picture  []stream.Packet  // packets of the newest picture, while it is not whole
+	at       uint32           // timestamp of that
+	newest   uint32           // timestamp of its newest picture in the program
+	seen     time.Time        // when the newest one came; only known while a layer is spare
+	reported time.Time        // arrival of the sender report that was passed on
+}
+
+// drop forgets what is held.
+func (s *shot) drop() {
+	s.first = time.Time{}
+	for _, t := range s.takes {
+		t.held = nil
+	}
+}
+
+// renew has the shot begin anew, with a keyframe.
+func (s *shot) renew() {
+	s.begun = false
+	s.drop()
+}
+
+// ask asks the seat for keyframes of all its layers.
 func (s *shot) ask() {
-	if from := s.from.Load(); from != nil {
-		from.RequestKeyframe()
+	for _, t := range s.takes {
+		t.from.RequestKeyframe()
 	}
 }
 
@@ -87,7 +115,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// pictures lists the video layers of a publisher, the best first.
+// pictures lists the video layers of a publisher, the best first: no more than a program
+// has.
 func pictures(state stream.State) []*stream.Source {
 	var all []*stream.Source
 	for _, source := range state.Sources {
@@ -95,15 +124,24 @@ func pictures(state stream.State) []*stream.Source {
 			all = append(all, source)
 		}
 	}
+	if len(all) > mostRungs {
+		all = append(all[:mostRungs-1], all[len(all)-1])
+	}
 	return all
 }
 
-// read follows one publisher of a seat, until it leaves or ctx ends: its best layer
-// whose keyframe comes.
+// read follows one publisher of a seat, until it leaves or ctx ends.
 func (p *Program) read(ctx context.Context, s *shot, from *stream.Stream, state stream.State, layers []*stream.Source) {
-	begun := time.Now()
-	for i := 0; ctx.Err() == nil; i++ {
-		b, err := from.Subscribe(layers[i%len(layers)].Layer.ID)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var takes []*take
+	defer func() {
+		for _, t := range takes {
+			t.from.Close()
+		}
+	}()
+	for _, source := range layers {
+		b, err := from.Subscribe(source.Layer.ID)
 		if err != nil {
 			_ = pause(ctx, lookEvery) // it was removed: live sees that
 			return
@@ -111,126 +149,134 @@ func (p *Program) read(ctx context.Context, s *shot, from *stream.Stream, state 
 		if time.Since(state.Since) > fresh {
 			b.Skip()
 		}
-		s.from.Store(b)
-		err = p.pump(ctx, s, b, layers[0])
-		s.from.Store(nil)
-		b.Close()
-		if !errors.Is(err, errNoKeyframe) {
-			return
-		}
-		if time.Since(begun) >= patience {
-			p.complain(s, "no keyframe comes of this seat")
-		}
+		takes = append(takes, &take{shot: s, from: b, source: source, came: source.Counters().Packets})
 	}
+	p.mu.Lock()
+	s.drop()
+	s.takes, s.opened, s.begun = takes, time.Now(), false
+	p.mu.Unlock()
+	var pumps sync.WaitGroup
+	for _, t := range takes {
+		pumps.Go(func() {
+			defer cancel() // the others have the same publisher
+			p.pump(ctx, t)
+		})
+	}
+	pumps.Wait()
 }
 
-// errNoKeyframe says that no keyframe of a layer came in time.
-var errNoKeyframe = errors.New("no keyframe")
-
-// pump takes what a Subscription reads. It ends with errNoKeyframe when another layer is
-// to be tried, and otherwise when the publisher leaves or ctx ends.
-func (p *Program) pump(ctx context.Context, s *shot, b *stream.Subscription, best *stream.Source) error {
+// pump takes what comes of a layer, until the publisher leaves or ctx ends.
+func (p *Program) pump(ctx context.Context, t *take) {
 	var packets [64]stream.Packet
-	due := time.Now().Add(settleOnRequest)
-	if !best.Layer.OnRequest {
-		due = time.Now().Add(settleFor)
-	}
+	begun := time.Now()
 	for keyed := false; ; {
 		wait, cancel := ctx, context.CancelFunc(func() {})
 		if !keyed {
-			b.RequestKeyframe()
+			t.from.RequestKeyframe()
 			wait, cancel = context.WithTimeout(ctx, askEvery)
 		}
-		n, err := b.Read(wait, packets[:])
+		n, err := t.from.Read(wait, packets[:])
 		cancel()
 		switch {
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return
 		case errors.Is(err, stream.ErrLagged):
-			p.lagged(s)
+			p.lagged(t)
 		case errors.Is(err, context.DeadlineExceeded):
-			if time.Now().After(due) {
-				return errNoKeyframe
+			if time.Since(begun) >= patience {
+				p.complain(t.shot, "no keyframe comes of this seat")
 			}
 		case err != nil:
-			return err // the publisher left, or the Stream is gone
-		case n > 0 && packets[0].Source.Epoch != best.Epoch:
-			return stream.ErrOffline // another publisher, whose layers may be others
+			return // the publisher left, or the Stream is gone
+		case n > 0 && packets[0].Source != t.source:
+			return // another publisher, whose layers may be others
 		default:
 			keyed = true
-			p.take(s, packets[:n])
+			p.take(t, packets[:n])
 			clear(packets[:n])
 		}
 	}
 }
 
 // lagged forgets a picture that is not whole.
-func (p *Program) lagged(s *shot) {
+func (p *Program) lagged(t *take) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.picture = s.picture[:0]
+	t.picture = t.picture[:0]
 }
 
-// take takes packets of one Source in their order: pictures go on as they are whole, so
+// take takes packets of a layer in their order: pictures go on as they are whole, so
 // that a cut is between two.
-func (p *Program) take(s *shot, packets []stream.Packet) {
+func (p *Program) take(t *take, packets []stream.Packet) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.source != packets[0].Source {
-		s.source, s.begun, s.picture, s.held = packets[0].Source, false, s.picture[:0], nil
-	}
 	for i := range packets {
 		k := &packets[i]
-		switch older := int32(k.Timestamp-s.at) < 0; { //nolint:gosec // wraps on purpose
-		case len(s.picture) == 0:
-			s.at = k.Timestamp
-		case k.Timestamp == s.at && len(s.picture) < mostPicture:
+		switch older := int32(k.Timestamp-t.at) < 0; { //nolint:gosec // wraps on purpose
+		case len(t.picture) == 0:
+			t.at = k.Timestamp
+		case k.Timestamp == t.at && len(t.picture) < mostPicture:
 		case older:
-			if s.begun && s == p.current {
-				p.write(*k) // it was late
+			if t.shot.begun && t.shot == p.current {
+				p.write(t, packets[i:i+1]) // it was late
 			}
 			continue
 		default:
-			p.flush(s)
-			s.at = k.Timestamp
+			p.flush(t)
+			t.at = k.Timestamp
 		}
-		s.picture = append(s.picture, *k)
+		t.picture = append(t.picture, *k)
 		if k.Marker {
-			p.flush(s)
+			p.flush(t)
 		}
 	}
 }
 
-// flush passes a picture on. The first one of a Source is a keyframe: the program is cut
-// there. p.mu is held.
-func (p *Program) flush(s *shot) {
-	whole := s.picture
-	s.picture = s.picture[:0]
+// flush passes a picture on. p.mu is held.
+func (p *Program) flush(t *take) {
+	s, whole := t.shot, t.picture
+	t.picture = t.picture[:0]
 	switch {
 	case s.begun && s == p.current:
 		if p.stands(s) {
-			return
+			break
 		}
-	case s == p.wanted || s == p.current && p.wanted != nil && p.wanted.seat != s.seat:
-		// It is wanted, or has the picture still and comes back with a new Source.
-		if whole = p.hold(s, whole); whole == nil {
-			return
+		p.pass(t, whole)
+		if s.spare {
+			p.regroup(t, whole)
 		}
-		if s.begun = p.begin(s); !s.begun {
-			return
-		}
-	default:
-		return
-	}
-	for i := range whole {
-		p.write(whole[i])
-	}
-	s.newest = whole[len(whole)-1].Timestamp
-	if r, ok := s.source.Report(); ok && r.Arrival.After(s.reported) && p.session != nil {
-		s.reported = r.Arrival
-		p.session.Report(stream.LayerID{Kind: stream.Video}, r.NTP, r.RTP, r.Arrival)
+	case s == p.wanted || s == p.current:
+		// It is wanted, or has the picture still and comes back with another publisher.
+		p.hold(t, whole)
 	}
 	clear(whole)
+}
+
+// pass writes whole pictures of a layer. p.mu is held.
+func (p *Program) pass(t *take, pictures []stream.Packet) {
+	if p.session == nil || len(t.rungs) == 0 || len(pictures) == 0 {
+		return
+	}
+	p.write(t, pictures)
+	t.newest = pictures[len(pictures)-1].Timestamp
+	if r, ok := t.source.Report(); ok && r.Arrival.After(t.reported) {
+		t.reported = r.Arrival
+		for _, id := range t.rungs {
+			p.session.Report(id, r.NTP, r.RTP, r.Arrival)
+		}
+	}
+}
+
+// write writes packets of a layer. p.mu is held.
+func (p *Program) write(t *take, packets []stream.Packet) {
+	if p.session == nil {
+		return
+	}
+	for _, id := range t.rungs {
+		for i := range packets {
+			p.session.Write(id, packets[i])
+		}
+	}
 }
 
 // stands reports whether the program's picture stands still since another one is there
@@ -238,12 +284,12 @@ func (p *Program) flush(s *shot) {
 // pictures of it were left out. p.mu is held.
 func (p *Program) stands(s *shot) bool {
 	w := p.wanted
-	if w == nil || w == s || len(w.held) == 0 {
+	if w == nil || w == s || w.first.IsZero() {
 		return false
 	}
 	if time.Since(w.until) > mostLag {
-		w.held = nil
-		s.begun = false
+		w.drop()
+		s.renew()
 		s.ask()
 	}
 	return true
@@ -251,27 +297,79 @@ func (p *Program) stands(s *shot) bool {
 
 // hold keeps the pictures of who is to have the program's until the sound of that moment
 // is there, which mixing takes its time for: so each Epoch has the sound of its own
-// pictures. It returns them then, nil before. p.mu is held.
-func (p *Program) hold(s *shot, whole []stream.Packet) []stream.Packet {
-	now := time.Now()
-	if len(s.held) == 0 {
-		if !keyframe(whole) {
-			s.ask()
-			return nil
+// pictures. Meanwhile the keyframes of the other layers come, so that it has all of
+// them. Then the program is cut. p.mu is held.
+func (p *Program) hold(t *take, whole []stream.Packet) {
+	s, now := t.shot, time.Now()
+	if len(t.held) == 0 && !keyframe(whole) {
+		t.from.RequestKeyframe()
+		return
+	}
+	if s.first.IsZero() {
+		s.first, s.until = now, now.Add(p.lag())
+	}
+	t.held = append(t.held, whole...)
+	if len(t.held) < mostPicture && (now.Before(s.until) || s.awaits(now, p.session != nil)) {
+		return
+	}
+	p.cut(s)
+}
+
+// cut begins with what a shot holds. p.mu is held.
+func (p *Program) cut(s *shot) {
+	s.begun = p.begin(s)
+	for _, t := range s.takes {
+		if s.begun {
+			p.pass(t, t.held)
 		}
-		s.until = now.Add(p.lag())
 	}
-	if len(s.held) == 0 && !now.Before(s.until) {
-		return whole
+	s.drop()
+}
+
+// awaits reports whether a keyframe of another layer is waited for: of one that goes on
+// or, where nobody is kept waiting, of any.
+func (s *shot) awaits(now time.Time, live bool) bool { //nolint:revive // a fact, not a mode
+	passed := now.Sub(s.first)
+	if live && passed >= layersFor || passed >= firstLayersFor {
+		return false
 	}
-	s.held = append(s.held, whole...)
-	clear(whole)
-	if now.Before(s.until) && len(s.held) < mostPicture {
-		return nil
+	for _, t := range s.takes {
+		if len(t.held) == 0 && (!live || now.Sub(s.opened) < layersFor || t.source.Counters().Packets > t.came) {
+			return true
+		}
 	}
-	held := s.held
-	s.held = nil
-	return held
+	return false
+}
+
+// regroup gives the program a layer that was not there at the cut, by another Epoch:
+// when the keyframes of all layers that go on come together, after some time. p.mu is
+// held.
+func (p *Program) regroup(t *take, whole []stream.Packet) {
+	s, now := t.shot, time.Now()
+	t.seen = now
+	if s != p.wanted || now.Sub(s.since) < settleFor {
+		return
+	}
+	if now.Sub(s.first) >= layersFor {
+		s.drop()
+	}
+	if len(t.held) == 0 && !keyframe(whole) {
+		return
+	}
+	if s.first.IsZero() {
+		s.first = now
+	}
+	t.held = append(t.held, whole...)
+	late := false
+	for _, o := range s.takes {
+		if len(o.held) == 0 && now.Sub(o.seen) < time.Second {
+			return
+		}
+		late = late || len(o.held) > 0 && len(o.rungs) == 0
+	}
+	if late {
+		p.cut(s)
+	}
 }
 
 // lag is how far the sound of the program is behind its picture. p.mu is held.
@@ -280,13 +378,17 @@ func (p *Program) lag() time.Duration {
 	if s == nil || p.session == nil || !s.begun {
 		return 0
 	}
-	picture, ok := s.source.Report()
-	sound, ok2 := p.mixer.Clock(s.seat)
-	if !ok || !ok2 {
+	sound, ok := p.mixer.Clock(s.seat)
+	if !ok {
 		return 0
 	}
-	behind := picture.Time(s.newest, s.source.Layer.Codec.ClockRate) - sound.Time(p.heard, soundLayer().Codec.ClockRate)
-	return min(max(behind, 0), mostLag)
+	for _, t := range s.takes {
+		if picture, ok := t.source.Report(); ok && len(t.rungs) > 0 {
+			behind := picture.Time(t.newest, t.source.Layer.Codec.ClockRate) - sound.Time(p.heard, soundLayer().Codec.ClockRate)
+			return min(max(behind, 0), mostLag)
+		}
+	}
+	return 0
 }
 
 func keyframe(picture []stream.Packet) bool {
@@ -296,11 +398,4 @@ func keyframe(picture []stream.Packet) bool {
 		}
 	}
 	return false
-}
-
-// write writes a packet of the picture. p.mu is held.
-func (p *Program) write(k stream.Packet) {
-	if p.session != nil {
-		p.session.Write(stream.LayerID{Kind: stream.Video}, k)
-	}
 }

@@ -26,6 +26,8 @@ const (
 	probeShare = 1.1  // of a Layer's bit rate is tried out
 	heldShare  = 0.8  // of it must come
 
+	twinShare = 0.02 // of a bit rate that one Layer of two has more, which are not one picture
+
 	lossTime   = 2 * time.Second
 	lossLimit  = 0.12 // share of packets, beyond doubt: networks that lose 10 % by chance exist
 	lossShare  = 0.85 // of its bit rate a Layer needs where much is lost
@@ -302,11 +304,20 @@ func (c *controller) look(rates []rate, now time.Time) {
 // probe on a link as fast as a scout found; -1 if there is none.
 func (c *controller) fitting(rates []rate, found int) int {
 	for i := range c.current {
-		if r := rates[i]; r.usable && r.bitrate > 0 && probeShare*float64(r.bitrate) <= scoutShare*float64(found) {
+		if r := rates[i]; c.better(rates, i) && probeShare*float64(r.bitrate) <= scoutShare*float64(found) {
 			return i
 		}
 	}
 	return -1
+}
+
+// better reports whether it is worth to go up to a Layer. One with the very bit rate of
+// the present one has its packets: so it is in a stage's program while a seat with one
+// layer has the picture. The next seat's best Layer may be too much.
+func (c *controller) better(rates []rate, i int) bool {
+	r, present := rates[i], rates[c.current].bitrate
+	apart := max(r.bitrate-present, present-r.bitrate)
+	return r.usable && r.bitrate > 0 && float64(apart) > twinShare*float64(present)
 }
 
 // lookBlindly begins a probe of the next Layer where no feedback tells times.
@@ -315,7 +326,7 @@ func (c *controller) lookBlindly(rates []rate, now time.Time) {
 		return
 	}
 	for i := c.current - 1; i >= 0; i-- {
-		if r := rates[i]; r.usable && r.bitrate > 0 {
+		if r := rates[i]; c.better(rates, i) {
 			c.begin(i, r.bitrate, now)
 			return
 		}

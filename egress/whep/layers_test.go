@@ -1,6 +1,7 @@
 package whep
 
 import (
+	"context"
 	"encoding/binary"
 	"slices"
 	"sync/atomic"
@@ -18,10 +19,12 @@ import (
 // and timestamps of its own. A payload holds its picture's number, its Layer
 // and its place in the picture.
 type projector struct {
+	stream  *stream.Stream
 	session *stream.Session
 	layers  []*projection // the best one first
 	picture int
 	start   time.Time
+	twins   bool // all layers have one picture
 }
 
 type projection struct {
@@ -41,7 +44,7 @@ const perSecond = 30
 
 func newProjector(t testing.TB, s *stream.Stream, layers ...*projection) *projector {
 	t.Helper()
-	p := &projector{layers: layers, start: time.Now()}
+	p := &projector{stream: s, layers: layers, start: time.Now()}
 	var all []stream.Layer
 	for i, l := range layers {
 		l.layer.Codec = video.Codec
@@ -68,6 +71,11 @@ func three() []*projection {
 
 // frame sends one picture of every Layer, the smallest first.
 func (p *projector) frame() {
+	if p.twins && slices.ContainsFunc(p.layers, func(l *projection) bool { return l.wantsKey.Load() }) {
+		for _, l := range p.layers {
+			l.wantsKey.Store(true)
+		}
+	}
 	for i, l := range slices.Backward(p.layers) {
 		if l.silent {
 			continue
@@ -257,6 +265,61 @@ func TestLayersOfAnotherPublisher(t *testing.T) {
 		}
 		if n := len(th.lanes); n != 2 {
 			t.Errorf("%d lanes, want 2", n)
+		}
+	})
+}
+
+// TestProgramIsCut: a stage's program has the same Layers over cuts, all fed by one where
+// a seat has no more. Who is on the smallest one, since its network carries no other,
+// stays there over cuts, and goes up when it can; its session goes on.
+func TestProgramIsCut(t *testing.T) {
+	n := newNetwork(400_000, 0)
+	watchThree(t, n, func(w *watched) {
+		one := func() []*projection { // packets of one and the same picture
+			all := three()
+			for _, l := range all {
+				l.perFrame, l.size, l.key = 1, 1000, 4
+			}
+			return all
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		cut := func(layers []*projection) {
+			next := newProjector(t, w.projector.stream, layers...)
+			next.picture, next.twins = w.projector.picture, layers[0].perFrame == layers[1].perFrame
+			for _, l := range layers {
+				l.wantsKey.Store(true)
+			}
+			w.projector = next
+			go next.obey(ctx)
+		}
+		w.projector.film(10 * time.Second)
+		first := time.Now()
+		for range 3 {
+			cut(one())
+			w.projector.film(4 * time.Second)
+			cut(three())
+			w.projector.film(4 * time.Second)
+		}
+		synctest.Wait()
+		if after, changes := n.settled(2, first, time.Now()); after > 0 || changes > 0 {
+			t.Errorf("%d changes over cuts, want none: the smallest layer all the time", changes)
+		}
+		var longest time.Duration
+		for i, s := range n.shows[1:] {
+			if s.at.After(first) {
+				longest = max(longest, s.at.Sub(n.shows[i].at))
+			}
+		}
+		if longest > 500*time.Millisecond {
+			t.Errorf("no picture for %v at a cut", longest)
+		}
+		n.set(5_000_000)
+		from := time.Now()
+		w.projector.film(30 * time.Second)
+		synctest.Wait()
+		if after, _ := n.settled(0, from, time.Now()); after > 20*time.Second {
+			t.Errorf("the best layer after %v on a fast link", after)
 		}
 	})
 }

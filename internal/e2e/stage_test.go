@@ -121,15 +121,15 @@ func (g *gateway) pause(t *testing.T, d time.Duration) {
 }
 
 // publishes is a test source with a seat's token.
-func (g *gateway) publishes(t *testing.T, made api.Invitation) *program {
+func (g *gateway) publishes(t *testing.T, made api.Invitation, more ...string) *program {
 	t.Helper()
-	return launch(t, nil, plainBinary, "publish", "--url", g.url("/whip/"+made.Seat.Stream), "--token", made.Token)
+	return launch(t, nil, plainBinary, append([]string{"publish", "--url", g.url("/whip/" + made.Seat.Stream), "--token", made.Token}, more...)...)
 }
 
 // TestStage: a host and a guest are invited, join, are let in, put on air, cut and
 // thrown out by the API. The playlists of the program keep all rules (L24: one
-// discontinuity a cut), a guest who waits plays nobody, and the stage is the same after
-// a restart.
+// discontinuity a cut) and its variants stay, though the host has three layers and the
+// guest one; a guest who waits plays nobody, and the stage is the same after a restart.
 func TestStage(t *testing.T) {
 	g := serveWith(t, plainBinary) // mixing takes too long with the race detector
 	g.must(t, "PUT /v1/stages/show", `{}`, nil)
@@ -139,7 +139,7 @@ func TestStage(t *testing.T) {
 	if guest.Seat.Name != "guest-1" || guest.Seat.State != "invited" || guest.URL != "/seat/show.guest-1#token="+guest.Token {
 		t.Errorf("%+v", guest)
 	}
-	g.publishes(t, host)
+	g.publishes(t, host, "--simulcast")
 	bob := g.publishes(t, guest)
 	until(t, 20*time.Second, "both are there", func() bool {
 		return g.seat(t, "host").State == "backstage" && g.seat(t, "guest-1").State == "waiting"
@@ -201,6 +201,10 @@ func TestStage(t *testing.T) {
 	t.Logf("%d frames of sound were made up over three cuts, %d parts have no media", made, g.metric(t, "whipcast_packager_gap_parts_total"))
 	if made > 50 { // of some 900
 		t.Errorf("%d frames of sound were made up over three cuts", made)
+	}
+	main, err := get(t.Context(), g.url("/hls/show/index.m3u8"))
+	if err != nil || strings.Count(string(main.body), "/video") != 2*3 || len(playlists) != 3+2 { // with AAC, and with Opus
+		t.Errorf("W78: not three sizes all the time: %d playlists in the beginning, %v:\n%s", len(playlists), err, main.body)
 	}
 	cancel()
 	probing.Wait()

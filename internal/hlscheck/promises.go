@@ -138,13 +138,16 @@ func (c *Checker) checkBandwidth(s *show, v attributes, fault faultFunc) {
 	}
 }
 
-// rates returns the peak segment bit rate, over all runs of segments that last
+// rates returns the peak segment bit rate, over all runs of listed segments that last
 // half a target duration to one and a half and half a second, and the mean
 // (§4.1).
 func (h *history) rates() (peak, average float64) {
 	target := float64(h.last.target)
 	bits, length := 0.0, 0.0
 	for msn, m := range h.read {
+		if msn < h.last.sequence { // the multivariant playlist may have told of it while it was there
+			continue
+		}
 		bits += float64(8 * m.bytes)
 		length += h.segments[msn].duration
 		run, lasts := 0.0, 0.0

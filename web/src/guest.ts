@@ -19,6 +19,8 @@ void run()
 async function run(): Promise<void> {
   while (!token()) await askForToken('Open the link that the host has sent, or put its token here.')
   seat.hidden = false
+  // The audience has the sizes of who has the picture. Three encoders need more than two processors.
+  seat.toggleAttribute('ladder', navigator.hardwareConcurrency >= 4)
   seat.token = token()
   seat.stream = name
 }

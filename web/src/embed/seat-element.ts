@@ -63,7 +63,7 @@ export function explained(now: Pick<SeatStateDetail, 'state' | 'picture' | 'mute
 }
 
 export class WhipcastSeat extends Whipcast {
-  static readonly observedAttributes = ['src', 'gateway', 'stream', 'token', 'autojoin', 'muted', 'bitrate', 'size']
+  static readonly observedAttributes = ['src', 'gateway', 'stream', 'token', 'autojoin', 'muted', 'bitrate', 'size', 'ladder']
   protected readonly restarts = ['src', 'gateway', 'stream', 'token']
   #sending = new Sending(() => this.#show())
   #devices: Devices
@@ -173,6 +173,7 @@ export class WhipcastSeat extends Whipcast {
     this.#trouble = ''
     this.#state = 'check'
     this.changed('size')
+    this.changed('ladder')
     this.changed('muted')
     this.#timer ??= setInterval(() => this.#devices.move(), 100)
     try {
@@ -202,6 +203,7 @@ export class WhipcastSeat extends Whipcast {
 
   protected changed(name: string): void {
     if (name === 'muted' && this.#sending.soundOff !== this.muted) this.#sending.soundOff = this.muted
+    if (name === 'ladder') this.#sending.ladder = this.hasAttribute('ladder')
     if (name === 'size' || name === 'bitrate') {
       const [width, height] = (this.getAttribute('size') ?? '').split('x').map(Number)
       if (width && height) Object.assign(this.#sending.choice, { width, height })
