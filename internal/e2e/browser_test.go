@@ -56,6 +56,7 @@ type seen struct {
 	Restart int  `json:"restart"` // status of an ICE restart
 	Kept    bool `json:"kept"`    // the session after it
 	Seats   int  `json:"seats"`   // that the control room shows at the end
+	Told    bool `json:"told"`    // of a refusal, while the stage tells of itself
 
 	// Of a conversation, in the order of what happened.
 	Heard           []string           `json:"heard"`           // in the program

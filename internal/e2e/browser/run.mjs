@@ -462,8 +462,11 @@ async function control(context) {
   await state(ann, 'backstage')
   await state(bob, 'waiting')
   await room.bringToFront()
-  await room.locator('.seat', { hasText: 'Bob' }).getByRole('button', { name: 'Let in' }).click()
+  const seat = (name) => room.locator('.seat', { hasText: name })
+  const focused = (words) => until(`the keyboard is on ${words}`, 10_000, () => room.evaluate((words) => document.activeElement?.textContent === words, words))
+  await seat('Bob').getByRole('button', { name: 'Let in' }).press('Enter')
   await state(bob, 'backstage')
+  await focused('On air')
   const playing = (page) => until('a guest sees the other', 30_000, () => page.evaluate(() =>
     [...document.querySelector('whipcast-seat').shadowRoot.querySelectorAll('whipcast-player')].map((one) => one.state).join() === 'playing'))
   await playing(ann)
@@ -483,7 +486,18 @@ async function control(context) {
   await monitor('hls')
   await cut('2', 'guest')
   await state(bob, 'on_air')
-  await room.locator('.seat', { hasText: 'Bob' }).getByRole('button', { name: 'Mute' }).click()
+  // What was refused is said until the next order is not, though the stage tells of itself meanwhile.
+  const refuse = (route) => (route.request().method() === 'PATCH' ? route.fulfill({ status: 409, contentType: 'application/problem+json', body: '{"title":"not now"}' }) : route.continue())
+  const told = () => room.locator('#refusal').isVisible()
+  await room.route('**/seats/**', refuse)
+  await seat('Bob').getByRole('button', { name: 'Mute' }).press('Enter')
+  await until('the room tells of the refusal', 10_000, told)
+  await sleep(1500)
+  report.told = await told()
+  await room.unroute('**/seats/**', refuse)
+  await room.locator('#dismiss').press('Enter')
+  await focused('Mute')
+  await seat('Bob').getByRole('button', { name: 'Mute' }).press('Enter')
   await until('Bob is told that he is muted', 10_000, () => bob.evaluate(() => document.querySelector('whipcast-seat').shadowRoot.querySelector('.meaning').textContent.includes('muted')))
   await shot(room, 'control')
   await bob.reload()
@@ -522,14 +536,14 @@ async function control(context) {
   await sleep(1000)
   report.kept = before !== '' && before === (await sessions())
   await state(ann, 'on_air')
-  const remove = room.locator('.seat', { hasText: 'Bob' })
-  await remove.getByRole('button', { name: 'Remove' }).click()
-  await remove.getByRole('button', { name: 'Really remove?' }).click()
+  await seat('Bob').getByRole('button', { name: 'Remove' }).press('Enter')
+  await seat('Bob').getByRole('button', { name: 'Really remove?' }).press('Enter')
   await state(bob, 'removed')
   report.seats = (await until('the room has one seat', 10_000, async () => {
     const now = await stats(room)
     return now.seats === 1 && now
   })).seats
+  await focused('Ann (host)')
   await shot(ann, 'guest')
 }
 
