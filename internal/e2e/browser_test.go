@@ -53,10 +53,11 @@ type seen struct {
 	RefusedFrame bool   `json:"refusedFrame"` // that of another page
 	Example      string `json:"example"`      // what docs/examples/embed.html does
 
-	Restart int  `json:"restart"` // status of an ICE restart
-	Kept    bool `json:"kept"`    // the session after it
-	Seats   int  `json:"seats"`   // that the control room shows at the end
-	Told    bool `json:"told"`    // of a refusal, while the stage tells of itself
+	Restart int     `json:"restart"` // status of an ICE restart
+	Kept    bool    `json:"kept"`    // the session after it
+	Seats   int     `json:"seats"`   // that the control room shows at the end
+	Meter   float64 `json:"meter"`   // level of a player once it has moved
+	Told    bool    `json:"told"`    // of a refusal, while the stage tells of itself
 
 	// Of a conversation, in the order of what happened.
 	Heard           []string           `json:"heard"`           // in the program

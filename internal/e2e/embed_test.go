@@ -43,6 +43,9 @@ func TestEmbed(t *testing.T) {
 func TestControlRoom(t *testing.T) {
 	g := serveWith(t, plainBinary) // the browser needs the cores
 	s := browse(t, "control", g.url(""), "talk")
+	if s.Meter <= 0 || s.Meter > 1 {
+		t.Errorf("a player's level is %v while its meter moves, want more than 0 and at most 1", s.Meter)
+	}
 	if !s.Told {
 		t.Error("the control room tells no more why an order was refused")
 	}

@@ -467,6 +467,13 @@ async function control(context) {
   await seat('Bob').getByRole('button', { name: 'Let in' }).press('Enter')
   await state(bob, 'backstage')
   await focused('On air')
+  report.meter = await until('the meter of a seat that nobody hears on air moves', 20_000, () => room.evaluate(() => {
+    const seen = (window.levels ??= new Set())
+    const card = [...document.querySelectorAll('.seat')].find((one) => one.textContent.includes('Bob'))
+    seen.add(card.querySelector('.meter span').style.transform)
+    const { level } = card.querySelector('whipcast-player')
+    return seen.size > 5 && level > 0.01 && level
+  }))
   const playing = (page) => until('a guest sees the other', 30_000, () => page.evaluate(() =>
     [...document.querySelector('whipcast-seat').shadowRoot.querySelectorAll('whipcast-player')].map((one) => one.state).join() === 'playing'))
   await playing(ann)
