@@ -70,8 +70,13 @@ type seen struct {
 	Viewer          figures            `json:"viewer"`
 	Levels          map[string]float64 `json:"levels"` // of each seat's tone at the end, in dB
 
-	Asks bool   `json:"asks"` // for a token
-	Bar  string `json:"bar"`  // the address bar, later
+	Peer  string `json:"peer"`  // kinds of the sessions at the peer of a gateway that was emptied
+	Moved string `json:"moved"` // states of publisher and viewers once it has ended
+	Blank int    `json:"blank"` // looks that saw no picture meanwhile
+
+	Asks  bool   `json:"asks"`  // for a token
+	Bar   string `json:"bar"`   // the address bar, later
+	Later string `json:"later"` // that of a page that took its token from a link in the same tab
 }
 
 // figures are the pages' own.

@@ -254,6 +254,10 @@ async function closed(context) {
   await until('the watch page asks for a token', 20_000, async () => (await stats(stranger))?.state === 'refused')
   report.asks = await stranger.evaluate(() => !document.getElementById('token-form').hidden)
   await shot(stranger, 'closed')
+  // A link in the same tab changes the fragment only.
+  await stranger.evaluate((token) => (location.hash = `token=${token}`), token)
+  await until('the watch page takes the token of a link that came later', 20_000, async () => (await stats(stranger).catch(() => undefined))?.state === 'playing')
+  report.later = stranger.url()
   await stranger.close() // its storage is its own, and goes with it
   const watcher = await open(context, `/watch/${stream}`, `?a=b&token=${token}`)
   await until('the watch page shows moving pictures', 30_000, async () => (await observed(watcher)).frames[20])
