@@ -10,6 +10,7 @@
 //   node run.mjs closed  BASE TOKEN STREAM   watch and sit in a live stream with and without the token
 //   node run.mjs embed   BASE TOKEN STREAM   <whipcast-player> in a page of another origin, under the policy that docs/embedding.md names
 //   node run.mjs control BASE TOKEN STREAM   the control room of a stage, and two guests
+//   node run.mjs moved   BASE TOKEN STREAM   the gateway is emptied: who publishes and who watches goes on at its peer
 //   node run.mjs conversation BASE TOKEN STREAM   a stage with a host, three guests and a viewer: conversation.mjs
 //
 // SHOTS=FOLDER keeps screenshots there.
@@ -558,6 +559,44 @@ async function control(context) {
   await shot(ann, 'guest')
 }
 
+/** The gateway is emptied and ends: publisher and viewers go on at its peer, by the pages that they have open. */
+async function moved(context) {
+  const publisher = await open(context, `/publish/${stream}?autostart=1&size=320x180&bitrate=500000`)
+  await until('the publisher is live', 20_000, async () => (await stats(publisher))?.state === 'live')
+  const seat = await open(context, `/seat/${stream}`)
+  const frame = await open(context, `/embed/${stream}?muted`)
+  const plays = () => until('both viewers play', 30_000, async () => (await stats(seat))?.state === 'playing' && (await stats(frame))?.state === 'playing')
+  await plays()
+  await frame.evaluate(() => {
+    // Looks whether a picture that was there is gone.
+    window.blank = 0
+    const canvas = new OffscreenCanvas(16, 9).getContext('2d', { willReadFrequently: true })
+    setInterval(() => {
+      canvas.clearRect(0, 0, 16, 9)
+      const { video } = document.querySelector('whipcast-player')
+      if (video) canvas.drawImage(video, 0, 0, 16, 9)
+      if (canvas.getImageData(0, 0, 16, 9).data.every((value, i) => i % 4 === 3 || value < 8)) window.blank++
+    }, 50)
+  })
+  const answer = await fetch(`${base}/v1/drain`, { method: 'POST', headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' }, body: '{"deadline":0}' })
+  const { to } = await answer.json()
+  const peer = async () => {
+    const response = await fetch(`${to}/v1/sessions?stream=${stream}`, { headers: { Authorization: `Bearer ${token}` } })
+    return (await response.json()).sessions.map((one) => one.kind).sort().join()
+  }
+  await until('publisher and viewers are at the peer', 60_000, async () => (report.peer = await peer()) === 'publish,watch,watch')
+  await until('the gateway has ended', 30_000, () => fetch(`${base}/healthz`).then(() => false, () => true))
+  await plays()
+  report.seat = await stats(seat)
+  report.seatLater = await until('the seat moves', 20_000, async () => {
+    const now = await stats(seat)
+    return now.framesDecoded > report.seat.framesDecoded && now
+  })
+  report.moved = [(await stats(publisher)).state, (await stats(seat)).state, (await stats(frame)).state].join()
+  report.blank = await frame.evaluate(() => window.blank)
+  report.external = report.external.filter((url) => !url.startsWith(to))
+}
+
 const talk = (context) => conversation(context, { base, token, stream, report, open, stats, until, shot })
 
 const profile = await mkdtemp(join(tmpdir(), 'whipcast-chromium-'))
@@ -573,7 +612,7 @@ const context = await chromium.launchPersistentContext(profile, {
   ],
 })
 try {
-  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, relayed, closed, embed, control, conversation: talk }[scenario](context)
+  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, relayed, closed, embed, control, moved, conversation: talk }[scenario](context)
 } catch (e) {
   report.failure = String(e)
   for (const [i, page] of context.pages().entries()) {
