@@ -18,6 +18,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,6 +41,9 @@ type Config struct {
 	// MediaOrigins are other origins that the pages may read media from, each like
 	// "https://cdn.example.org".
 	MediaOrigins []string
+	// Peer is the origin of the gateway that sessions are sent to when this one is
+	// emptied: the pages may talk to it. Empty: none.
+	Peer string
 }
 
 // Handler serves /, /publish/{stream}, /watch/{stream}, /seat/{stream},
@@ -63,8 +67,12 @@ func Handler(cfg Config) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load pages: %w", err)
 	}
-	connect := strings.Join(append([]string{"'self'"}, cfg.MediaOrigins...), " ")
-	return &handler{files: loaded, valid: valid, connect: connect}, nil
+	p := policy{media: strings.Join(append([]string{"'self'"}, cfg.MediaOrigins...), " ")}
+	p.connect = p.media
+	if cfg.Peer != "" && !slices.Contains(cfg.MediaOrigins, cfg.Peer) {
+		p.connect += " " + cfg.Peer
+	}
+	return &handler{files: loaded, valid: valid, policy: p}, nil
 }
 
 // A file is one embedded file, ready to be sent. Immutable after load.
@@ -77,8 +85,13 @@ type file struct {
 type handler struct {
 	files map[string]*file // by path in the bundle
 	valid func(string) bool
-	// connect is what pages may read, as in a Content-Security-Policy.
-	connect string
+	policy
+}
+
+// policy is what pages may read, as in a Content-Security-Policy.
+type policy struct {
+	media   string // by media elements
+	connect string // by scripts
 }
 
 // load reads every file of the bundle; "x.gz" becomes the gzip form of "x".
@@ -163,7 +176,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		notBuilt(w)
 		return
 	}
-	secure(w.Header(), name, h.connect)
+	secure(w.Header(), name, h.policy)
 	w.Header().Set("Cache-Control", "no-cache") // a new release shows at once; the tag makes it cheap
 	status := http.StatusOK
 	if name == "missing" {
@@ -207,7 +220,7 @@ func (h *handler) serveAsset(w http.ResponseWriter, r *http.Request, name string
 		}.Write(w)
 		return
 	}
-	secure(w.Header(), "", h.connect)
+	secure(w.Header(), "", h.policy)
 	open(w.Header())
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	f.send(w, r, http.StatusOK)
@@ -222,7 +235,7 @@ func (h *handler) serveModule(w http.ResponseWriter, r *http.Request, name strin
 		notBuilt(w)
 		return
 	}
-	secure(w.Header(), "", h.connect)
+	secure(w.Header(), "", h.policy)
 	open(w.Header())
 	w.Header().Set("Cache-Control", "public, max-age=300, stale-while-revalidate=86400")
 	f.send(w, r, http.StatusOK)
@@ -263,9 +276,9 @@ func (f *file) send(w http.ResponseWriter, r *http.Request, status int) {
 	}
 }
 
-// secure sets what limits a page (specs X4, X12). page is "" for an asset,
-// connect what it may read.
-func secure(h http.Header, page, connect string) {
+// secure sets what limits a page (specs X4, X12). page is "" for an asset, p what it
+// may read.
+func secure(h http.Header, page string, p policy) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	// One page is made for frames: it has nothing that could be pressed by mistake.
@@ -277,7 +290,7 @@ func secure(h http.Header, page, connect string) {
 	// into a video element, data: hls.js's empty track for timed metadata. No
 	// inline script or style.
 	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
-		"media-src "+connect+" blob: data:; connect-src "+connect+"; base-uri 'none'; form-action 'self'; frame-ancestors "+ancestors+"; "+
+		"media-src "+p.media+" blob: data:; connect-src "+p.connect+"; base-uri 'none'; form-action 'self'; frame-ancestors "+ancestors+"; "+
 		"require-trusted-types-for 'script'")
 	devices := "()"
 	if page == "publish" || page == "guest" {

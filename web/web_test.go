@@ -187,6 +187,23 @@ func TestMediaOrigins(t *testing.T) {
 	}
 }
 
+// A gateway that is emptied sends sessions to its peer, where pages must be let go.
+func TestPeer(t *testing.T) {
+	h, err := Handler(Config{Files: bundle(t), MediaOrigins: []string{"https://cdn.example.org"}, Peer: "https://b.example.org:8443"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/publish/a", "/seat/a", "/embed/a"} {
+		policy := ask(h, http.MethodGet, path).Header().Get("Content-Security-Policy")
+		if !strings.Contains(policy, "connect-src 'self' https://cdn.example.org https://b.example.org:8443;") {
+			t.Errorf("GET %s: the policy %q lets no session go to the peer", path, policy)
+		}
+		if n := strings.Count(policy, "b.example.org"); n != 1 {
+			t.Errorf("GET %s: the policy %q names the peer %d times", path, policy, n)
+		}
+	}
+}
+
 // X7: a name that no stream can have is answered without saying it again.
 func TestBadNamesAreNotReflected(t *testing.T) {
 	h := serve(t, bundle(t))

@@ -222,7 +222,7 @@ func (g *gateway) wire(ctx context.Context) error {
 		return err
 	}
 	g.origin = hls.New(hls.Config{Authorize: watch, Latency: g.latency}, store)
-	pages, err := web.Handler(web.Config{ValidName: stream.ValidName, MediaOrigins: mediaOrigins(g.config.Storage)})
+	pages, err := web.Handler(web.Config{ValidName: stream.ValidName, MediaOrigins: mediaOrigins(g.config.Storage), Peer: g.config.Drain.Peer})
 	if err != nil {
 		return err
 	}

@@ -85,6 +85,9 @@ func TestClosedGateway(t *testing.T) {
 	if !s.Asks {
 		t.Error("the watch page does not ask for a token")
 	}
+	if s.Later != g.url("/watch/clip") {
+		t.Errorf("address bar %q of the page that took a link later: the token stays there", s.Later)
+	}
 	if s.Bar != g.url("/watch/clip?a=b") {
 		t.Errorf("address bar %q: the token stays there", s.Bar)
 	}

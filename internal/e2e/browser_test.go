@@ -53,9 +53,11 @@ type seen struct {
 	RefusedFrame bool   `json:"refusedFrame"` // that of another page
 	Example      string `json:"example"`      // what docs/examples/embed.html does
 
-	Restart int  `json:"restart"` // status of an ICE restart
-	Kept    bool `json:"kept"`    // the session after it
-	Seats   int  `json:"seats"`   // that the control room shows at the end
+	Restart int     `json:"restart"` // status of an ICE restart
+	Kept    bool    `json:"kept"`    // the session after it
+	Seats   int     `json:"seats"`   // that the control room shows at the end
+	Meter   float64 `json:"meter"`   // level of a player once it has moved
+	Told    bool    `json:"told"`    // of a refusal, while the stage tells of itself
 
 	// Of a conversation, in the order of what happened.
 	Heard           []string           `json:"heard"`           // in the program
@@ -77,8 +79,13 @@ type seen struct {
 		Shown, Received []float64 // when a viewer sees them; when their last packet has come there
 	} `json:"ages"`
 
-	Asks bool   `json:"asks"` // for a token
-	Bar  string `json:"bar"`  // the address bar, later
+	Peer  string `json:"peer"`  // kinds of the sessions at the peer of a gateway that was emptied
+	Moved string `json:"moved"` // states of publisher and viewers once it has ended
+	Blank int    `json:"blank"` // looks that saw no picture meanwhile
+
+	Asks  bool   `json:"asks"`  // for a token
+	Bar   string `json:"bar"`   // the address bar, later
+	Later string `json:"later"` // that of a page that took its token from a link in the same tab
 }
 
 // figures are the pages' own.

@@ -38,11 +38,17 @@ func TestEmbed(t *testing.T) {
 }
 
 // TestControlRoom: the pages of a stage. Two are invited, join, are let in, see each other, are cut to by
-// keys, shown by WHEP and HLS, muted and removed; a reload comes back by itself, and another network
+// keys, shown by WHEP and HLS, muted and removed, all by the keyboard, which stays at the seat; a reload comes back by itself, and another network
 // costs an ICE restart but no session.
 func TestControlRoom(t *testing.T) {
 	g := serveWith(t, plainBinary) // the browser needs the cores
 	s := browse(t, "control", g.url(""), "talk")
+	if s.Meter <= 0 || s.Meter > 1 {
+		t.Errorf("a player's level is %v while its meter moves, want more than 0 and at most 1", s.Meter)
+	}
+	if !s.Told {
+		t.Error("the control room tells no more why an order was refused")
+	}
 	if s.Restart != 200 || !s.Kept || s.Seats != 1 {
 		t.Errorf("ICE restart answered %d, the session was kept: %v, %d seats are left; want 200, true, 1", s.Restart, s.Kept, s.Seats)
 	}

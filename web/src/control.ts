@@ -19,11 +19,13 @@ const program = find('program', WhipcastPlayer)
 const cards = new Map<string, SeatCard>()
 const never = new AbortController().signal
 let view: api.StageView | undefined
+let pressed: Element | null = null // when an order was refused
 
 takeToken()
 const stage = nameHere('Control room')
 const at = { gateway: '', stage }
 expose(() => ({ seats: view?.seats.length ?? 0, picture: view?.program.picture ?? '', live: view?.program.live ?? false, program: program.state, way: program.way ?? '' }))
+bindRefusal()
 bindProgram()
 bindSettings()
 bindInvite()
@@ -92,7 +94,7 @@ function show(now: api.StageView): void {
   if (cutting) setStatus(status, 'wait', `Cutting to ${cutting.label}`)
   else if (seen) setStatus(status, now.program.live ? 'live' : 'wait', `On air: ${seen.label}`)
   else setStatus(status, 'idle', 'Nobody’s picture is on air')
-  warn(now.program.error ?? '')
+  tell('program-error', 'program-error', now.program.error ?? '')
   showSeats(now.seats)
 }
 
@@ -103,8 +105,10 @@ function lost(why: Refusal): void {
 function showSeats(seats: api.Seat[]): void {
   const list = find('seats', HTMLOListElement)
   find('nobody', HTMLElement).hidden = seats.length > 0
+  let left = -1 // the place of a seat that is gone and had the keyboard
   for (const [name, card] of cards) {
     if (seats.some((one) => one.name === name)) continue
+    if (card.element.contains(document.activeElement)) left = [...list.children].indexOf(card.element)
     card.element.remove()
     cards.delete(name)
   }
@@ -117,6 +121,11 @@ function showSeats(seats: api.Seat[]): void {
     if (list.children[place] !== card.element) list.insertBefore(card.element, list.children[place] ?? null)
     card.show(one, place + 1)
   })
+  if (left < 0) return
+  // On its name, where another press does nothing.
+  const next = cards.get(seats[Math.min(left, seats.length - 1)]?.name ?? '')
+  if (next) next.focus()
+  else find('seats-title', HTMLElement).focus()
 }
 
 /** Asks the gateway for a change of the stage. Answers what it says; undefined if it refuses, which is shown. */
@@ -127,18 +136,31 @@ async function order(method: string, rest: string, body?: object): Promise<unkno
       headers: { ...authorization(), ...(body && { 'Content-Type': 'application/json' }) },
       ...(body && { body: JSON.stringify(body) }),
     })
-    warn('')
+    refuse('')
     return response.status === 204 ? {} : await response.json()
   } catch (error) {
-    warn(wordsOf(error))
+    refuse(wordsOf(error))
     return undefined
   }
 }
 
-function warn(words: string): void {
-  const box = find('warning', HTMLElement)
-  setText(box, words)
-  box.hidden = words === ''
+/** Why an order was refused: stays until one is not, or a person has read it. */
+function refuse(words: string): void {
+  if (words) pressed = document.activeElement
+  tell('refusal', 'warning', words)
+}
+
+function tell(box: string, place: string, words: string): void {
+  find(box, HTMLElement).hidden = words === ''
+  setText(find(place, HTMLElement), words)
+}
+
+function bindRefusal(): void {
+  find('dismiss', HTMLButtonElement).addEventListener('click', () => {
+    refuse('')
+    if (pressed instanceof HTMLElement && pressed.isConnected) pressed.focus()
+    if (document.activeElement === document.body) find('seats-title', HTMLElement).focus()
+  })
 }
 
 function bindProgram(): void {

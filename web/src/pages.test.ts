@@ -2,12 +2,13 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type * as api from './api'
 import { feasible, type Choice } from './capture'
+import { Doors } from './doors'
 import { worst } from './findings'
 import { cast, listing } from './listing'
 import { realTimePage, streamOf, validName } from './names'
-import { Refusal, refusalOf, wordsOf } from './refusal'
+import { ask, Refusal, refusalOf, wordsOf } from './refusal'
 import { backoff, pause } from './retry'
-import { attribute, fragment, iceServers, restarted, withParameters } from './sdp'
+import { attribute, fragment, iceServers, linked, restarted, withParameters } from './sdp'
 import { playlist, tokenIn, withoutToken } from './token'
 import { again } from './whep'
 import { encodings, preferred, startBitrate, tellCaptureTime } from './whip'
@@ -101,6 +102,65 @@ test('W70: ICE servers in Link headers', () => {
     { urls: 'turn:turn.example.net?transport=udp', username: '17:a,b;"c', credential: 'p=' },
   ])
   assert.deepEqual(iceServers(null), [])
+  assert.equal(linked(link, 'urn:ietf:params:whep:ext:x'), 'https://example.net/sse')
+  assert.equal(linked(link, 'urn:ietf:params:whep:ext:y'), '')
+  assert.equal(linked(null, 'ice-server'), '')
+})
+
+test('a gateway that is emptied sends on to another one, and either may be gone', () => {
+  const [a, b, c] = ['https://a.example.org/whip/show', 'https://b.example.org/whip/show', 'https://c.example.org/whip/show'] as const
+  const gone = new Refusal(0, '', 0)
+  const absent = new Refusal(404, '', 0)
+  let seconds = 0
+  const doors = new Doors(a, () => seconds)
+  assert.equal(doors.refused(gone, 3), 3)
+  assert.equal(doors.refused(new Refusal(403, '', 0), undefined), undefined)
+  doors.moved(a)
+  doors.moved('')
+  doors.moved('javascript:alert(1)')
+  assert.equal(doors.here, a)
+  doors.moved(b)
+  assert.equal(doors.here, b)
+  assert.equal(doors.refused(absent, 9), 1, 'the publisher may be on its way there')
+  assert.equal(doors.here, b)
+  seconds += 30
+  assert.equal(doors.refused(absent, 9), 9)
+  assert.equal(doors.here, a, 'or has gone back')
+  assert.equal(doors.refused(gone, 4), 4)
+  assert.equal(doors.here, b)
+  doors.moved(c)
+  assert.equal(doors.here, c)
+  const soon = doors.refused(new Refusal(401, '', 0), undefined) ?? NaN
+  assert.ok(soon > 1 && soon < 3 && doors.here === a, 'what the first one says counts')
+  assert.equal(doors.refused(gone, 4), 4)
+  assert.equal(doors.here, a, 'one that refuses is forgotten')
+})
+
+test('a token goes along where the gateway sends the offer of a session on to, and nowhere else', async () => {
+  const native = globalThis.fetch
+  const asked: string[] = []
+  // As browsers do: a redirect to another origin takes the token out.
+  globalThis.fetch = (url, init) => {
+    const first = String(url).includes('//a.')
+    const authorized = !first && new Headers(init?.headers).has('Authorization')
+    asked.push(`${init?.method} ${url}`)
+    const response = new Response('', { status: authorized ? 201 : 401 })
+    Object.defineProperties(response, { url: { value: String(url).replace('//a.', '//b.') }, redirected: { value: first } })
+    return Promise.resolve(response)
+  }
+  try {
+    const headers = { Authorization: 'Bearer x' }
+    assert.equal((await ask('https://a.example.org/whip/show', { method: 'POST', headers })).status, 201)
+    await assert.rejects(ask('https://a.example.org/hls/show/index.m3u8', { method: 'GET', headers }))
+    await assert.rejects(ask('https://a.example.org/v1/streams', { method: 'POST', headers }))
+    await assert.rejects(ask('https://a.example.org/whep/show', { method: 'POST' }))
+  } finally {
+    globalThis.fetch = native
+  }
+  assert.deepEqual(asked, [
+    'POST https://a.example.org/whip/show', 'POST https://b.example.org/whip/show', 'GET https://a.example.org/hls/show/index.m3u8',
+    'POST https://a.example.org/v1/streams', 'POST https://a.example.org/whep/show',
+  ])
 })
 
 test('E12: waits double from Retry-After up to 30 s with 20 % of chance, and end on 401, 403', () => {

@@ -37,12 +37,20 @@ export async function ask(url: string, init: RequestInit): Promise<Response> {
   let response: Response
   try {
     response = await fetch(url, init)
+    // Browsers keep the token from another origin that they are sent on to. A gateway that is emptied
+    // sends sessions to one that is as trusted (docs/operations.md): it is told there, too.
+    if (response.status === 401 && sentOn(response, init)) response = await fetch(response.url, init)
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') throw error
     throw new Refusal(0, 'the gateway cannot be reached', 0)
   }
   if (!response.ok) throw await refusalOf(response)
   return response
+}
+
+/** Whether the gateway has sent the offer of a session to another one. */
+function sentOn(response: Response, init: RequestInit): boolean {
+  return response.redirected && init.method === 'POST' && new Headers(init.headers).has('Authorization') && /\/wh[ie]p\/[^/]+$/.test(new URL(response.url).pathname)
 }
 
 /** Any error as one sentence. */

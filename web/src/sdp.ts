@@ -77,16 +77,29 @@ export function withParameters(sdp: string, codec: string, parameters: string): 
   )
 }
 
-/** The ICE servers in Link headers (RFC 9725 §4.6). */
-export function iceServers(link: string | null): RTCIceServer[] {
-  const servers: RTCIceServer[] = []
-  for (const one of (link ?? '').matchAll(/<([^>]*)>((?:\s*;\s*[\w-]+(?:=(?:"(?:[^"\\]|\\.)*"|[^";,\s]*))?)*)/g)) {
+/** The links of Link headers (RFC 8288): addresses and their parameters. */
+function* links(header: string | null): Generator<{ address: string; parameters: Map<string, string> }> {
+  for (const one of (header ?? '').matchAll(/<([^>]*)>((?:\s*;\s*[\w-]+(?:=(?:"(?:[^"\\]|\\.)*"|[^";,\s]*))?)*)/g)) {
     const parameters = new Map<string, string>()
     for (const pair of (one[2] ?? '').matchAll(/;\s*([\w-]+)(?:=(?:"((?:[^"\\]|\\.)*)"|([^";,\s]*)))?/g)) {
       parameters.set((pair[1] ?? '').toLowerCase(), (pair[2]?.replace(/\\(.)/g, '$1') ?? pair[3]) || '')
     }
-    if (parameters.get('rel') !== 'ice-server' || !one[1]) continue
-    const server: RTCIceServer = { urls: one[1] }
+    yield { address: one[1] ?? '', parameters }
+  }
+}
+
+/** The first address that Link headers give for a relation; "" if they give none. */
+export function linked(header: string | null, relation: string): string {
+  for (const { address, parameters } of links(header)) if (parameters.get('rel') === relation) return address
+  return ''
+}
+
+/** The ICE servers in Link headers (RFC 9725 §4.6). */
+export function iceServers(link: string | null): RTCIceServer[] {
+  const servers: RTCIceServer[] = []
+  for (const { address, parameters } of links(link)) {
+    if (parameters.get('rel') !== 'ice-server' || !address) continue
+    const server: RTCIceServer = { urls: address }
     const username = parameters.get('username')
     const credential = parameters.get('credential')
     if (username !== undefined) server.username = username

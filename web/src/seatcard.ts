@@ -53,12 +53,23 @@ export class SeatCard {
     const second = make('div', 'row small', copy, fresh, obs, rename, kick)
     this.element = make('li', 'card seat', make('div', 'seathead', this.key, this.label, this.state), this.player, meter, this.doctor, first, second, this.link)
     this.link.setAttribute('role', 'status')
+    this.label.tabIndex = -1
+    // A key that is held must not press what comes in a button's place.
+    this.element.addEventListener('keydown', (event) => {
+      if (event.repeat && event.key === 'Enter' && event.target instanceof HTMLButtonElement) event.preventDefault()
+    })
+  }
+
+  /** Takes the keyboard to the seat, on nothing that does anything. */
+  focus(): void {
+    this.label.focus()
   }
 
   /** Shows the seat as it is now, at this place of the list, from 1. */
   show(seat: api.Seat, place: number): void {
     this.seat = seat
     const { cut, air, back, admit, mute, copy } = this.buttons
+    const held = [admit, air, back].find((one) => one === document.activeElement)
     setText(this.key, place <= 9 ? String(place) : '')
     this.key.hidden = place > 9
     setText(this.label, seat.role === 'host' ? `${seat.label} (host)` : seat.label)
@@ -72,7 +83,8 @@ export class SeatCard {
     if (seat.connected && this.player.stream !== seat.stream) this.player.stream = seat.stream
     this.player.hidden = !seat.connected
     if (!seat.connected && this.player.stream) this.player.removeAttribute('stream')
-    cut.disabled = !seat.connected || seat.picture
+    // Not disabled: that would take the keyboard away from who has just pressed it.
+    cut.setAttribute('aria-disabled', String(!seat.connected || seat.picture))
     cut.setAttribute('aria-keyshortcuts', place <= 9 ? String(place) : '')
     cut.setAttribute('aria-label', `Cut to ${seat.label}`)
     admit.hidden = seat.state !== 'waiting'
@@ -82,6 +94,8 @@ export class SeatCard {
     setText(mute, seat.muted ? 'Muted' : 'Mute')
     mute.setAttribute('aria-label', `${seat.muted ? 'Muted' : 'Mute'}: ${seat.label}`)
     copy.hidden = this.kept() === ''
+    // The keyboard stays in the row when the button that has it goes.
+    if (held?.hidden) [admit, air, back, mute].find((one) => !one.hidden)?.focus()
     if (!seat.connected) this.examined([], 0)
   }
 
@@ -121,7 +135,7 @@ export class SeatCard {
   async cut(): Promise<void> {
     if (!this.seat.connected) return
     // Whose picture is on air is heard, too.
-    if (this.seat.state !== 'on_air') await this.change({ state: 'on_air' })
+    if (this.seat.state !== 'on_air' && !(await this.change({ state: 'on_air' }))) return
     await this.order('POST', '/cut', { seat: this.seat.name })
   }
 
@@ -148,7 +162,9 @@ export class SeatCard {
       made.addEventListener('click', press)
       return made
     }
-    const cut = named('Cut', () => void this.cut())
+    const cut = named('Cut', () => {
+      if (!this.seat.picture) void this.cut()
+    })
     cut.className = 'primary'
     return {
       cut,
@@ -199,8 +215,9 @@ export class SeatCard {
     const form = make('form', 'rename', field)
     const done = () => {
       if (!form.isConnected) return
+      const here = form.contains(document.activeElement)
       form.replaceWith(this.label)
-      this.buttons.rename.focus()
+      if (here) this.buttons.rename.focus()
     }
     form.addEventListener('submit', (event) => {
       event.preventDefault()

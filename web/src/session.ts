@@ -3,7 +3,7 @@
 
 import { ask, Refusal } from './refusal'
 import { backoff, pauseUnlessBack } from './retry'
-import { attribute, fragment, iceServers, restarted } from './sdp'
+import { attribute, fragment, iceServers, linked, restarted } from './sdp'
 
 /** How an offer and its answer are touched before they are used. */
 export interface Edits {
@@ -19,6 +19,9 @@ export class Session {
   private timer: ReturnType<typeof setTimeout> | undefined
   private etag = ''
   private url = ''
+  /** Where the offer was taken: another gateway than was asked, if that one sent it on. */
+  door = ''
+  private link = ''
   private trickles = true
   /** PATCHes go one after the other: the gateway judges each by the ETag of its moment. */
   private patches: Promise<void> = Promise.resolve()
@@ -52,6 +55,8 @@ export class Session {
     if (!location) throw new Refusal(response.status, 'the gateway named no session', 0)
     session.url = new URL(location, response.url).href
     session.etag = response.headers.get('ETag') ?? ''
+    session.door = response.url
+    session.link = response.headers.get('Link') ?? ''
     try {
       const servers = iceServers(response.headers.get('Link'))
       if (servers.length > 0) pc.setConfiguration({ ...pc.getConfiguration(), iceServers: servers })
@@ -67,6 +72,12 @@ export class Session {
       throw error
     }
     return session
+  }
+
+  /** The address of what the answer links by this relation; "" if it links none. */
+  linked(relation: string): string {
+    const found = linked(this.link, relation)
+    return found && new URL(found, this.url).href
   }
 
   /** New ICE credentials, same DTLS and media. Fails if the gateway will not. */

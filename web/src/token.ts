@@ -28,12 +28,23 @@ export function withoutToken(query: string): string {
   return rest.size > 0 ? `?${rest}` : ''
 }
 
-/** Moves a token from the address bar into this tab; that of the fragment counts. */
+/**
+ * Moves a token from the address bar into this tab; that of the fragment counts. A link that is put there
+ * later and differs in nothing else loads no page: then this one begins anew, with the link's token.
+ */
 export function takeToken(): void {
+  take()
+  window.addEventListener('hashchange', () => {
+    if (take()) location.reload()
+  })
+}
+
+function take(): boolean {
   const found = tokenIn(location.hash) || (new URLSearchParams(location.search).get('token') ?? '')
-  if (!found) return
+  if (!found) return false
   keepToken(found)
   history.replaceState(null, '', location.pathname + withoutToken(location.search))
+  return true
 }
 
 /**

@@ -1,5 +1,7 @@
 // The playing side of WHEP (draft-ietf-wish-whep).
 
+import { called } from './calls'
+import { Doors } from './doors'
 import { keep, Session, type Progress } from './session'
 import { backoff } from './retry'
 import type { Refusal } from './refusal'
@@ -18,7 +20,19 @@ export interface Reception {
 
 /** Plays until the signal is raised. Throws the refusal that is final. */
 export function receive(what: Reception, report: (progress: Progress) => void, signal: AbortSignal): Promise<void> {
-  return keep({ open: (stop) => open(what, stop), again, patience: 10, report }, signal)
+  const doors = new Doors(what.endpoint)
+  const begin = async (stop: AbortSignal) => {
+    const session = await open({ ...what, endpoint: doors.here }, stop)
+    doors.moved(session.door)
+    void called(session, what.authorization, stop).then((door) => {
+      if (door === undefined) return
+      doors.moved(door)
+      report({ kind: 'ending' })
+      session.close() // another one is opened then
+    })
+    return session
+  }
+  return keep({ open: begin, again: (why, attempt) => doors.refused(why, again(why, attempt)), patience: 10, report }, signal)
 }
 
 async function open(what: Reception, signal: AbortSignal): Promise<Session> {

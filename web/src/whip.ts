@@ -1,5 +1,6 @@
 // The publishing side of WHIP (RFC 9725).
 
+import { Doors } from './doors'
 import { keep, Session, type Progress } from './session'
 import { backoff } from './retry'
 import type { Refusal } from './refusal'
@@ -22,7 +23,13 @@ export interface Publication {
 
 /** Publishes until the signal is raised. Throws the refusal that is final. */
 export function publish(what: Publication, report: (progress: Progress) => void, signal: AbortSignal): Promise<void> {
-  return keep({ open: (stop) => open(what, stop), again, patience: 12, single: true, report }, signal)
+  const doors = new Doors(what.endpoint)
+  const begin = async (stop: AbortSignal) => {
+    const session = await open({ ...what, endpoint: doors.here }, stop)
+    doors.moved(session.door)
+    return session
+  }
+  return keep({ open: begin, again: (why, attempt) => doors.refused(why, again(why, attempt)), patience: 12, single: true, report }, signal)
 }
 
 /**

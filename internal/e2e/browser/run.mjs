@@ -10,6 +10,7 @@
 //   node run.mjs closed  BASE TOKEN STREAM   watch and sit in a live stream with and without the token
 //   node run.mjs embed   BASE TOKEN STREAM   <whipcast-player> in a page of another origin, under the policy that docs/embedding.md names
 //   node run.mjs control BASE TOKEN STREAM   the control room of a stage, and two guests
+//   node run.mjs moved   BASE TOKEN STREAM   the gateway is emptied: who publishes and who watches goes on at its peer
 //   node run.mjs conversation BASE TOKEN STREAM   a stage with a host, three guests and a viewer: conversation.mjs
 //   node run.mjs glass   BASE TOKEN STREAM   how old pictures are that a seat shows: glass.mjs
 //
@@ -257,6 +258,10 @@ async function closed(context) {
   await until('the watch page asks for a token', 20_000, async () => (await stats(stranger))?.state === 'refused')
   report.asks = await stranger.evaluate(() => !document.getElementById('token-form').hidden)
   await shot(stranger, 'closed')
+  // A link in the same tab changes the fragment only.
+  await stranger.evaluate((token) => (location.hash = `token=${token}`), token)
+  await until('the watch page takes the token of a link that came later', 20_000, async () => (await stats(stranger).catch(() => undefined))?.state === 'playing')
+  report.later = stranger.url()
   await stranger.close() // its storage is its own, and goes with it
   const watcher = await open(context, `/watch/${stream}`, `?a=b&token=${token}`)
   await until('the watch page shows moving pictures', 30_000, async () => (await observed(watcher)).frames[20])
@@ -465,8 +470,18 @@ async function control(context) {
   await state(ann, 'backstage')
   await state(bob, 'waiting')
   await room.bringToFront()
-  await room.locator('.seat', { hasText: 'Bob' }).getByRole('button', { name: 'Let in' }).click()
+  const seat = (name) => room.locator('.seat', { hasText: name })
+  const focused = (words) => until(`the keyboard is on ${words}`, 10_000, () => room.evaluate((words) => document.activeElement?.textContent === words, words))
+  await seat('Bob').getByRole('button', { name: 'Let in' }).press('Enter')
   await state(bob, 'backstage')
+  await focused('On air')
+  report.meter = await until('the meter of a seat that nobody hears on air moves', 20_000, () => room.evaluate(() => {
+    const seen = (window.levels ??= new Set())
+    const card = [...document.querySelectorAll('.seat')].find((one) => one.textContent.includes('Bob'))
+    seen.add(card.querySelector('.meter span').style.transform)
+    const { level } = card.querySelector('whipcast-player')
+    return seen.size > 5 && level > 0.01 && level
+  }))
   const playing = (page) => until('a guest sees the other', 30_000, () => page.evaluate(() =>
     [...document.querySelector('whipcast-seat').shadowRoot.querySelectorAll('whipcast-player')].map((one) => one.state).join() === 'playing'))
   await playing(ann)
@@ -486,7 +501,18 @@ async function control(context) {
   await monitor('hls')
   await cut('2', 'guest')
   await state(bob, 'on_air')
-  await room.locator('.seat', { hasText: 'Bob' }).getByRole('button', { name: 'Mute' }).click()
+  // What was refused is said until the next order is not, though the stage tells of itself meanwhile.
+  const refuse = (route) => (route.request().method() === 'PATCH' ? route.fulfill({ status: 409, contentType: 'application/problem+json', body: '{"title":"not now"}' }) : route.continue())
+  const told = () => room.locator('#refusal').isVisible()
+  await room.route('**/seats/**', refuse)
+  await seat('Bob').getByRole('button', { name: 'Mute' }).press('Enter')
+  await until('the room tells of the refusal', 10_000, told)
+  await sleep(1500)
+  report.told = await told()
+  await room.unroute('**/seats/**', refuse)
+  await room.locator('#dismiss').press('Enter')
+  await focused('Mute')
+  await seat('Bob').getByRole('button', { name: 'Mute' }).press('Enter')
   await until('Bob is told that he is muted', 10_000, () => bob.evaluate(() => document.querySelector('whipcast-seat').shadowRoot.querySelector('.meaning').textContent.includes('muted')))
   await shot(room, 'control')
   await bob.reload()
@@ -525,15 +551,53 @@ async function control(context) {
   await sleep(1000)
   report.kept = before !== '' && before === (await sessions())
   await state(ann, 'on_air')
-  const remove = room.locator('.seat', { hasText: 'Bob' })
-  await remove.getByRole('button', { name: 'Remove' }).click()
-  await remove.getByRole('button', { name: 'Really remove?' }).click()
+  await seat('Bob').getByRole('button', { name: 'Remove' }).press('Enter')
+  await seat('Bob').getByRole('button', { name: 'Really remove?' }).press('Enter')
   await state(bob, 'removed')
   report.seats = (await until('the room has one seat', 10_000, async () => {
     const now = await stats(room)
     return now.seats === 1 && now
   })).seats
+  await focused('Ann (host)')
   await shot(ann, 'guest')
+}
+
+/** The gateway is emptied and ends: publisher and viewers go on at its peer, by the pages that they have open. */
+async function moved(context) {
+  const publisher = await open(context, `/publish/${stream}?autostart=1&size=320x180&bitrate=500000`)
+  await until('the publisher is live', 20_000, async () => (await stats(publisher))?.state === 'live')
+  const seat = await open(context, `/seat/${stream}`)
+  const frame = await open(context, `/embed/${stream}?muted`)
+  const plays = () => until('both viewers play', 30_000, async () => (await stats(seat))?.state === 'playing' && (await stats(frame))?.state === 'playing')
+  await plays()
+  await frame.evaluate(() => {
+    // Looks whether a picture that was there is gone.
+    window.blank = 0
+    const canvas = new OffscreenCanvas(16, 9).getContext('2d', { willReadFrequently: true })
+    setInterval(() => {
+      canvas.clearRect(0, 0, 16, 9)
+      const { video } = document.querySelector('whipcast-player')
+      if (video) canvas.drawImage(video, 0, 0, 16, 9)
+      if (canvas.getImageData(0, 0, 16, 9).data.every((value, i) => i % 4 === 3 || value < 8)) window.blank++
+    }, 50)
+  })
+  const answer = await fetch(`${base}/v1/drain`, { method: 'POST', headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' }, body: '{"deadline":0}' })
+  const { to } = await answer.json()
+  const peer = async () => {
+    const response = await fetch(`${to}/v1/sessions?stream=${stream}`, { headers: { Authorization: `Bearer ${token}` } })
+    return (await response.json()).sessions.map((one) => one.kind).sort().join()
+  }
+  await until('publisher and viewers are at the peer', 60_000, async () => (report.peer = await peer()) === 'publish,watch,watch')
+  await until('the gateway has ended', 30_000, () => fetch(`${base}/healthz`).then(() => false, () => true))
+  await plays()
+  report.seat = await stats(seat)
+  report.seatLater = await until('the seat moves', 20_000, async () => {
+    const now = await stats(seat)
+    return now.framesDecoded > report.seat.framesDecoded && now
+  })
+  report.moved = [(await stats(publisher)).state, (await stats(seat)).state, (await stats(frame)).state].join()
+  report.blank = await frame.evaluate(() => window.blank)
+  report.external = report.external.filter((url) => !url.startsWith(to))
 }
 
 const talk = (context) => conversation(context, { base, token, stream, report, open, stats, until, shot })
@@ -552,7 +616,7 @@ const context = await chromium.launchPersistentContext(profile, {
   ],
 })
 try {
-  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, relayed, closed, embed, control, conversation: talk, glass: age }[scenario](context)
+  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, relayed, closed, embed, control, moved, conversation: talk, glass: age }[scenario](context)
 } catch (e) {
   report.failure = String(e)
   for (const [i, page] of context.pages().entries()) {

@@ -6,6 +6,7 @@ import type { Progress } from '../session'
 import { receive, type Reception } from '../whep'
 import type { Look } from './choose'
 import { onPicture, type Feed, type Ground } from './feed'
+import { Loudness } from './loudness'
 import { authorizationOf } from './where'
 
 /** Seconds without media, after which the picture stands still. */
@@ -22,6 +23,7 @@ export class WhepFeed implements Feed {
   private pc: RTCPeerConnection | undefined
   private look: Look = 'starting'
   private heard = { packets: 0, at: 0 }
+  private meter: Loudness | undefined
   private delay = { seconds: 0, frames: 0, latency: NaN }
 
   constructor(private readonly ground: Ground) {
@@ -39,8 +41,13 @@ export class WhepFeed implements Feed {
   }
 
   loudness(): number {
-    const receiver = this.pc?.getReceivers().find((one) => one.track.kind === 'audio')
-    return receiver?.getSynchronizationSources()[0]?.audioLevel ?? NaN
+    const media = this.video?.srcObject
+    const track = media instanceof MediaStream ? media.getAudioTracks()[0] : undefined
+    if (this.meter?.track !== track) {
+      this.meter?.close()
+      this.meter = track && new Loudness(track) // only for who asks
+    }
+    return this.meter?.level() ?? NaN
   }
 
   private async run(): Promise<void> {
@@ -112,6 +119,8 @@ export class WhepFeed implements Feed {
     this.take?.abort()
     if (this.video) this.ground.deck.drop(this.video, () => undefined)
     this.video = undefined
+    this.meter?.close()
+    this.meter = undefined
   }
 
   /** Tells from what arrives whether the picture moves. */
