@@ -100,12 +100,16 @@ func newTrack(section rtc.Section, streamID string, m *Metrics) *track {
 	if section.Kind == rtc.Video {
 		kind = stream.Video
 	}
+	// A receiver takes the first number that it sees for one before any wrap (RFC 3711
+	// §3.3.1). Did ours begin just below 2¹⁶, and the first packets get lost, it could
+	// never open what follows.
+	first := uint16(rand.Uint32N(1 << 15)) //nolint:gosec // RFC 3550 §5.1 asks for unpredictable, SRTP protects
 	return &track{
 		kind:     kind,
 		codec:    section.Codec,
 		streamID: streamID,
 		metrics:  m,
-		rewriter: newRewriter(uint16(rand.Uint32()), rand.Uint32()), //nolint:gosec // RFC 3550 §5.1 asks for unpredictable, SRTP protects
+		rewriter: newRewriter(first, rand.Uint32()), //nolint:gosec // as above
 	}
 }
 
