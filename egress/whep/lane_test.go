@@ -896,6 +896,7 @@ func TestKeyframeRequests(t *testing.T) { // E16
 			if !asked() {
 				t.Errorf("%s was not passed on", name)
 			}
+			time.Sleep(pleaLeast)
 		}
 	})
 }

@@ -83,6 +83,7 @@ type track struct {
 	reports  int
 	nextSR   time.Time
 	repeats  repeats
+	pleas    pleas
 	asked    uint64 // sequence numbers that the viewer asked for again
 	repeated uint64 // and got
 	ups      uint64 // changes to a better Layer
@@ -250,6 +251,9 @@ func (t *track) rewrite(b batch) (int, error) {
 	n := 0
 	for i := range packets {
 		p := &packets[i]
+		if p.Keyframe {
+			t.pleas.serve()
+		}
 		sequence, ok := t.rewriter.rewrite(p.Sequence, p.Timestamp, len(p.Payload))
 		if !ok {
 			continue
@@ -284,6 +288,9 @@ func (t *track) begin(packets []stream.Packet) {
 		}
 	} else {
 		t.rewriter.begin(lowest(packets), p.Timestamp, t.advance(p, rate))
+	}
+	if t.source == nil || t.source.Epoch != p.Source.Epoch {
+		t.pleas = pleas{}
 	}
 	t.source, t.begun, t.reports, t.nextSR = p.Source, p.Arrival, 0, time.Time{}
 }
@@ -415,6 +422,17 @@ func (t *track) serve(f *feeding) {
 		t.merge(f.ended, f.last, f.joining)
 	}
 	t.report(&f.lane.line, f.now)
+	t.remind(f.now)
+}
+
+// remind passes on a keyframe request that had to wait.
+func (t *track) remind(now time.Time) {
+	t.mu.Lock()
+	due := t.pleas.due(now)
+	t.mu.Unlock()
+	if due {
+		t.requestKeyframe()
+	}
 }
 
 // pad sends the padding that is due after a whole picture.
