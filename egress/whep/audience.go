@@ -132,10 +132,10 @@ func (a *audience) measure(now time.Time) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ladder.measure(now)
+	a.settle(now)
 	if len(a.ladder.rungs) < 2 {
 		return measureEvery
 	}
-	a.settle(now)
 	return adaptEvery
 }
 
@@ -157,7 +157,7 @@ func (a *audience) wanted(t *track, now time.Time) stream.LayerID {
 		return a.sound
 	}
 	rates := a.ladder.rates(t.wish)
-	if t.home == nil || len(rates) < 2 {
+	if t.home == nil {
 		return a.ladder.id(best(rates, 0))
 	}
 	failed := t.pilot.failed()

@@ -189,7 +189,7 @@ func (c *controller) step(rates []rate, current int, changing bool, lastSent, no
 		c.arrived(current, now)
 	}
 	if len(rates) < 2 || current < 0 || current >= len(rates) {
-		c.ceiling, c.over, c.probe.on, c.scouting = min(c.ceiling, max(len(rates)-1, 0)), false, false, false
+		c.over, c.probe.on, c.scouting = false, false, false // the ceiling is for the Layers that may come back
 		return
 	}
 	c.need = rates[current].bitrate

@@ -48,12 +48,12 @@ func (t *track) act(b []byte, now time.Time, w *wire) bool {
 			}
 		case *rtcp.PictureLossIndication:
 			if p.MediaSSRC == t.bound() {
-				t.requestKeyframe()
+				t.plead(now)
 			}
 		case *rtcp.FullIntraRequest:
 			for _, entry := range p.FIR {
 				if entry.SSRC == t.bound() {
-					t.requestKeyframe()
+					t.plead(now)
 				}
 			}
 		case *rtcp.ReceiverReport:
@@ -72,6 +72,16 @@ func (t *track) bound() uint32 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.ssrc
+}
+
+// plead takes the viewer's request for a keyframe, which may have to wait.
+func (t *track) plead(now time.Time) {
+	t.mu.Lock()
+	ok := t.pleas.ask(now)
+	t.mu.Unlock()
+	if ok {
+		t.requestKeyframe()
+	}
 }
 
 // requestKeyframe asks the publisher, coalesced with everybody else's wishes.

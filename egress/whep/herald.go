@@ -15,6 +15,9 @@ const (
 	// pulse is how often a herald looks at what has no wake-up of its own: bit rates
 	// and how many watch.
 	pulse = 2500 * time.Millisecond
+	// measureLeast is the least time over which a bit rate is measured: a keyframe that
+	// has just come says nothing.
+	measureLeast = 500 * time.Millisecond
 	// countEvery is the least time between two counts in one event stream (specs E32).
 	countEvery = 5 * time.Second
 )
@@ -45,7 +48,7 @@ type meter struct {
 	source *stream.Source
 	bytes  uint64
 	at     time.Time
-	rate   int // bits a second, of the last pulse
+	rate   int // bits a second, of the last pulse; at first of the layer of its name before
 }
 
 func newHerald(s *Server, st *stream.Stream) *herald {
@@ -66,9 +69,9 @@ func (h *herald) run(ctx context.Context) {
 		return
 	}
 	wg.Go(func() { h.pass(ctx) })
-	tick := time.Now().Add(pulse)
 	version := h.stream.State().Version
 	h.look(h.stream.State())
+	tick := h.next(time.Now())
 	for ctx.Err() == nil {
 		beat, end := context.WithDeadline(ctx, tick)
 		next, err := h.stream.Wait(beat, version)
@@ -77,11 +80,25 @@ func (h *herald) run(ctx context.Context) {
 		case err == nil:
 			version = next.Version
 			h.look(next)
+			if soon := h.next(time.Now()); soon.Before(tick) {
+				tick = soon
+			}
 		case ctx.Err() == nil:
-			tick = time.Now().Add(pulse)
 			h.beat(time.Now())
+			tick = h.next(time.Now())
 		}
 	}
+}
+
+// next returns when to look at bit rates: a pulse from now on, but sooner where a
+// publisher has just begun.
+func (h *herald) next(now time.Time) time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if first := h.told.Since.Add(measureLeast); h.told.Live && now.Before(first) {
+		return first
+	}
+	return now.Add(pulse)
 }
 
 // begin lets the last viewer that leaves end run. False says that it has left.
@@ -171,7 +188,8 @@ func (h *herald) warn() {
 }
 
 // measure takes the bit rates of the video sources. A source that is new is measured
-// from the beginning of its Epoch. h.mu is held.
+// from the beginning of its Epoch, and has the bit rate of the layer of its name before
+// until then. h.mu is held.
 func (h *herald) measure(st stream.State, now time.Time) {
 	var meters []meter
 	for _, s := range st.Sources {
@@ -179,14 +197,16 @@ func (h *herald) measure(st stream.State, now time.Time) {
 			continue
 		}
 		m := meter{source: s, at: st.Since}
-		if i := slices.IndexFunc(h.meters, func(o meter) bool { return o.source == s }); i >= 0 {
-			m = h.meters[i]
+		if i := slices.IndexFunc(h.meters, func(o meter) bool { return o.source.Layer.ID == s.Layer.ID }); i >= 0 {
+			if m.rate = h.meters[i].rate; h.meters[i].source == s {
+				m = h.meters[i]
+			}
 		}
-		bytes := s.Counters().Bytes
-		if took := now.Sub(m.at); took > 0 {
+		if took := now.Sub(m.at); took >= measureLeast {
+			bytes := s.Counters().Bytes
 			m.rate = int(float64(bytes-m.bytes) * 8 / took.Seconds())
+			m.bytes, m.at = bytes, now
 		}
-		m.bytes, m.at = bytes, now
 		meters = append(meters, m)
 	}
 	h.meters = meters

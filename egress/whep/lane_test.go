@@ -277,6 +277,24 @@ func checkWhole(t *testing.T, packets []rtp.Packet) {
 	}
 }
 
+// TestFirstNumber holds that a viewer that loses the first packets is not past the first
+// wrap of the numbers by then (RFC 3711 §3.3.1): it could open nothing any more.
+func TestFirstNumber(t *testing.T) {
+	highest := uint16(0)
+	for range 1000 {
+		tr := newTrack(rtc.Section{Kind: rtc.Video}, "live", new(Metrics))
+		tr.rewriter.begin(7, 0, 0)
+		first, ok := tr.rewriter.rewrite(7, 0, 1)
+		if !ok || first >= 1<<15 {
+			t.Fatalf("the first number is %d (%v), want less than half of all", first, ok)
+		}
+		highest = max(highest, first)
+	}
+	if highest < 1<<14 {
+		t.Errorf("of 1000 first numbers the highest is %d: they are not random", highest)
+	}
+}
+
 func TestJoinWithoutGapOrDuplicate(t *testing.T) { // E16: from the cached pictures
 	synctest.Test(t, func(t *testing.T) {
 		s := newStream(t)
@@ -878,6 +896,7 @@ func TestKeyframeRequests(t *testing.T) { // E16
 			if !asked() {
 				t.Errorf("%s was not passed on", name)
 			}
+			time.Sleep(pleaLeast)
 		}
 	})
 }

@@ -52,10 +52,10 @@ func (p *pilot) note(train []outgoing, now time.Time) {
 	if !p.numbered {
 		return
 	}
-	at := micros(now)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lastSent = now
+	at := p.log.micros(now)
 	for i := range train {
 		p.log.note(train[i].sequence, len(train[i].payload), at, train[i].scout)
 	}

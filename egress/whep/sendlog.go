@@ -11,15 +11,16 @@ const sentSlots = 1024 // packets that are remembered: a second and more
 // A packet that is repeated keeps its number, and so all of its bytes: sealing
 // other bytes under the same number would give the key away (RFC 7714 §8.2).
 type sendlog struct {
-	slots []sent        // sentSlots; none where packets are not numbered
-	since uint32        // packets sent before do not count as lost
-	noted bool          // there was a packet
-	last  time.Duration // reference of the newest feedback, on a clock that does not wrap
-	begun bool          // there was one
-	zero  uint32        // time on the way of the first packet
-	timed bool          // there was one
-	twice int           // bytes repeated since the last feedback
-	lost  int           // packets that were found missing since
+	slots  []sent        // sentSlots; none where packets are not numbered
+	origin time.Time     // from which on its time counts
+	since  uint32        // packets sent before do not count as lost
+	noted  bool          // there was a packet
+	last   time.Duration // reference of the newest feedback, on a clock that does not wrap
+	begun  bool          // there was one
+	zero   uint32        // time on the way of the first packet
+	timed  bool          // there was one
+	twice  int           // bytes repeated since the last feedback
+	lost   int           // packets that were found missing since
 
 	scouting scouting
 }
@@ -61,7 +62,14 @@ type group struct {
 	scouted     int           // bits a second that a scout found, 0 without
 }
 
-func micros(t time.Time) uint32 { return uint32(t.UnixMicro()) }
+// micros returns a time as the log counts it: from its origin on, which is the first time
+// that it was asked for. A wall clock that is set must not look like a queue.
+func (l *sendlog) micros(t time.Time) uint32 {
+	if l.origin.IsZero() {
+		l.origin = t
+	}
+	return uint32(t.Sub(l.origin).Microseconds())
+}
 
 // note remembers a packet.
 func (l *sendlog) note(number uint16, payload int, now uint32, scout bool) { //nolint:revive // it is what the packet is
@@ -99,7 +107,7 @@ func (l *sendlog) miss(s *sent) {
 }
 
 // restart makes what was sent so far not count as lost.
-func (l *sendlog) restart(now time.Time) { l.noted, l.since = true, micros(now) }
+func (l *sendlog) restart(now time.Time) { l.noted, l.since = true, l.micros(now) }
 
 // scout begins another scout.
 func (l *sendlog) scout() {

@@ -83,6 +83,7 @@ type track struct {
 	reports  int
 	nextSR   time.Time
 	repeats  repeats
+	pleas    pleas
 	asked    uint64 // sequence numbers that the viewer asked for again
 	repeated uint64 // and got
 	ups      uint64 // changes to a better Layer
@@ -100,12 +101,16 @@ func newTrack(section rtc.Section, streamID string, m *Metrics) *track {
 	if section.Kind == rtc.Video {
 		kind = stream.Video
 	}
+	// A receiver takes the first number that it sees for one before any wrap (RFC 3711
+	// §3.3.1). Did ours begin just below 2¹⁶, and the first packets get lost, it could
+	// never open what follows.
+	first := uint16(rand.Uint32N(1 << 15)) //nolint:gosec // RFC 3550 §5.1 asks for unpredictable, SRTP protects
 	return &track{
 		kind:     kind,
 		codec:    section.Codec,
 		streamID: streamID,
 		metrics:  m,
-		rewriter: newRewriter(uint16(rand.Uint32()), rand.Uint32()), //nolint:gosec // RFC 3550 §5.1 asks for unpredictable, SRTP protects
+		rewriter: newRewriter(first, rand.Uint32()), //nolint:gosec // as above
 	}
 }
 
@@ -246,6 +251,9 @@ func (t *track) rewrite(b batch) (int, error) {
 	n := 0
 	for i := range packets {
 		p := &packets[i]
+		if p.Keyframe {
+			t.pleas.serve()
+		}
 		sequence, ok := t.rewriter.rewrite(p.Sequence, p.Timestamp, len(p.Payload))
 		if !ok {
 			continue
@@ -280,6 +288,9 @@ func (t *track) begin(packets []stream.Packet) {
 		}
 	} else {
 		t.rewriter.begin(lowest(packets), p.Timestamp, t.advance(p, rate))
+	}
+	if t.source == nil || t.source.Epoch != p.Source.Epoch {
+		t.pleas = pleas{}
 	}
 	t.source, t.begun, t.reports, t.nextSR = p.Source, p.Arrival, 0, time.Time{}
 }
@@ -411,6 +422,17 @@ func (t *track) serve(f *feeding) {
 		t.merge(f.ended, f.last, f.joining)
 	}
 	t.report(&f.lane.line, f.now)
+	t.remind(f.now)
+}
+
+// remind passes on a keyframe request that had to wait.
+func (t *track) remind(now time.Time) {
+	t.mu.Lock()
+	due := t.pleas.due(now)
+	t.mu.Unlock()
+	if due {
+		t.requestKeyframe()
+	}
 }
 
 // pad sends the padding that is due after a whole picture.

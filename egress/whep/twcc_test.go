@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/pion/interceptor/pkg/twcc"
 	"github.com/pion/rtcp"
@@ -180,7 +181,7 @@ func TestSendlog(t *testing.T) {
 		}
 		return all
 	}
-	at := func(d time.Duration) uint32 { return micros(start.Add(d)) }
+	at := func(d time.Duration) uint32 { return log.micros(start.Add(d)) }
 	arrive := func(number uint16, d time.Duration) { recorder.Record(9, number, start.Add(d).UnixMicro()) }
 	const ms = time.Millisecond
 	for i := range uint16(10) { // 3 and 4 are lost, 4 is repeated before that is known
@@ -228,6 +229,42 @@ func TestSendlog(t *testing.T) {
 	if (&sendlog{}).unwrap(nil) != 0 {
 		t.Error("time of nothing")
 	}
+}
+
+// TestWallClockIsSet: the gateway's wall clock may be set while it runs; no packet was on
+// its way longer, or shorter, for that.
+func TestWallClockIsSet(t *testing.T) {
+	for _, seconds := range []int64{-3600, -1, 1, 3600} {
+		log := sendlog{slots: make([]sent, sentSlots)}
+		begin := time.Now()
+		for i := range uint16(20) {
+			now := begin.Add(time.Duration(i) * timeUnit)
+			if i >= 10 {
+				set := setWall(now, seconds)
+				if set.Sub(now) != 0 || set.Unix()-now.Unix() != seconds {
+					t.Fatalf("a wall clock that is set by %d s shows %v instead of %v", seconds, set, now)
+				}
+				now = set
+			}
+			if i == 12 {
+				log.restart(now)
+			}
+			log.note(i, 100, log.micros(now), false)
+			b := []byte{0x8f, 205, 0, 5, 0, 0, 0, 1, 0, 0, 0, 2, 0, byte(i), 0, 1, 0, 1, byte(i), 0, 0x20, 1, 4, 0}
+			if g, ok := log.feedback(b); !ok || g.came != 1 || g.way != 0 {
+				t.Errorf("set by %d s: feedback %d: %+v, %v", seconds, i, g, ok)
+			}
+		}
+	}
+}
+
+// setWall returns what time.Now would have returned had the wall clock been set by so many
+// seconds before. A Time has them in its first word, above 30 bits of nanoseconds, beside
+// the monotonic clock's in its second one.
+func setWall(t time.Time, seconds int64) time.Time {
+	wall := (*uint64)(unsafe.Pointer(&t)) //nolint:gosec // there is no other way to have such a Time
+	*wall += uint64(seconds) << 30        //nolint:gosec // it may wrap
+	return t
 }
 
 // TestFeedbackClockWraps: a receiver's clock of 24 bits wraps every 12 days.
