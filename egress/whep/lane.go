@@ -23,6 +23,9 @@ var errRemoved = errors.New("the stream was removed")
 //
 // A track that comes over from another Layer's lane is an arrival until this
 // Layer's next keyframe.
+//
+// A large picture, a keyframe, is handed round in turns, with pauses that are the
+// lane's: pace says how.
 type lane struct {
 	kind     stream.Kind
 	layer    stream.LayerID
@@ -30,7 +33,8 @@ type lane struct {
 	audience *audience
 	metrics  *Metrics
 
-	line timeline // of the present source; only run touches it
+	line timeline // of the present source; only run touches it, as what follows
+	pace pace
 
 	mu       sync.Mutex
 	tracks   []*track             // below mu; replaced, never changed
@@ -174,51 +178,111 @@ func (l *lane) detach(sub *stream.Subscription) bool {
 
 // pump passes on what sub reads, until it ends.
 func (l *lane) pump(ctx context.Context, sub *stream.Subscription) {
-	ended, joining := over(ctx), newScratch(trainSize)
-	b := batch{ring: sub, train: make([]outgoing, trainSize), lagged: true}
-	packets := make([]stream.Packet, trainSize)
+	f := newFeeding(ctx, l)
+	defer f.timer.Stop()
+	packets, lagged := make([]stream.Packet, readSize), true
 	for {
 		n, err := sub.Read(ctx, packets)
 		switch {
 		case errors.Is(err, stream.ErrLagged):
 			l.metrics.Lags.Add(1)
-			b.lagged = true
+			lagged = true
 		case errors.Is(err, stream.ErrOffline): // the audience waits for the next publisher
 		case err != nil:
 			return
 		default:
-			b.packets = packets[:n]
-			l.deliver(ended, b, joining)
-			b.lagged = false
+			f.batch.ring, f.batch.lagged, lagged = sub, lagged, false
+			l.deliver(ctx, f, packets[:n])
 			clear(packets[:n]) // the ring alone keeps payloads
 		}
 	}
 }
 
-// deliver hands one batch to every track, and takes over who waits for it.
-func (l *lane) deliver(ended context.Context, b batch, joining *scratch) {
-	last := &b.packets[len(b.packets)-1]
-	now := time.Now()
-	l.follow(&b.packets[0])
-	f := feeding{lane: l, batch: b, last: mark{last.Source, last.Sequence}, ended: ended, joining: joining, now: now}
+// feeding is what a lane hands to its tracks: what it has read, a turn at a time.
+// There is one for each lane.
+type feeding struct {
+	lane    *lane
+	batch   batch           // of this turn
+	more    bool            // there is another turn
+	last    mark            // of all that was read
+	ended   context.Context //nolint:containedctx // reading with it does not wait
+	joining *scratch        // for those who are not in step yet
+	turn    *scratch        // the same, for as much as the others get in a turn
+	now     time.Time
+	timer   *time.Timer
+}
+
+func newFeeding(ctx context.Context, l *lane) *feeding {
+	joining := newScratch(trainSize)
+	turn := &scratch{packets: joining.packets[:turnSize], train: joining.train}
+	return &feeding{
+		lane: l, batch: batch{train: make([]outgoing, trainSize)},
+		ended: over(ctx), joining: joining, turn: turn, timer: time.NewTimer(0),
+	}
+}
+
+// arriving is what a track that changes to the lane begins with.
+func (f *feeding) arriving() *scratch {
+	if f.more {
+		return f.turn
+	}
+	return f.joining
+}
+
+// deliver hands what was read to every track, and takes over who waits for it. Of
+// a large picture each viewer in turn gets a train, and after some turns all get a
+// pause, so that neither the last one waits for all of the others' packets nor
+// anybody's network gets the whole of it at once. It returns early when ctx ends.
+func (l *lane) deliver(ctx context.Context, f *feeding, packets []stream.Packet) {
+	last := &packets[len(packets)-1]
+	f.last, f.now = mark{last.Source, last.Sequence}, time.Now()
+	l.follow(&packets[0])
+	begin, step := f.now, len(packets)
+	if l.kind == stream.Video {
+		step = l.pace.step(len(packets))
+		l.pace.observe(packets)
+	}
+	size := turn(len(packets))
+	for from := 0; from < len(packets); from += size {
+		if from > 0 && from%step == 0 && !f.until(ctx, begin.Add(time.Duration(from/step)*paceStep)) {
+			return
+		}
+		f.batch.ahead = packets[from:]
+		f.batch.packets = packets[from:min(from+size, len(packets))]
+		f.more = from+size < len(packets)
+		l.round(f)
+		f.batch.lagged = false
+	}
+	f.batch.packets, f.batch.ahead = nil, nil
+}
+
+// round is one turn of every track.
+func (l *lane) round(f *feeding) {
 	for _, t := range l.members() {
-		t.serve(&f)
+		t.serve(f)
 	}
 	for _, x := range l.expected() {
-		if x.try(&f) {
+		if x.try(f) {
 			l.audience.changed(x)
 		}
 	}
 }
 
-// feeding is what a lane hands to its tracks: one batch.
-type feeding struct {
-	lane    *lane
-	batch   batch
-	last    mark            // of the batch
-	ended   context.Context //nolint:containedctx // lives for one call: reading with it does not wait
-	joining *scratch
-	now     time.Time
+// until waits for a time; false when ctx has ended.
+func (f *feeding) until(ctx context.Context, due time.Time) bool {
+	f.now = time.Now()
+	wait := due.Sub(f.now)
+	if wait <= 0 {
+		return true
+	}
+	f.timer.Reset(wait)
+	select {
+	case <-f.timer.C:
+		f.now = time.Now()
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // follow keeps the timeline of what is read.

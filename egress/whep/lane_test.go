@@ -1007,18 +1007,18 @@ func BenchmarkFanOut(b *testing.B) {
 		t.feeder = l
 		l.add(t)
 	}
-	read := batch{packets: make([]stream.Packet, packets), train: make([]outgoing, trainSize)}
+	read := make([]stream.Packet, packets)
 	seq := uint16(0)
 	payload := make([]byte, 1200)
-	ended, s := over(b.Context()), newScratch(trainSize)
+	f := newFeeding(b.Context(), l)
 	round := func() {
-		for i := range read.packets {
-			read.packets[i] = stream.Packet{
+		for i := range read {
+			read[i] = stream.Packet{
 				Source: source, Arrival: time.Now(), Sequence: seq, Timestamp: uint32(seq) / packets * 3000, Payload: payload,
 			}
 			seq++
 		}
-		l.deliver(ended, read, s)
+		l.deliver(b.Context(), f, read)
 	}
 	round()
 	for _, t := range l.members() {

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	trainSize    = 64          // packets read and sent in one go
+	trainSize    = 64          // packets sent in one go
 	mergePolls   = 8           // trains that a joining viewer may take while its lane waits
 	maxFailures  = 100         // trains that failed in a row before the viewer is given up
 	maxBlocked   = time.Second // that sending a train may hold everybody else up
@@ -172,9 +172,10 @@ func (t *track) Kind() webrtc.RTPCodecType {
 	return webrtc.RTPCodecTypeVideo
 }
 
-// batch is what was read from a ring in one go, of one Source.
+// batch is some of what was read from a ring in one go, of one Source.
 type batch struct {
-	packets []stream.Packet
+	packets []stream.Packet      // at most trainSize
+	ahead   []stream.Packet      // the same, and what was read with it and comes after it
 	ring    *stream.Subscription // where it was read
 	lagged  bool                 // the reader was overtaken before it
 	train   []outgoing           // scratch of trainSize
@@ -243,9 +244,9 @@ func (t *track) rewrite(b batch) (int, error) {
 		if !plays(t.codec, source.Layer.Codec) {
 			return 0, t.refuse()
 		}
-		t.begin(packets)
+		t.begin(b.ahead)
 	} else if b.lagged {
-		t.rewriter.resume(lowest(packets))
+		t.rewriter.resume(lowest(b.ahead))
 	}
 	t.ring = b.ring
 	n := 0
@@ -382,7 +383,7 @@ func (t *track) poll(ended context.Context, s *scratch) int {
 		case err != nil:
 			return 0
 		}
-		b.packets = s.packets[:n]
+		b.packets, b.ahead = s.packets[:n], s.packets[:n]
 		t.feed(b)
 		t.sent = mark{b.packets[n-1].Source, b.packets[n-1].Sequence}
 		clear(b.packets)
@@ -408,7 +409,7 @@ func (t *track) merge(ended context.Context, last mark, s *scratch) {
 	}
 }
 
-// serve feeds what the track's lane has read.
+// serve feeds what the track's lane has read, a turn of it.
 func (t *track) serve(f *feeding) {
 	t.feeds.Lock()
 	defer t.feeds.Unlock()
@@ -419,10 +420,12 @@ func (t *track) serve(f *feeding) {
 		t.feed(f.batch)
 		t.pad(f)
 	} else {
-		t.merge(f.ended, f.last, f.joining)
+		t.approach(f)
 	}
-	t.report(&f.lane.line, f.now)
-	t.remind(f.now)
+	if !f.more {
+		t.report(&f.lane.line, f.now)
+		t.remind(f.now)
+	}
 }
 
 // remind passes on a keyframe request that had to wait.
@@ -433,6 +436,17 @@ func (t *track) remind(now time.Time) {
 	if due {
 		t.requestKeyframe()
 	}
+}
+
+// approach feeds a joining viewer as much as the others get in a turn, and lets it
+// go with its lane after the last one: what it has read then is never less than
+// what the lane has.
+func (t *track) approach(f *feeding) {
+	if f.more {
+		t.poll(f.ended, f.turn)
+		return
+	}
+	t.merge(f.ended, f.last, f.joining)
 }
 
 // pad sends the padding that is due after a whole picture.
@@ -475,7 +489,7 @@ func (t *track) change(f *feeding, sub *stream.Subscription) bool {
 	defer t.feeds.Unlock()
 	joining, skip := t.joining, t.skip
 	t.joining, t.skip = sub, false
-	if t.poll(f.ended, f.joining) == 0 {
+	if t.poll(f.ended, f.arriving()) == 0 {
 		t.joining, t.skip = joining, skip
 		return false
 	}
@@ -483,6 +497,9 @@ func (t *track) change(f *feeding, sub *stream.Subscription) bool {
 		joining.Close()
 	}
 	t.feeder = f.lane
+	if f.more {
+		return true
+	}
 	t.merge(f.ended, f.last, f.joining)
 	t.report(&f.lane.line, f.now)
 	return true
