@@ -81,13 +81,26 @@ async function screen(size: MediaTrackConstraints, sound: MediaTrackConstraints 
   const shared = await navigator.mediaDevices.getDisplayMedia({ video: size, audio: true })
   for (const track of shared.getVideoTracks()) track.contentHint = 'detail'
   if (!sound) return shared
-  const microphone = await navigator.mediaDevices.getUserMedia({ audio: sound })
+  let microphone: MediaStream
+  try {
+    microphone = await navigator.mediaDevices.getUserMedia({ audio: sound })
+  } catch (error) {
+    shared.getTracks().forEach((track) => track.stop())
+    throw error
+  }
   if (shared.getAudioTracks().length === 0) return new MediaStream([...shared.getVideoTracks(), ...microphone.getTracks()])
   const context = new AudioContext({ sampleRate: 48_000 })
   const mix = context.createMediaStreamDestination()
   for (const one of [shared, microphone]) context.createMediaStreamSource(one).connect(mix)
   const mixed = mix.stream.getAudioTracks()
-  mixed[0]?.addEventListener('ended', () => void context.close())
+  for (const track of mixed) {
+    // Whoever stops the mix stops what is in it; no event tells of that.
+    track.stop = () => {
+      MediaStreamTrack.prototype.stop.call(track)
+      for (const one of [...shared.getAudioTracks(), ...microphone.getTracks()]) one.stop()
+      if (context.state !== 'closed') void context.close()
+    }
+  }
   return new MediaStream([...shared.getVideoTracks(), ...mixed])
 }
 

@@ -67,6 +67,7 @@ export class Session {
       if (signal.aborted) throw new DOMException('stopped', 'AbortError')
       // At once, so that DELETE still leaves a page that is being closed.
       signal.addEventListener('abort', session.end)
+      session.over.signal.addEventListener('abort', () => signal.removeEventListener('abort', session.end))
     } catch (error) {
       session.close()
       throw error

@@ -11,6 +11,9 @@ export interface Devices {
   list(): Promise<void>
   /** Moves the meter. */
   move(): void
+  /** Lists anew when something is plugged in or out, until unwatch. */
+  watch(): void
+  unwatch(): void
 }
 
 export function devicesOf(sending: Sending, changed: () => void): Devices {
@@ -30,15 +33,19 @@ export function devicesOf(sending: Sending, changed: () => void): Devices {
     sending.choice.microphone = microphone.field.value
     changed()
   })
+  const list = async () => {
+    const found = await sending.devices()
+    const used = (kind: 'video' | 'audio') => sending.media?.getTracks().find((one) => one.kind === kind)?.getSettings().deviceId ?? ''
+    fill(camera.field, found.cameras, 'camera', sending.choice.picture === 'none' ? 'none' : sending.choice.camera || used('video'))
+    fill(microphone.field, found.microphones, 'microphone', sending.choice.microphone || used('audio'))
+  }
+  const plugged = () => void list()
   return {
     form,
     meter,
-    list: async () => {
-      const found = await sending.devices()
-      const used = (kind: 'video' | 'audio') => sending.media?.getTracks().find((one) => one.kind === kind)?.getSettings().deviceId ?? ''
-      fill(camera.field, found.cameras, 'camera', sending.choice.picture === 'none' ? 'none' : sending.choice.camera || used('video'))
-      fill(microphone.field, found.microphones, 'microphone', sending.choice.microphone || used('audio'))
-    },
+    list,
+    watch: () => navigator.mediaDevices?.addEventListener('devicechange', plugged),
+    unwatch: () => navigator.mediaDevices?.removeEventListener('devicechange', plugged),
     move: () => {
       bar.style.transform = `scaleX(${sending.level().toFixed(2)})`
     },

@@ -12,6 +12,7 @@ const Native = (globalThis.HTMLElement ?? class {}) as typeof HTMLElement
 export abstract class Whipcast extends Native {
   #due = false
   #connected = false
+  #begun = false
 
   /** The address of any page, playlist or endpoint of the stream. */
   get src(): string {
@@ -46,7 +47,7 @@ export abstract class Whipcast extends Native {
 
   connectedCallback(): void {
     this.#connected = true
-    this.#later()
+    if (!this.#begun) this.#later()
     window.addEventListener('pagehide', this.#hidden)
     window.addEventListener('pageshow', this.#shown)
   }
@@ -57,7 +58,7 @@ export abstract class Whipcast extends Native {
     window.removeEventListener('pageshow', this.#shown)
     // Moved to another place in the document is not removed from it.
     queueMicrotask(() => {
-      if (!this.isConnected) this.end()
+      if (!this.isConnected) this.#over()
     })
   }
 
@@ -93,14 +94,20 @@ export abstract class Whipcast extends Native {
     queueMicrotask(() => {
       this.#due = false
       if (!this.#connected) return
-      if (this.src || this.stream) this.begin()
-      else this.end() // nothing is named yet, or any more
+      if (!this.src && !this.stream) return this.#over() // nothing is named yet, or any more
+      this.#begun = true
+      this.begin()
     })
+  }
+
+  #over(): void {
+    this.#begun = false
+    this.end()
   }
 
   // DELETE leaves with the page, and a page that comes back out of the browser's
   // memory connects again.
-  readonly #hidden = (): void => this.end()
+  readonly #hidden = (): void => this.#over()
   readonly #shown = (event: PageTransitionEvent): void => {
     if (event.persisted) this.#later()
   }

@@ -103,10 +103,10 @@ export class WhipcastPublisher extends Whipcast {
   }
 
   protected begin(): void {
-    const live = !['idle', 'ready', 'stopped', 'refused'].includes(this.state)
-    this.#sending.stop()
+    const live = this.#sending.cut()
     for (const name of ['bitrate', 'size', 'ladder', 'muted']) this.changed(name)
     this.#timer ??= setInterval(() => this.#devices.move(), 100)
+    this.#devices.watch()
     if (live) void this.start()
     this.#show()
   }
@@ -114,6 +114,7 @@ export class WhipcastPublisher extends Whipcast {
   protected end(): void {
     clearInterval(this.#timer)
     this.#timer = undefined
+    this.#devices.unwatch()
     this.#sending.release()
   }
 

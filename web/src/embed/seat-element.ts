@@ -141,6 +141,7 @@ export class WhipcastSeat extends Whipcast {
     const place = this.#place
     if (!place || this.#joined || this.#state === 'removed') return
     this.#joined = true
+    this.#show()
     const ready = this.#sending.media !== undefined || (await this.preview())
     if (this.#place !== place || !this.#joined) return // removed or left while the browser asked
     if (!ready) {
@@ -176,6 +177,7 @@ export class WhipcastSeat extends Whipcast {
     this.changed('ladder')
     this.changed('muted')
     this.#timer ??= setInterval(() => this.#devices.move(), 100)
+    this.#devices.watch()
     try {
       this.#place = this.place()
       const seat = seatOf(this.#place.stream)
@@ -194,6 +196,7 @@ export class WhipcastSeat extends Whipcast {
   protected end(): void {
     clearInterval(this.#timer)
     this.#timer = undefined
+    this.#devices.unwatch()
     this.#following?.abort()
     this.#joined = false
     this.#sending.release()
@@ -348,7 +351,8 @@ function build(seat: WhipcastSeat, devices: Devices) {
 
   const join: HTMLButtonElement = button('join', 'Join', () => {
     void seat.join()
-    mute.focus()
+    if (!mute.hidden) mute.focus()
+    else leave.focus()
   })
   join.classList.add('primary')
   const mute: HTMLButtonElement = button('mute', 'Mute', () => (seat.muted = !seat.muted))
@@ -390,6 +394,7 @@ function build(seat: WhipcastSeat, devices: Devices) {
 
   const show = (now: SeatStateDetail, inside: Inside) => {
     const { sending } = inside
+    const focused = root.activeElement // what is hidden gives it away
     const set = (element: HTMLElement, text: string) => {
       if (element.textContent !== text) element.textContent = text
     }
@@ -417,6 +422,7 @@ function build(seat: WhipcastSeat, devices: Devices) {
     hide.disabled = !pictured
     press(mute, sending.soundOff, 'Muted: nobody hears you', 'Mute')
     press(hide, sending.pictureOff, 'Camera is off', 'Camera off')
+    if (focused instanceof HTMLElement && focused.hidden) (inside.joined ? leave : join).focus()
     follow(inside)
   }
   return { show, clear }

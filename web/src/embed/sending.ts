@@ -30,6 +30,8 @@ export class Sending {
   private life = 0
   /** Counts starts and stops: a start that waits for devices is void after another one. */
   private turn = 0
+  /** The start that waits for devices; 0 if none does. */
+  private waiting = 0
   private pc: RTCPeerConnection | undefined
   private meter: Meter | undefined
 
@@ -99,9 +101,13 @@ export class Sending {
 
   /** Publishes until stop() is called. What is final is in state and words. */
   async start(place: Place): Promise<void> {
+    if (this.running) return
     const turn = ++this.turn
-    if (this.running || (!this.media && !(await this.look()))) return
-    if (!this.media || this.running || turn !== this.turn) return
+    this.waiting = turn
+    const got = this.media !== undefined || (await this.look())
+    if (turn !== this.turn) return
+    this.waiting = 0
+    if (!got || !this.media) return
     const running = new AbortController()
     this.running = running
     const current = () => this.running === running
@@ -137,12 +143,19 @@ export class Sending {
 
   /** Ends the session; the devices stay open. */
   stop(): void {
+    if (this.cut()) this.say('stopped')
+  }
+
+  /** Ends the session without a word, for another one that follows. Answers whether there was one. */
+  cut(): boolean {
+    const waited = this.waiting > 0
     this.turn++
-    if (!this.running) return
+    this.waiting = 0
+    if (!this.running) return waited
     this.running = undefined
     this.pc = undefined
     this.round?.abort()
-    this.say('stopped')
+    return true
   }
 
   /** Ends the session and gives the devices back. */
@@ -155,6 +168,7 @@ export class Sending {
     this.media?.getTracks().forEach((track) => track.stop())
     this.media = undefined
     this.state = 'idle'
+    this.words = ''
     this.told()
   }
 
