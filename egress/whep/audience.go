@@ -23,6 +23,7 @@ type audience struct {
 	cfg     *Config
 	metrics *Metrics
 	start   func(run func(ctx context.Context)) error
+	guard   func(f func()) func() // around all that it runs
 
 	mu      sync.Mutex
 	viewers []session // below mu, as all that follows
@@ -40,6 +41,7 @@ func newAudience(s *stream.Stream, cfg *Config, start func(func(context.Context)
 		cfg:     cfg,
 		metrics: cfg.Metrics,
 		start:   start,
+		guard:   func(f func()) func() { return f },
 		sound:   stream.LayerID{Kind: stream.Audio},
 	}
 	if cfg.Size != nil {
@@ -59,7 +61,7 @@ func (a *audience) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	wg.Go(func() { a.adapt(ctx) })
+	wg.Go(a.guard(func() { a.adapt(ctx) }))
 	st := a.stream.State()
 	for {
 		a.choose(st)
@@ -76,6 +78,11 @@ func (a *audience) run(ctx context.Context) {
 		}
 		st = next
 	}
+}
+
+// launch starts what the audience runs: itself, or a lane.
+func (a *audience) launch(run func(ctx context.Context)) error {
+	return a.start(func(ctx context.Context) { a.guard(func() { run(ctx) })() })
 }
 
 // begin lets the last viewer that leaves end run. False says that it has left.
@@ -196,7 +203,7 @@ func (a *audience) move(t *track, id stream.LayerID, now time.Time) {
 	t.pending = x
 	l.expect(x)
 	if fresh {
-		if err := a.start(l.run); err != nil {
+		if err := a.launch(l.run); err != nil {
 			a.drop(x) // the server has stopped
 			return
 		}
@@ -283,7 +290,7 @@ func (a *audience) join(t *track, id stream.LayerID) error {
 	t.feeds.Unlock()
 	l.add(t)
 	if fresh {
-		if err := a.start(l.run); err != nil {
+		if err := a.launch(l.run); err != nil {
 			a.remove(t)
 			return err
 		}

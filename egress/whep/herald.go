@@ -61,6 +61,10 @@ func newHerald(s *Server, st *stream.Stream) *herald {
 
 // run tells what happens until the last viewer has left.
 func (h *herald) run(ctx context.Context) {
+	h.server.guardHerald(h, func() { h.follow(ctx) })()
+}
+
+func (h *herald) follow(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -68,7 +72,7 @@ func (h *herald) run(ctx context.Context) {
 	if !h.begin(cancel) {
 		return
 	}
-	wg.Go(func() { h.pass(ctx) })
+	wg.Go(h.server.guardHerald(h, func() { h.pass(ctx) }))
 	version := h.stream.State().Version
 	h.look(h.stream.State())
 	tick := h.next(time.Now())
@@ -298,6 +302,16 @@ func (s *Server) farewell(v *viewer, reason error) (url string, ok bool) {
 		return d.Target(v.target), true
 	default:
 		return "", false
+	}
+}
+
+// end ends the Sessions of all viewers.
+func (h *herald) end(reason error) {
+	h.mu.Lock()
+	viewers := slices.Clone(h.viewers)
+	h.mu.Unlock()
+	for _, v := range viewers {
+		v.session.End(reason)
 	}
 }
 

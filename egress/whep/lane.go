@@ -142,8 +142,8 @@ func (l *lane) run(ctx context.Context) {
 	if sub == nil {
 		return
 	}
+	defer sub.Close()
 	l.pump(ctx, sub)
-	sub.Close()
 	if l.detach(sub) && ctx.Err() == nil {
 		l.audience.end(errRemoved)
 	}

@@ -460,10 +460,7 @@ func (t *track) pad(f *feeding) {
 		return
 	}
 	train := f.batch.train[:min(n, len(f.batch.train))]
-	t.mu.Lock()
-	first, timestamp := t.rewriter.pad(len(train))
-	t.packets += uint64(len(train))
-	t.mu.Unlock()
+	first, timestamp := t.reserve(len(train))
 	for i := range train {
 		train[i] = paddingPacket(first+uint16(i), timestamp)
 		train[i].scout = scout
@@ -473,6 +470,15 @@ func (t *track) pad(f *feeding) {
 		t.fail(err)
 	}
 	t.metrics.Padding.Add(uint64(len(train)))
+}
+
+// reserve returns the numbers of so many packets of padding, from the first one on, and
+// their timestamp.
+func (t *track) reserve(packets int) (first uint16, timestamp uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.packets += uint64(packets)
+	return t.rewriter.pad(packets)
 }
 
 // paddingPacket returns a packet without media (RFC 3550 §5.1).

@@ -264,7 +264,7 @@ func (s *Server) forget(v *viewer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessionOf, v.session)
-	if v.herald.exit(v) == 0 {
+	if v.herald.exit(v) == 0 && s.heralds[v.stream] == v.herald {
 		delete(s.heralds, v.stream)
 	}
 }
@@ -290,7 +290,7 @@ func (s *Server) sendAway() {
 func (s *Server) enter(v *viewer) (*audience, error) {
 	a, fresh := s.admit(v)
 	if fresh {
-		if err := s.start(a.run); err != nil {
+		if err := a.launch(a.run); err != nil {
 			s.exit(a, v)
 			return nil, err
 		}
@@ -304,6 +304,7 @@ func (s *Server) admit(v *viewer) (a *audience, fresh bool) {
 	a, ok := s.audiences[v.stream]
 	if !ok {
 		a = newAudience(v.stream, &s.cfg, s.start)
+		a.guard = func(f func()) func() { return s.guard(a, f) }
 		s.audiences[v.stream] = a
 	}
 	a.enter(v.session)
@@ -316,7 +317,7 @@ func (s *Server) exit(a *audience, v *viewer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cfg.Metrics.Viewers.Add(-1)
-	if a.exit(v.session) == 0 {
+	if a.exit(v.session) == 0 && s.audiences[v.stream] == a {
 		delete(s.audiences, v.stream)
 	}
 }

@@ -25,6 +25,8 @@ func TestViewersFeedback(t *testing.T) {
 		transportCC, remb bool
 	}{
 		{"both are offered", []string{extension, number, remb}, true, false},
+		{"the highest ID of the short form", []string{"a=extmap:14 " + TransportCC, number, remb}, true, false},
+		{"an ID that only the long form has", []string{"a=extmap:16 " + TransportCC, number, remb}, false, true},
 		{"no extension", []string{number, remb}, false, true},
 		{"no feedback", []string{extension, remb}, false, true},
 		{"nothing", nil, false, false},

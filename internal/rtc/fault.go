@@ -27,6 +27,20 @@ func (x *Session) rescue() {
 	}
 }
 
+// Guard makes a fault of f, which serves many Sessions, be logged; then ends is called,
+// which shall end them with ErrFault. f runs on a goroutine of the caller's.
+func (g *Registry) Guard(f, ends func()) func() {
+	return func() {
+		defer func() {
+			if fault := recover(); fault != nil {
+				g.cfg.Logger.Error("fault in what serves sessions: please report it", "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
+				ends()
+			}
+		}()
+		f()
+	}
+}
+
 // work is run, guarded.
 func (x *Session) work(ctx context.Context, run func(ctx context.Context) error) (err error) {
 	err = ErrFault

@@ -436,7 +436,8 @@ func feedbackOf(media *sdp.MediaDescription, pt uint8) feedback {
 	return f
 }
 
-// extensions keeps the header extensions that are understood.
+// extensions keeps the header extensions that are understood. What we send has them in
+// the short form alone, whose IDs end with 14 (RFC 8285 §4.2).
 func extensions(media *sdp.MediaDescription, d Direction) []sdp.Attribute {
 	var kept []sdp.Attribute
 	for _, a := range media.Attributes {
@@ -448,7 +449,7 @@ func extensions(media *sdp.MediaDescription, d Direction) []sdp.Attribute {
 			continue
 		}
 		id, _, _ := strings.Cut(fields[0], "/") // a direction may follow
-		if n, err := strconv.ParseUint(id, 10, 8); err == nil && n > 0 && n != 15 {
+		if n, err := strconv.ParseUint(id, 10, 8); err == nil && n > 0 && n != 15 && (d == Receive || n < 15) {
 			kept = append(kept, sdp.Attribute{Key: "extmap", Value: id + " " + fields[1]})
 		}
 	}

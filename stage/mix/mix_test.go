@@ -433,6 +433,33 @@ func TestStarved(t *testing.T) {
 	}
 }
 
+// TestBack has a seat's timestamps go back, as of a sender that begins anew under its old
+// name: it is heard again soon, wherever they are then, alone and beside another one.
+func TestBack(t *testing.T) {
+	for _, others := range []int{0, 1} {
+		for _, back := range []uint32{2 * rate, 10 * rate, 3600 * rate} {
+			a := &sender{name: "a", sound: tone(440, 0.2), first: 3601 * rate, loss: 0.02, swap: others > 0}
+			s := newStudio(t, a, &sender{name: "b", sound: tone(1000, 0.2)})
+			s.open([]string{"a", "b"}[:1+others]...)
+			s.run(2 * time.Second)
+			a.first -= back
+			s.run(3 * time.Second)
+			sound := s.heard(s.out[len(s.out)-60:])
+			name := time.Duration(back) * time.Second / rate
+			if got := strength(sound[len(sound)-rate:], 440); math.Abs(got-0.2) > 0.02 {
+				t.Errorf("%d others, %v back: the seat has %.3f, want 0.2", others, name, got)
+			}
+			if st := s.mixer.Stats(); st.Jumps > 1 || st.Late > 60 {
+				t.Errorf("%d others, %v back: %+v", others, name, st)
+			}
+			media, wall := s.out[len(s.out)-1].Timestamp-s.out[0].Timestamp, s.when[len(s.when)-1]-s.when[0]
+			if off := time.Duration(media)*time.Second/rate - wall; off.Abs() > 100*time.Millisecond {
+				t.Errorf("%d others, %v back: the output is off by %v", others, name, off)
+			}
+		}
+	}
+}
+
 // TestReopen closes a seat that is muted and opens it again before a Tick: nothing of
 // before stays, and it is heard.
 func TestReopen(t *testing.T) {

@@ -74,8 +74,11 @@ type seat struct {
 	source     *stream.Source
 	arrival    time.Time // of the last packet
 	begun      bool
-	generation int   // how often the timeline began
-	newest     int64 // time of the newest packet
+	generation int    // how often the timeline began
+	jumped     bool   // it began because timestamps jumped
+	left       int64  // then: how far the one before was played
+	newest     int64  // time of the newest packet
+	number     uint16 // of the packet that came last
 	queue      []held
 	late       int // packets in a row that came much too late, since lateSince
 	lateSince  time.Time
@@ -123,9 +126,13 @@ func (s *seat) write(p stream.Packet, elapsed int64) {
 	if !s.begun {
 		s.begin(p.Timestamp)
 	}
+	ascends := int16(p.Sequence-s.number) > 0 //nolint:gosec // numbers wrap
+	s.number = p.Sequence
 	at := s.newest + int64(int32(p.Timestamp-uint32(s.newest))) //nolint:gosec // timestamps wrap
 	switch slack := at - s.position(); {
-	case slack > mostJump, slack < 0 && at > s.newest && s.behind(p, slack):
+	case slack > mostJump, slack < 0 && at > s.newest && s.behind(p, slack),
+		// The network brings an old packet now and then, but no later ones then: timestamps went back.
+		slack < -mostHold && at <= s.newest && ascends && s.behind(p, slack):
 		s.jump(p.Timestamp)
 		at = s.newest
 	case slack >= 0:
@@ -158,7 +165,7 @@ func (s *seat) behind(p stream.Packet, slack int64) bool {
 
 // begin starts a timeline with its first packet.
 func (s *seat) begin(timestamp uint32) {
-	s.begun = true
+	s.begun, s.jumped = true, false
 	s.generation++
 	s.newest, s.late = int64(timestamp), 0
 	s.queue = s.queue[:0]
@@ -172,7 +179,9 @@ func (s *seat) begin(timestamp uint32) {
 func (s *seat) jump(timestamp uint32) {
 	s.stats.Jumps++
 	s.reported = false
+	s.left = s.position()
 	s.begin(timestamp)
+	s.jumped = true
 }
 
 // insert puts a packet in its place, and makes room.

@@ -87,7 +87,7 @@ func (m *Mixer) forward(now time.Time, out []stream.Packet) []stream.Packet {
 	}
 	if s.generation != m.generation { // its timestamps began anew
 		m.passing = nil
-		m.next = m.end + m.offset
+		m.next = m.resumed(s)
 		m.begin()
 		return out
 	}
@@ -97,7 +97,7 @@ func (m *Mixer) forward(now time.Time, out []stream.Packet) []stream.Packet {
 			continue
 		}
 		h.passed = true
-		if h.at < m.first {
+		if h.at < m.first || h.at < m.end-mostJump { // before all that went through, or far behind it
 			continue
 		}
 		p := h.packet
@@ -127,7 +127,7 @@ func (m *Mixer) step(now time.Time, out []stream.Packet) []stream.Packet {
 			m.play(int(max(left, 0)))
 			m.next = s.position() - ahead + m.offset
 		} else {
-			m.next = m.end + m.offset
+			m.next = m.resumed(s)
 		}
 		m.begin()
 		return out
@@ -137,6 +137,15 @@ func (m *Mixer) step(now time.Time, out []stream.Packet) []stream.Packet {
 		return out
 	}
 	return m.encode(now, out)
+}
+
+// resumed returns where the output goes on after a seat went through whose timeline began
+// anew: behind its last packet, but not before what was played when timestamps jumped.
+func (m *Mixer) resumed(s *seat) int64 {
+	if from := s.left - ahead; s.jumped && from > m.end {
+		return from + m.offset
+	}
+	return m.end + m.offset
 }
 
 // begin makes the encoder go on from what came before it.
