@@ -49,7 +49,12 @@ func unsuited(sources []*stream.Source) error {
 // silent lists the codecs of a kind that is not published now.
 func silent(kind stream.Kind) []rtc.Codec {
 	if kind == stream.Audio {
-		return []rtc.Codec{{Name: "Opus", ClockRate: 48000, Channels: 2}}
+		return []rtc.Codec{
+			{Name: "Opus", ClockRate: 48000, Channels: 2},
+			// GStreamer's whepsrc must offer some sound, and is told to offer this if there is none.
+			{Name: "PCMU", ClockRate: 8000},
+			{Name: "PCMA", ClockRate: 8000},
+		}
 	}
 	return []rtc.Codec{
 		{Name: "H264", ClockRate: 90000, Fmtp: "packetization-mode=1;profile-level-id=42e01f"},

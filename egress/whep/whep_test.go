@@ -575,7 +575,11 @@ func TestRecordedOffers(t *testing.T) {
 		file string
 		want string // payload type of video
 	}{
-		{"chromium/02-POST.sdp", "102"}, {"eyevinn/02-POST.sdp", "102"}, {"medooze/02-POST.sdp", "102"}, {"gst/01-POST.sdp", "96"},
+		{"chromium/02-POST.sdp", "102"},
+		{"eyevinn/02-POST.sdp", "102"},
+		{"medooze/02-POST.sdp", "102"},
+		{"gst/01-POST.sdp", "96"},
+		{"gst-plain/01-POST.sdp", "96"}, // without packetization mode and number of channels
 	} {
 		t.Run(tt.file, func(t *testing.T) {
 			g.t = t
@@ -610,6 +614,19 @@ func TestRecordedOffers(t *testing.T) {
 			t.Fatalf("%d: %s", res.code, res.body)
 		}
 		checkAnswer(t, res.body, "102")
+	})
+	t.Run("G.711 beside silent video", func(t *testing.T) { // E9: whepsrc must offer some sound
+		g.t = t
+		g.publish("mute", video)
+		offer := strings.NewReplacer("SAVPF 111", "SAVPF 0", "rtpmap:111 OPUS/48000", "rtpmap:0 PCMU/8000", "rtcp-fb:111", "rtcp-fb:0").Replace(read(t, "gst-plain/01-POST.sdp"))
+		res := g.do("POST", "/whep/mute", "application/sdp", offer)
+		if res.code != http.StatusCreated || !strings.Contains(res.body, "a=rtpmap:0 PCMU/8000\r\n") {
+			t.Fatalf("%d: %s", res.code, res.body)
+		}
+		checkAnswer(t, res.body, "96")
+		if res := g.do("POST", "/whep/live", "application/sdp", offer); res.code != http.StatusUnprocessableEntity || !strings.Contains(res.body, "Opus") {
+			t.Errorf("where there is sound: %d: %s", res.code, res.body)
+		}
 	})
 }
 

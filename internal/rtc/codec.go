@@ -6,6 +6,10 @@ import (
 	"strings"
 )
 
+// opus is the only sound that is sent and received. G.711 is known to viewers' sections
+// that stay silent.
+const opus = "opus"
+
 // feedback is what a section offers for its codec.
 type feedback struct{ transportCC, nack, pli, fir, remb bool }
 
@@ -23,7 +27,8 @@ func supported() []Codec {
 
 // kind returns the kind of section that carries the codec.
 func (c Codec) kind() Kind {
-	if strings.EqualFold(c.Name, "Opus") {
+	switch strings.ToLower(c.Name) {
+	case opus, "pcmu", "pcma":
 		return Audio
 	}
 	return Video
@@ -170,6 +175,8 @@ const startBitrate = "2500"
 func answerFmtp(s Section, d Direction) string {
 	fmtp := s.Codec.Fmtp
 	switch {
+	case s.Kind == Audio && !strings.EqualFold(s.Codec.Name, opus):
+		return fmtp
 	case s.Kind == Audio && d == Receive:
 		// Without stereo=1 Chromium sends mono; usedtx would make holes (specs R46, R47).
 		return setParams(fmtp, [][2]string{{"usedtx", ""}, {"sprop-stereo", ""}, {"stereo", "1"}})

@@ -405,7 +405,7 @@ func codecs(media *sdp.MediaDescription) []Codec {
 		switch {
 		case len(parts) > 2:
 			c.Channels, _ = strconv.Atoi(parts[2])
-		case c.kind() == Audio: // GStreamer leaves it out if its caps do; RFC 7587 §7 knows no other number
+		case strings.EqualFold(c.Name, opus): // GStreamer leaves it out if its caps do; RFC 7587 §7 knows no other number
 			c.Channels = 2
 		}
 		all = append(all, c)

@@ -71,6 +71,7 @@ func TestCheckOfferViewers(t *testing.T) {
 		})
 	}
 	offer := readOffer(t, "whep-chromium")
+	g711 := strings.NewReplacer("SAVPF 111", "SAVPF 0", "rtpmap:111 OPUS/48000/2", "rtpmap:0 PCMU/8000", "rtcp-fb:111", "rtcp-fb:0").Replace(readOffer(t, "whep-gst"))
 	for _, tt := range []struct {
 		name, body string
 		codecs     []Codec
@@ -81,6 +82,8 @@ func TestCheckOfferViewers(t *testing.T) {
 		{"E7 inactive", strings.ReplaceAll(offer, "a=recvonly", "a=inactive"), live, 422},
 		{"E6 stream's codec not offered", offer, []Codec{{Name: "H265", ClockRate: 90000, Fmtp: "profile-id=7"}}, 422},
 		{"E9 a kind that is not live stays silent", offer, live[1:], 0},
+		{"E9 whepsrc's G.711 where no sound is live", g711, []Codec{live[0], live[1], {Name: "PCMU", ClockRate: 8000}}, 0},
+		{"E6 whepsrc's G.711 where Opus is live", g711, live, 422},
 	} {
 		_, err := CheckOffer([]byte(tt.body), Rules{Direction: Send, Codecs: tt.codecs})
 		if statusOf(err) != tt.status {
@@ -134,6 +137,7 @@ func TestAnswerFmtp(t *testing.T) {
 		want string
 	}{
 		{"R46, R47 received Opus", opus, Receive, "minptime=10;useinbandfec=1;stereo=1"},
+		{"sent G.711", Codec{Name: "PCMU", ClockRate: 8000}, Send, ""},
 		{"E22 sent Opus", opus, Send, "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1"},
 		{"R59 H.264 level", Codec{Name: "H264", Fmtp: "level-asymmetry-allowed=1;profile-level-id=42e01f"}, Receive, "level-asymmetry-allowed=1;profile-level-id=42e02a"},
 		{"R59 without asymmetry", Codec{Name: "H264", Fmtp: "profile-level-id=42e01f"}, Receive, "profile-level-id=42e01f"},
