@@ -60,6 +60,7 @@ type Program struct {
 	Picture string `json:"picture,omitempty" doc:"The seat whose picture it has."`
 	Cutting string `json:"cutting,omitempty" doc:"The seat whose keyframe is waited for."`
 	Error   string `json:"error,omitempty" doc:"Why it has no new picture."`
+	Rest    string `json:"rest,omitempty" doc:"Why the audience sees no picture that moves."`
 }
 
 // Seat is a place on a stage, which one publisher fills.

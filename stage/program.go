@@ -60,6 +60,7 @@ type Status struct {
 	Picture string // the seat whose picture it has
 	Cutting string // the seat whose keyframe is waited for
 	Error   string // why it has no new picture
+	Rest    string // why the audience sees no picture that moves; "" while it does, or nobody is on air
 	Cuts    uint64 // so far
 }
 
@@ -155,7 +156,15 @@ func (p *Program) Run(ctx context.Context) error {
 			p.finish()
 		}
 		crew.aim(ctx, l.Picture)
+		p.look()
 	}
+}
+
+// look has the status say how the program is with another lineup.
+func (p *Program) look() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tell(func(*Status) {})
 }
 
 // crew is who works for a Program. It is Run's own.
@@ -205,10 +214,19 @@ func (c *crew) aim(ctx context.Context, seat string) {
 	c.shots = append(c.shots, s)
 }
 
-// tell changes the status.
+// tell changes the status. p.mu is held.
 func (p *Program) tell(change func(*Status)) {
 	p.status.Update(func(s Status) Status {
 		change(&s)
+		s.Rest = ""
+		switch on := len(p.lineup.Get().Sounds) > 0; {
+		case !s.Live && on && p.wanted == nil:
+			s.Rest = "the program begins with a picture: cut to a seat that has one"
+		case s.Live && p.current == nil:
+			s.Rest = "nobody has the picture: the audience sees the last one, and hears who is on air; cut to a seat"
+		case s.Live && p.current.lost:
+			s.Rest = "who has the picture is not there: the audience sees the last one until that seat is back; or cut to another one"
+		}
 		return s
 	})
 }

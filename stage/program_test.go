@@ -623,3 +623,51 @@ func TestMute(t *testing.T) {
 		s.program.mu.Unlock()
 	})
 }
+
+// TestWords: why the audience sees no picture that moves, and why a cut waits.
+func TestWords(t *testing.T) {
+	produce(t, func(s *studio) {
+		says := func(rest, why string) {
+			t.Helper()
+			time.Sleep(2 * time.Second)
+			st := s.program.Status()
+			if !strings.HasPrefix(st.Rest, rest) || (st.Rest == "") != (rest == "") || !strings.HasPrefix(st.Error, why) || (st.Error == "") != (why == "") {
+				t.Errorf("got %q, %q, want %q, %q", st.Rest, st.Error, rest, why)
+			}
+		}
+		ann := camera{name: "show.ann", gop: 10000, asked: true}
+		end := s.shoot(ann)
+		s.shoot(camera{name: "show.bob", gop: 50, rids: []string{}}) // sound alone
+		says("", "")
+		s.air("", "ann", "bob")
+		says("the program begins with a picture", "")
+		s.air("bob", "ann", "bob")
+		says("", "this seat has no picture")
+		s.air("ann", "ann", "bob")
+		says("", "")
+		s.air("bob", "ann", "bob")
+		says("", "this seat has no picture")
+		if st := s.program.Status(); !st.Live || st.Picture != "ann" || st.Cutting != "bob" {
+			t.Errorf("%+v", st)
+		}
+		s.air("ann", "ann", "bob")
+		says("", "")
+		s.air("", "bob")
+		says("nobody has the picture", "")
+		s.air("ann", "ann")
+		says("", "")
+		end()
+		says("who has the picture is not there", "")
+		end = s.shoot(camera{name: "show.ann", gop: 50, rids: []string{}})
+		says("who has the picture is not there", "this seat has no picture")
+		end()
+		s.shoot(ann)
+		says("", "")
+		s.air("carl", "ann")
+		says("", "this seat is not there")
+		s.shoot(camera{name: "show.carl", gop: 10000, asked: true})
+		says("", "")
+		s.air("", []string{}...)
+		says("", "")
+	})
+}

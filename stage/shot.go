@@ -19,6 +19,7 @@ type shot struct {
 	opened time.Time // when they were
 	begun  bool      // its picture is in the program
 	since  time.Time // so long
+	lost   bool      // it was, and its publisher is gone
 	spare  bool      // a layer of it is not in the program, since it was not there at the cut
 	first  time.Time // when pictures were held first; zero: none are
 	until  time.Time // they are, for the sound
@@ -65,19 +66,43 @@ func (s *shot) ask() {
 func (p *Program) follow(ctx context.Context, s *shot) {
 	name := StreamOf(p.stage, s.seat)
 	for ctx.Err() == nil {
+		if from, ok := p.hub.Lookup(name); !ok || !from.State().Live {
+			p.expect(s)
+		}
 		from, state, err := live(ctx, p.hub, name)
 		if err != nil {
 			return
 		}
 		layers := pictures(state)
 		if len(layers) == 0 {
-			p.complain(s, "this seat has no picture")
+			p.complain(s, "this seat has no picture: have its camera switched on, or cut to another one")
 			if _, err := from.Wait(ctx, state.Version); err != nil {
 				return
 			}
 			continue
 		}
 		p.read(ctx, s, from, state, layers)
+		p.lose(s, from)
+	}
+}
+
+// lose says that the publisher of who has the picture is gone, unless another one is
+// there already.
+func (p *Program) lose(s *shot, from *stream.Stream) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s == p.current && s.begun && !from.State().Live {
+		s.lost = true
+		p.tell(func(*Status) {})
+	}
+}
+
+// expect says that a seat is waited for.
+func (p *Program) expect(s *shot) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s == p.wanted && !s.begun {
+		p.tell(func(t *Status) { t.Error = "this seat is not there: the picture is cut to it when it comes" })
 	}
 }
 
@@ -85,7 +110,7 @@ func (p *Program) follow(ctx context.Context, s *shot) {
 func (p *Program) complain(s *shot, why string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s == p.wanted && !s.begun {
+	if s == p.wanted && (!s.begun || s.lost) {
 		p.tell(func(t *Status) { t.Error = why })
 	}
 }
@@ -154,6 +179,9 @@ func (p *Program) read(ctx context.Context, s *shot, from *stream.Stream, state 
 	p.mu.Lock()
 	s.drop()
 	s.takes, s.opened, s.begun = takes, time.Now(), false
+	if s == p.wanted {
+		p.tell(func(t *Status) { t.Error = "" })
+	}
 	p.mu.Unlock()
 	var pumps sync.WaitGroup
 	for _, t := range takes {
@@ -317,6 +345,7 @@ func (p *Program) hold(t *take, whole []stream.Packet) {
 
 // cut begins with what a shot holds. p.mu is held.
 func (p *Program) cut(s *shot) {
+	s.lost = false
 	s.begun = p.begin(s)
 	for _, t := range s.takes {
 		if s.begun {

@@ -379,7 +379,7 @@ func stageOf(scene stage.Scene) api.Stage {
 }
 
 func programOf(s stage.Status) api.Program {
-	return api.Program{Live: s.Live, Picture: s.Picture, Cutting: s.Cutting, Error: s.Error}
+	return api.Program{Live: s.Live, Picture: s.Picture, Cutting: s.Cutting, Error: s.Error, Rest: s.Rest}
 }
 
 // seatOf shows a seat to others.

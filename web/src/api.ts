@@ -202,6 +202,8 @@ export interface Program {
   live: boolean
   /** The seat whose picture it has. */
   picture?: string
+  /** Why the audience sees no picture that moves. */
+  rest?: string
 }
 
 export interface Rendition {

@@ -94,7 +94,7 @@ function show(now: api.StageView): void {
   if (cutting) setStatus(status, 'wait', `Cutting to ${cutting.label}`)
   else if (seen) setStatus(status, now.program.live ? 'live' : 'wait', `On air: ${seen.label}`)
   else setStatus(status, 'idle', 'Nobody’s picture is on air')
-  tell('program-error', 'program-error', now.program.error ?? '')
+  tell('program-error', 'program-error', now.program.error ?? now.program.rest ?? '')
   showSeats(now.seats)
 }
 
