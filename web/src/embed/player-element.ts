@@ -39,9 +39,9 @@ export interface PlayerStats {
   switches: number
 }
 
-/** Imports hls.js from the gateway; a module that failed to load is asked for by another address. */
+/** Imports hls.js from the gateway, which no bundler may look for; a module that failed to load is asked for by another address. */
 const load: Load = async (gateway, attempt) => {
-  const module = (await import(/* a module of the gateway's */ `${gateway}/embed-hls.js${attempt ? `?${attempt}` : ''}`)) as {
+  const module = (await import(/* webpackIgnore: true */ /* @vite-ignore */ `${gateway}/embed-hls.js${attempt ? `?${attempt}` : ''}`)) as {
     default: Awaited<ReturnType<Load>>
   }
   return module.default
