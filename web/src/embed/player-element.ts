@@ -1,6 +1,6 @@
 // <whipcast-player>: plays a stream, by WHEP or low-latency HLS, whichever works.
 
-import { wordsOf } from '../refusal'
+import { viewerWords, wordsOf } from '../refusal'
 import type { Mode, PlayerState, Way } from './choose'
 import { Deck } from './deck'
 import { button, flag, home, piece, shadowOf, Whipcast } from './element'
@@ -224,7 +224,7 @@ export class WhipcastPlayer extends Whipcast {
     }
     const { state, why } = playing
     // That nobody publishes is all that there is to say of it.
-    const words = !why || state === 'playing' || state === 'waiting' ? '' : wordsOf(why)
+    const words = !why || state === 'playing' || state === 'waiting' ? '' : viewerWords(why)
     this.#say(state, words, before !== this.#way)
   }
 
