@@ -105,18 +105,16 @@ async function buildScripts() {
 // buildEmbed makes the module for pages elsewhere. Its address does not change, so
 // hls.js, which is big, stays a file that browsers keep for ever.
 async function buildEmbed(hls) {
-  const result = await build({
-    entryPoints: [join(src, 'embed.ts')],
-    bundle: true,
-    format: 'esm',
-    target,
-    minify: true,
-    write: false,
-    logLevel: 'warning',
-  })
-  const [{ contents }] = result.outputFiles
-  await emit('embed.js', contents)
+  const module = async (how) => {
+    const entryPoints = [join(src, 'embed.ts')]
+    const result = await build({ entryPoints, bundle: true, format: 'esm', target, write: false, logLevel: 'warning', ...how })
+    return result.outputFiles[0]
+  }
+  await emit('embed.js', (await module({ minify: true })).contents)
   await emit('embed-hls.js', `export { default } from '.${hls}'\n`)
+  // Bundlers read in comments what is not theirs to load; those stay only where white space does.
+  const { contents, text } = await module({ minifySyntax: true, minifyIdentifiers: true })
+  if (!/import\(\s*\/\* webpackIgnore: true \*\/\s*\/\* @vite-ignore \*\//.test(text)) throw new Error('embed.js: bundlers would look for hls.js')
   await writeFile(join(packed, 'embed.js'), contents)
   await buildTypes()
 }

@@ -9,6 +9,7 @@ import { ask, Refusal, wordsOf } from './refusal'
 import { pauseUnlessBack } from './retry'
 import { SeatCard } from './seatcard'
 import { sourceOf } from './source'
+import { newsOf, titled } from './stagenews'
 import { followStage, stageAPI } from './stageview'
 import { authorization, keepToken, playlist, takeToken, token } from './token'
 import { askForToken } from './tokenform'
@@ -23,6 +24,7 @@ let pressed: Element | null = null // when an order was refused
 
 takeToken()
 const stage = nameHere('Control room')
+const title = document.title
 const at = { gateway: '', stage }
 expose(() => ({ seats: view?.seats.length ?? 0, picture: view?.program.picture ?? '', live: view?.program.live ?? false, program: program.state, way: program.way ?? '' }))
 bindRefusal()
@@ -88,6 +90,10 @@ function open(now: api.Stage): void {
 }
 
 function show(now: api.StageView): void {
+  const news = view ? newsOf(view.seats, now.seats) : []
+  if (news.length > 0) setText(find('news', HTMLElement), news.join(' '))
+  const name = titled(title, now.seats)
+  if (document.title !== name) document.title = name
   view = now
   const seen = now.seats.find((one) => one.picture)
   const cutting = now.seats.find((one) => one.name === now.program.cutting)
@@ -207,11 +213,14 @@ function bindInvite(): void {
   })
 }
 
-/** Number keys cut, unless something is being typed or a key is held with others. */
+/** Number keys cut, unless they are switched off, something is being typed or a key is held with others. */
 function bindKeys(): void {
+  const on = find('keys', HTMLInputElement)
+  on.checked = localStorage.getItem('whipcast.keys') !== 'off'
+  on.addEventListener('change', () => localStorage.setItem('whipcast.keys', on.checked ? 'on' : 'off'))
   document.addEventListener('keydown', (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || find('room', HTMLElement).hidden) return
-    if (event.target instanceof Element && event.target.closest('input:not([type=radio]), select, textarea')) return
+    if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || !on.checked || find('room', HTMLElement).hidden) return
+    if (event.target instanceof Element && event.target.closest('input:not([type=radio], [type=checkbox]), select, textarea')) return
     const seat = view?.seats[Number(event.key) - 1]
     if (!/^[1-9]$/.test(event.key) || !seat) return
     event.preventDefault()

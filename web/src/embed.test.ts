@@ -7,8 +7,9 @@ import { explained, seen } from './embed/seat-element'
 import { homeOf, placeOf, seatOf } from './embed/where'
 import { presentationIn } from './hlsplay'
 import { Refusal } from './refusal'
-import { fullness } from './seatcard'
+import { ends, fullness } from './seatcard'
 import { EventReader } from './sse'
+import { newsOf, titled } from './stagenews'
 import { isFinal, stageAPI } from './stageview'
 
 const written = (some: object) => ({ src: '', gateway: '', stream: '', token: '', ...some })
@@ -143,6 +144,25 @@ test('what is final about a stage', () => {
 
 test('a meter is empty at silence and full at 0 dBFS', () => {
   assert.deepEqual([-127, -60, -30, 0, 3].map(fullness), [0, 0, 0.5, 1, 1])
+})
+
+test('the host hears who waits and who is gone, once', () => {
+  const seat = (name: string, state: Seat['state'], connected = true) => ({ name, label: name.toUpperCase(), state, connected }) as Seat
+  const before = [seat('ann', 'on_air'), seat('bob', 'invited', false), seat('cid', 'backstage')]
+  const now = [seat('ann', 'on_air', false), seat('bob', 'waiting'), seat('cid', 'left', false), seat('dan', 'waiting')]
+  assert.deepEqual(newsOf(before, now), ['ANN is not connected any more.', 'BOB is in the waiting room.', 'CID has left.', 'DAN is in the waiting room.'])
+  assert.deepEqual(newsOf(now, now), [])
+  assert.deepEqual(newsOf(now, [seat('ann', 'on_air'), seat('cid', 'backstage')]), ['ANN is back.', 'CID is back.'])
+  assert.equal(titled('talk – Control room', now), '(2) talk – Control room')
+  assert.equal(titled('talk – Control room', before), 'talk – Control room')
+})
+
+test('a link that ends soon is told of', () => {
+  const now = Date.parse('2026-01-01T20:00:00Z')
+  assert.deepEqual(
+    [undefined, '', '2026-01-01T21:00:00Z', '2026-01-01T20:12:00Z', '2026-01-01T20:00:20Z', '2026-01-01T19:59:00Z'].map((at) => ends(at, now)),
+    ['', '', '', 'link ends in 12 min', 'link ends in 1 min', 'link is over'],
+  )
 })
 
 test('a message that came by one way is not told again by the other', () => {

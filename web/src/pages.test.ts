@@ -6,7 +6,7 @@ import { Doors } from './doors'
 import { worst } from './findings'
 import { cast, listing } from './listing'
 import { realTimePage, streamOf, validName } from './names'
-import { ask, Refusal, refusalOf, wordsOf } from './refusal'
+import { ask, Refusal, refusalOf, viewerWords, wordsOf } from './refusal'
 import { backoff, pause } from './retry'
 import { attribute, fragment, iceServers, linked, restarted, withParameters } from './sdp'
 import { playlist, tokenIn, withoutToken } from './token'
@@ -183,6 +183,14 @@ test('R59, W31: H.264 first, VP8 never, repair formats kept', () => {
     ['video/H264', 'video/H264', 'video/VP9', 'video/AV1', 'video/rtx', 'video/red', 'video/ulpfec'],
   )
   assert.deepEqual(preferred([{ mimeType: 'video/VP8' }, { mimeType: 'video/rtx' }]), [])
+})
+
+test('a viewer hears of links, not of tokens and headers', () => {
+  const needed = new Refusal(401, 'token needed: send the header Authorization: Bearer', 0, 'token-needed')
+  assert.equal(viewerWords(needed), 'It is for those who have a link to it: ask for one.')
+  assert.match(wordsOf(needed), /Authorization/)
+  assert.equal(viewerWords(new Refusal(503, 'too many viewers', 0, 'too-many')), 'Too many viewers.')
+  assert.equal(viewerWords(new Error('no stream is named')), 'No stream is named.')
 })
 
 test('W7: a problem document becomes a sentence', async () => {

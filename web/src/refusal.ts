@@ -59,3 +59,14 @@ export function wordsOf(error: unknown): string {
   const sentence = text.charAt(0).toUpperCase() + text.slice(1)
   return /[.!?]$/.test(sentence) ? sentence : `${sentence}.`
 }
+
+const closed: Partial<Record<string, string>> = {
+  'token-needed': 'It is for those who have a link to it: ask for one.',
+  'token-expired': 'The link to it is too old: ask for a new one.',
+  'token-revoked': 'The link to it was taken back: ask for a new one.',
+}
+
+/** Any error as one sentence, for who only wants to watch: what the gateway says of tokens is for who makes them. */
+export function viewerWords(error: unknown): string {
+  return (error instanceof Refusal && closed[error.code]) || wordsOf(error)
+}

@@ -3,7 +3,7 @@
 import { find, setFigures, setStatus } from './dom'
 import { expose } from './figures'
 import { bindPlayer, cover, nameHere, uncover } from './player'
-import { Refusal, wordsOf } from './refusal'
+import { Refusal, viewerWords, wordsOf } from './refusal'
 import type { Progress } from './session'
 import { authorization, takeToken } from './token'
 import { askForToken } from './tokenform'
@@ -54,8 +54,8 @@ async function run(): Promise<void> {
       const closed = error instanceof Refusal && [401, 403].includes(error.status)
       say('refused', 'bad', closed ? 'Closed' : 'Refused')
       if (!closed) return cover('The gateway refused this seat', wordsOf(error), { label: 'Try again', press: () => void run() })
-      cover('This seat needs a token', wordsOf(error))
-      await askForToken(wordsOf(error))
+      cover('This seat needs a token', viewerWords(error))
+      await askForToken(viewerWords(error))
     }
   }
 }

@@ -25,6 +25,13 @@ export function fullness(level: number): number {
   return Math.min(1, Math.max(0, (level + 60) / 60))
 }
 
+/** When a link ends, if that is soon: a seat that nobody has taken until then cannot be. */
+export function ends(expires: string | undefined, now = Date.now()): string {
+  const at = Date.parse(expires ?? '')
+  if (Number.isNaN(at) || at - now > 30 * 60_000) return ''
+  return at <= now ? 'link is over' : `link ends in ${Math.max(1, Math.round((at - now) / 60_000))} min`
+}
+
 export class SeatCard {
   readonly element: HTMLLIElement
   private readonly player = new WhipcastPlayer()
@@ -34,6 +41,7 @@ export class SeatCard {
   private readonly bar = make('span', '')
   private readonly doctor = make('div', '')
   private readonly link = make('p', 'hint')
+  private readonly rows: HTMLElement[]
   private readonly buttons: ReturnType<SeatCard['make']>
   private seat: api.Seat
   private doctorSaid = ''
@@ -51,6 +59,8 @@ export class SeatCard {
     const { cut, air, back, admit, mute, copy, fresh, obs, rename, kick } = this.buttons
     const first = make('div', 'row', cut, admit, air, back, mute)
     const second = make('div', 'row small', copy, fresh, obs, rename, kick)
+    this.rows = [first, second]
+    for (const row of this.rows) row.setAttribute('role', 'group')
     this.element = make('li', 'card seat', make('div', 'seathead', this.key, this.label, this.state), this.player, meter, this.doctor, first, second, this.link)
     this.link.setAttribute('role', 'status')
     this.label.tabIndex = -1
@@ -73,8 +83,10 @@ export class SeatCard {
     setText(this.key, place <= 9 ? String(place) : '')
     this.key.hidden = place > 9
     setText(this.label, seat.role === 'host' ? `${seat.label} (host)` : seat.label)
+    for (const row of this.rows) row.setAttribute('aria-label', seat.label)
+    if (this.player.token !== token()) this.player.token = token()
     const away = !seat.connected && ['waiting', 'backstage', 'on_air'].includes(seat.state)
-    const parts = [stateWords[seat.state], away ? 'not connected now' : '', seat.picture ? 'in the picture' : '', seat.muted ? 'muted' : '', seat.state === 'left' ? since(Date.parse(seat.since), Date.now()) : '']
+    const parts = [stateWords[seat.state], away ? 'not connected now' : '', seat.picture ? 'in the picture' : '', seat.muted ? 'muted' : '', seat.state === 'invited' ? ends(seat.expires) : '', seat.state === 'left' ? since(Date.parse(seat.since), Date.now()) : '']
     setText(this.state, parts.filter(Boolean).join(' · '))
     this.element.dataset['state'] = seat.state
     this.element.classList.toggle('picture', seat.picture)

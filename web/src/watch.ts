@@ -7,7 +7,7 @@ import { expose } from './figures'
 import { ahead, catchUp, hasEnded, inGap, presentationIn, settings, stuckAfter, type Presentation } from './hlsplay'
 import { realTimePage } from './names'
 import { bindPlayer, cover, nameHere, uncover } from './player'
-import { ask, Refusal, wordsOf } from './refusal'
+import { ask, Refusal, viewerWords, wordsOf } from './refusal'
 import { reportTo } from './report'
 import { backoff, pauseUnlessBack } from './retry'
 import { authorization, playlist, takeToken, token } from './token'
@@ -70,8 +70,8 @@ async function whenLive(ended: Presentation): Promise<void> {
       if (!(error instanceof Refusal)) throw error
       if (error.status === 401 || error.status === 403) {
         say('refused', 'bad', 'Closed')
-        cover('This stream needs a token', wordsOf(error))
-        await askForToken(wordsOf(error))
+        cover('This stream needs a token', viewerWords(error))
+        await askForToken(viewerWords(error))
         n = -1
         continue
       }

@@ -469,6 +469,7 @@ async function control(context) {
   const ann = await join(links[1])
   await state(ann, 'backstage')
   await state(bob, 'waiting')
+  await until('the room tells that Bob waits', 10_000, () => room.evaluate(() => document.title.startsWith('(1) ') && document.getElementById('news').textContent.includes('Bob is in the waiting room')))
   await room.bringToFront()
   const seat = (name) => room.locator('.seat', { hasText: name })
   const focused = (words) => until(`the keyboard is on ${words}`, 10_000, () => room.evaluate((words) => document.activeElement?.textContent === words, words))

@@ -80,7 +80,7 @@ export class Deck {
   }
 
   set volume(volume: number) {
-    this.wanted.volume = Math.min(1, Math.max(0, volume))
+    this.wanted.volume = Number.isFinite(volume) ? Math.min(1, Math.max(0, volume)) : 1
     this.sound()
     this.changed()
   }

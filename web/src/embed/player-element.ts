@@ -1,6 +1,6 @@
 // <whipcast-player>: plays a stream, by WHEP or low-latency HLS, whichever works.
 
-import { wordsOf } from '../refusal'
+import { viewerWords, wordsOf } from '../refusal'
 import type { Mode, PlayerState, Way } from './choose'
 import { Deck } from './deck'
 import { button, flag, home, piece, shadowOf, Whipcast } from './element'
@@ -39,9 +39,9 @@ export interface PlayerStats {
   switches: number
 }
 
-/** Imports hls.js from the gateway; a module that failed to load is asked for by another address. */
+/** Imports hls.js from the gateway, which no bundler may look for; a module that failed to load is asked for by another address. */
 const load: Load = async (gateway, attempt) => {
-  const module = (await import(/* a module of the gateway's */ `${gateway}/embed-hls.js${attempt ? `?${attempt}` : ''}`)) as {
+  const module = (await import(/* webpackIgnore: true */ /* @vite-ignore */ `${gateway}/embed-hls.js${attempt ? `?${attempt}` : ''}`)) as {
     default: Awaited<ReturnType<Load>>
   }
   return module.default
@@ -224,7 +224,7 @@ export class WhipcastPlayer extends Whipcast {
     }
     const { state, why } = playing
     // That nobody publishes is all that there is to say of it.
-    const words = !why || state === 'playing' || state === 'waiting' ? '' : wordsOf(why)
+    const words = !why || state === 'playing' || state === 'waiting' ? '' : viewerWords(why)
     this.#say(state, words, before !== this.#way)
   }
 

@@ -54,7 +54,7 @@ export class WhepFeed implements Feed {
     const { gateway, stream, token } = this.ground.place
     const endpoint = `${gateway}/whep/${encodeURIComponent(stream)}`
     for (let refusals = 0; !this.over.signal.aborted; refusals++) {
-      this.say('starting')
+      if (this.look !== 'refused') this.say('starting') // or it would be told at each try
       try {
         const { labels } = this.ground
         const what: Reception = {
@@ -78,10 +78,11 @@ export class WhepFeed implements Feed {
   private follow(progress: Progress): void {
     switch (progress.kind) {
       case 'connecting':
-        if (this.look !== 'still') this.say(this.look === 'offline' ? 'offline' : 'starting')
+        if (this.look !== 'still' && this.look !== 'refused') this.say(this.look === 'offline' ? 'offline' : 'starting')
         break
       case 'connected':
         this.pc = progress.session.pc
+        if (this.look === 'refused') this.say('starting')
         this.heard = { packets: 0, at: performance.now() }
         break
       case 'interrupted':
