@@ -1,6 +1,9 @@
 package stage
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// speaksFor is how long somebody must speak before the picture goes there: not for a
@@ -16,6 +19,7 @@ type voice struct {
 	seat     string
 	level    float64 // dBFS
 	speaking bool
+	muted    bool // in the program: it keeps the picture, but does not get it
 }
 
 // director decides who gets the picture when that is left to who speaks. It is pure,
@@ -24,23 +28,32 @@ type director struct {
 	cutAt  time.Time // when the picture went to another one
 	wanted string    // who is to get it
 	since  time.Time // since when
+	rests  bool      // nobody is to have it, as was asked for
 }
 
-// cut says that the picture goes to another one, whoever wanted that.
-func (d *director) cut(now time.Time) { d.cutAt, d.wanted = now, "" }
+// cut says that the picture goes to another one, whoever wanted that; "" for nobody,
+// which stays so until the next cut.
+func (d *director) cut(seat string, now time.Time) {
+	d.cutAt, d.wanted, d.rests = now, "", seat == ""
+}
 
 // choose returns who gets the picture; who has it if that stays. voices are those that
-// can have it, in the order of the seats.
+// are on air, in the order of the seats.
 func (d *director) choose(now time.Time, has string, voices []voice, hold time.Duration) string {
 	current, loudest := listen(voices, has)
-	switch {
-	case current == nil && len(voices) > 0: // who had it is not there
-		if loudest == nil {
-			loudest = &voices[0]
+	if current == nil && loudest == nil { // who had it is not there, and nobody speaks
+		if i := slices.IndexFunc(voices, func(v voice) bool { return !v.muted }); i >= 0 {
+			loudest = &voices[i]
 		}
-		d.cut(now)
+	}
+	switch {
+	case d.rests || loudest == nil:
+		d.wanted = ""
+		return has
+	case current == nil:
+		d.cut(loudest.seat, now)
 		return loudest.seat
-	case loudest == nil || loudest == current || current.speaking && loudest.level < current.level+louderBy:
+	case loudest == current || current.speaking && !current.muted && loudest.level < current.level+louderBy:
 		d.wanted = ""
 		return has
 	case d.wanted != loudest.seat:
@@ -49,7 +62,7 @@ func (d *director) choose(now time.Time, has string, voices []voice, hold time.D
 	if now.Sub(d.since) < speaksFor || now.Sub(d.cutAt) < hold {
 		return has
 	}
-	d.cut(now)
+	d.cut(loudest.seat, now)
 	return loudest.seat
 }
 
@@ -60,7 +73,7 @@ func listen(voices []voice, has string) (current, loudest *voice) {
 		if v.seat == has {
 			current = v
 		}
-		if v.speaking && (loudest == nil || v.level > loudest.level) {
+		if v.speaking && !v.muted && (loudest == nil || v.level > loudest.level) {
 			loudest = v
 		}
 	}

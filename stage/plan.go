@@ -281,6 +281,11 @@ func (p *plan) expire(now time.Time, grace time.Duration) {
 	}
 }
 
+// playing reports whether anybody is on air.
+func (p *plan) playing() bool {
+	return slices.ContainsFunc(p.chairs, func(c *chair) bool { return c.state() == OnAir })
+}
+
 // lineup is what the program is to be made of.
 func (p *plan) lineup() Lineup {
 	l := Lineup{Picture: p.picture}

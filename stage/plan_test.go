@@ -231,6 +231,22 @@ func TestDirector(t *testing.T) {
 	}
 }
 
+// TestDirectorMuted: who is muted keeps the picture until somebody else speaks for 0.8 s,
+// however loud, and does not get it.
+func TestDirectorMuted(t *testing.T) {
+	d, now := director{}, time.Unix(1000, 0)
+	has, got := "a", ""
+	for i := range 12 {
+		a, b := voice{seat: "a", level: -10, speaking: true, muted: true}, voice{seat: "b", level: -30, speaking: i >= 3}
+		has = d.choose(now, has, []voice{a, b}, time.Second)
+		got += has
+		now = now.Add(200 * time.Millisecond)
+	}
+	if want := "aaaaaaabbbbb"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 // TestDirectorAlone: somebody has the picture while anybody is there.
 func TestDirectorAlone(t *testing.T) {
 	d, now := director{}, time.Unix(1000, 0)
@@ -240,8 +256,10 @@ func TestDirectorAlone(t *testing.T) {
 		want   string
 	}{
 		{"", nil, ""},
-		{"", []voice{{"a", -90, false}, {"b", -90, false}}, "a"},
-		{"gone", []voice{{"a", -90, false}, {"b", -20, true}}, "b"},
+		{"", []voice{{"a", -90, false, false}, {"b", -90, false, false}}, "a"},
+		{"", []voice{{"a", -90, false, true}, {"b", -90, false, false}}, "b"},
+		{"", []voice{{"a", -20, true, true}}, ""},
+		{"gone", []voice{{"a", -90, false, false}, {"b", -20, true, false}}, "b"},
 		{"a", nil, "a"},
 	} {
 		if got := d.choose(now, x.has, x.voices, time.Second); got != x.want {

@@ -180,6 +180,9 @@ func (s *Stages) observe(p *production, now time.Time) {
 	}
 	p.plan.expire(now, s.cfg.Grace)
 	voices, louder := p.listen()
+	if !p.plan.playing() {
+		p.director.rests = false // the next show begins as any
+	}
 	if p.plan.settings.Speaker {
 		has := p.plan.picture
 		if next := p.director.choose(now, has, voices, p.plan.settings.Hold); next != has {
@@ -208,16 +211,13 @@ func (s *Stages) look(p *production, c *chair, now time.Time) {
 	}
 }
 
-// listen measures those who are on air. It returns those who can have the picture, and
-// whether somebody is otherwise than before. The Stages' mu is held.
+// listen measures those who are on air. It returns those who are there, and whether somebody is otherwise than before. The Stages' mu is held.
 func (p *production) listen() (voices []voice, otherwise bool) {
 	for _, c := range p.plan.chairs {
 		level, speaking := float64(Silence), false
 		if c.state() == OnAir && c.live {
 			level, speaking = p.program.Level(c.name)
-			if !c.muted {
-				voices = append(voices, voice{c.name, level, speaking})
-			}
+			voices = append(voices, voice{c.name, level, speaking, c.muted})
 		}
 		if c.speaking != speaking || level-c.level >= levelStep || c.level-level >= levelStep {
 			c.speaking, c.level, otherwise = speaking, level, true
@@ -295,6 +295,9 @@ func (s *Stages) Set(stage string, settings Settings) error {
 		return err
 	}
 	return s.on(stage, func(p *production, now time.Time) error {
+		if settings.Speaker && !p.plan.settings.Speaker {
+			p.director.rests = false
+		}
 		p.plan.set(settings, now)
 		return nil
 	})
@@ -411,7 +414,7 @@ func (s *Stages) Cut(stage, seat string) error {
 		}
 		err := p.plan.cut(seat, now)
 		if err == nil {
-			p.director.cut(now)
+			p.director.cut(seat, now)
 		}
 		return err
 	})

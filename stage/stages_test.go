@@ -205,6 +205,52 @@ func TestSpeaker(t *testing.T) {
 	})
 }
 
+// TestRestOfSpeakers: a cut to nobody leaves the last picture, whoever speaks, until the next cut,
+// until the picture is left to who speaks anew, or until nobody is on air.
+func TestRestOfSpeakers(t *testing.T) {
+	stageIt(t, nil, func(h *house) {
+		speaker := Settings{Speaker: true, Hold: 4 * time.Second}
+		h.add("ann", Host)
+		h.add("bob", Host)
+		h.shoot(camera{name: "show.ann", gop: 10000, asked: true})
+		h.shoot(camera{name: "show.bob", gop: 10000, asked: true})
+		time.Sleep(time.Second)
+		h.put("ann", OnAir)
+		h.put("bob", OnAir)
+		h.check(h.stages.Set("show", speaker))
+		h.say("ann", -20)
+		picture := func(want, when string) {
+			time.Sleep(6 * time.Second)
+			for _, seat := range []string{"ann", "bob"} {
+				if s := h.seat(seat); s.Picture != (seat == want) {
+					h.t.Errorf("%s: %q is to have the picture: %+v", when, want, s)
+				}
+			}
+		}
+		picture("ann", "ann speaks")
+		muted := true
+		h.check(h.stages.Change("show", "ann", Change{Muted: &muted}))
+		picture("ann", "and is muted")
+		h.say("bob", -30)
+		picture("bob", "then bob speaks")
+		h.check(h.stages.Cut("show", ""))
+		picture("", "a rest")
+		h.check(h.stages.Cut("show", "ann"))
+		picture("bob", "after a cut by hand")
+		h.check(h.stages.Cut("show", ""))
+		picture("", "another rest")
+		h.check(h.stages.Set("show", Settings{Hold: 4 * time.Second}))
+		h.check(h.stages.Set("show", speaker))
+		picture("bob", "left to who speaks anew")
+		h.check(h.stages.Cut("show", ""))
+		h.put("ann", Backstage)
+		h.put("bob", Backstage)
+		picture("", "nobody is on air")
+		h.put("bob", OnAir)
+		picture("bob", "the next show")
+	})
+}
+
 func (h *house) say(seat string, level float32) {
 	p := h.stages.stages["show"].program
 	p.mu.Lock()
