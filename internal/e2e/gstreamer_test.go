@@ -100,20 +100,7 @@ func TestGStreamerPublishes(t *testing.T) {
 	}()
 	video, audio := pionViewer(t, g.url("/whep/show"))
 	until(t, 20*time.Second, "a WHEP viewer gets pictures and sound", func() bool { return video.Load() > 60 && audio.Load() > 100 })
-	time.Sleep(12 * time.Second) // of HLS: ten flashes and more
-	for _, rendition := range []string{"/audio/", "/aac/"} {
-		is := func(name string) func(string) bool {
-			return func(uri string) bool { return strings.Contains(uri, name) }
-		}
-		v, a := slices.IndexFunc(playlists, is("/video/")), slices.IndexFunc(playlists, is(rendition))
-		if v < 0 || a < 0 {
-			t.Fatalf("media playlists %v, want video and %s", playlists, rendition)
-		}
-		offsets := measure(t, p.joined(playlists[v]), p.joined(playlists[a]))
-		if middle := offsets[len(offsets)/2]; middle.Abs() > 80*time.Millisecond {
-			t.Errorf("%s: sound and picture are %v apart: %v", rendition, middle, offsets)
-		}
-	}
+	inStep(t, p, playlists)
 
 	first.end(t)
 	until(t, 10*time.Second, "the publisher left by DELETE", func() bool { return strings.Contains(g.out.String(), "ended by DELETE") })
@@ -142,6 +129,32 @@ func TestGStreamerPublishes(t *testing.T) {
 	until(t, 20*time.Second, "VP8 is refused", func() bool { return strings.Contains(refused.out.String(), "422") })
 	if strings.Contains(g.out.String(), token) {
 		t.Error("the log has the token")
+	}
+}
+
+// inStep waits for enough HLS of the clip, and checks that its sound and picture belong
+// together.
+func inStep(t *testing.T, p *probe, playlists []string) {
+	t.Helper()
+	of := func(rendition string) string {
+		i := slices.IndexFunc(playlists, func(uri string) bool { return strings.Contains(uri, rendition) })
+		if i < 0 {
+			t.Fatalf("media playlists %v, want one of %s", playlists, rendition)
+		}
+		return playlists[i]
+	}
+	video := of("/video/")
+	for _, rendition := range []string{"/audio/", "/aac/"} {
+		audio := of(rendition)
+		until(t, 40*time.Second, "fourteen seconds of HLS", func() bool {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return min(len(p.order[video]), len(p.order[audio])) >= 7 // of 2 s
+		})
+		offsets := measure(t, p.joined(video), p.joined(audio))
+		if middle := offsets[len(offsets)/2]; middle.Abs() > 80*time.Millisecond {
+			t.Errorf("%s: sound and picture are %v apart: %v", rendition, middle, offsets)
+		}
 	}
 }
 

@@ -78,13 +78,20 @@ func TestMediaBytes(t *testing.T) { // L5, L6, L17
 
 func TestReportsAreTrue(t *testing.T) { // L58
 	audio := strings.NewReplacer("../audio", "../video", "s000000", "a000000").Replace(version(1))
-	for _, tt := range []struct{ name, first, second, item string }{
-		{"true", "LAST-MSN=44,LAST-PART=0", "LAST-MSN=44,LAST-PART=0", ""},
-		{"a part that is not there", "LAST-MSN=43,LAST-PART=4", "LAST-MSN=44,LAST-PART=0", "L58"},
-		{"goes back", "LAST-MSN=44,LAST-PART=0", "LAST-MSN=43,LAST-PART=3", "L58"},
+	const second = time.Second
+	for _, tt := range []struct {
+		name, first, second, item string
+		lag                       time.Duration
+	}{
+		{"true", "LAST-MSN=44,LAST-PART=0", "LAST-MSN=44,LAST-PART=0", "", 0},
+		{"a part that is not there", "LAST-MSN=43,LAST-PART=4", "LAST-MSN=44,LAST-PART=0", "L58", 0},
+		{"a part that is not there yet", "LAST-MSN=44,LAST-PART=0", "LAST-MSN=44,LAST-PART=2", "L58", 0},
+		{"a part that never was, seen late", "LAST-MSN=43,LAST-PART=4", "LAST-MSN=44,LAST-PART=0", "L58", second},
+		{"a part that nobody waited for to be seen", "LAST-MSN=44,LAST-PART=0", "LAST-MSN=44,LAST-PART=2", "", second},
+		{"goes back", "LAST-MSN=44,LAST-PART=0", "LAST-MSN=43,LAST-PART=3", "L58", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var c hlscheck.Checker
+			c := hlscheck.Checker{Lag: tt.lag}
 			c.Media(audioURI, time.Time{}, []byte(audio))
 			c.Media(videoURI, time.Time{}, []byte(strings.Replace(version(1), "LAST-MSN=44,LAST-PART=0", tt.first, 1)))
 			c.Media(videoURI, time.Time{}, []byte(strings.Replace(version(2), "LAST-MSN=44,LAST-PART=0", tt.second, 1)))

@@ -212,7 +212,10 @@ func (c *Checker) checkReported(uri string, h *history) {
 // checkReportTime checks that a report was true when it was published.
 func (c *Checker) checkReportTime(m moment, r reported, other *history, fault faultFunc) {
 	parts, known := other.parts[r.msn]
-	if known && r.part >= len(parts) {
+	// Of a segment that was still open in the last version seen, more parts may have
+	// followed: then the time alone tells.
+	_, closed := other.uris[r.msn]
+	if known && r.part >= len(parts) && (closed || c.Lag == 0) {
 		fault("L58", "report of %s names part %d of segment %d, which has %d", r.other, r.part, r.msn, len(parts))
 		return
 	}
