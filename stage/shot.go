@@ -362,7 +362,7 @@ func (p *Program) cut(s *shot) {
 // awaits reports whether a keyframe of another layer is waited for: of one that goes on;
 // of any where nobody is kept waiting, or the publisher has just come, since a browser's
 // layers begin one after another.
-func (s *shot) awaits(now time.Time, live bool) bool { //nolint:revive // a fact, not a mode
+func (s *shot) awaits(now time.Time, live bool) bool {
 	passed := now.Sub(s.first)
 	patient := !live || now.Sub(s.came) < firstLayersFor
 	if passed >= firstLayersFor || passed >= layersFor && !patient {
