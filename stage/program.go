@@ -70,7 +70,8 @@ const (
 	lookEvery   = 50 * time.Millisecond  // for a publisher
 	fresh       = time.Second            // so long a publisher's first keyframe is good to begin with
 	reportEvery = time.Second            // sender reports of the sound
-	// So long a cut waits for the keyframes of all layers, and the program's beginning.
+	// So long a cut waits for the keyframes of all layers; and the program's beginning,
+	// or who has just come.
 	layersFor      = 200 * time.Millisecond
 	firstLayersFor = time.Second
 	settleFor      = 5 * time.Second        // after a cut, before a layer that came later makes another one

@@ -245,6 +245,40 @@ func TestDeadLayer(t *testing.T) {
 	}
 }
 
+// TestLayersBegin: the layers of a browser that comes back, or that has just come, begin
+// one after another: the cut waits for them.
+func TestLayersBegin(t *testing.T) {
+	var all []*audience
+	s := produce(t, func(s *studio) {
+		all = s.ladder(3)
+		c := browser("show.ann")
+		c.gone = map[string]span{"f": {0, 500 * time.Millisecond}, "h": {0, 300 * time.Millisecond}}
+		end := s.shoot(c)
+		s.air("ann", "ann")
+		time.Sleep(4 * time.Second)
+		end()
+		time.Sleep(time.Second)
+		end = s.shoot(c)
+		time.Sleep(4 * time.Second)
+		bob := c
+		bob.name = "show.bob"
+		s.shoot(bob)
+		time.Sleep(100 * time.Millisecond)
+		s.air("bob", "ann", "bob")
+		time.Sleep(4 * time.Second)
+		end()
+	})
+	for i, want := range []string{
+		"show.annf show.annf show.bobf", "show.annh show.annh show.bobh", "show.annq show.annq show.bobq",
+	} {
+		if got := all[i].cuts(t); got != want {
+			t.Errorf("rung %d: got %s, want %s", i, got, want)
+		}
+	}
+	s.level(all)
+	s.heard()
+}
+
 // TestLayerVanishes: a layer that goes while its seat has the picture is missing in its
 // rung alone, as with any publisher, and is there again without another Epoch.
 func TestLayerVanishes(t *testing.T) {

@@ -17,6 +17,7 @@ type shot struct {
 
 	takes  []*take   // the layers of the publisher, the best first; replaced, never changed
 	opened time.Time // when they were
+	came   time.Time // when the publisher began
 	begun  bool      // its picture is in the program
 	since  time.Time // so long
 	lost   bool      // it was, and its publisher is gone
@@ -30,7 +31,7 @@ type take struct {
 	shot   *shot                // fixed
 	from   *stream.Subscription // fixed
 	source *stream.Source       // fixed
-	came   uint64               // packets when it was opened; fixed
+	before uint64               // packets when it was opened; fixed
 
 	rungs    []stream.LayerID // of the program that it feeds
 	held     []stream.Packet  // whole pictures from its keyframe on
@@ -174,11 +175,11 @@ func (p *Program) read(ctx context.Context, s *shot, from *stream.Stream, state 
 		if time.Since(state.Since) > fresh {
 			b.Skip()
 		}
-		takes = append(takes, &take{shot: s, from: b, source: source, came: source.Counters().Packets})
+		takes = append(takes, &take{shot: s, from: b, source: source, before: source.Counters().Packets})
 	}
 	p.mu.Lock()
 	s.drop()
-	s.takes, s.opened, s.begun = takes, time.Now(), false
+	s.takes, s.opened, s.came, s.begun = takes, time.Now(), state.Since, false
 	if s == p.wanted {
 		p.tell(func(t *Status) { t.Error = "" })
 	}
@@ -338,6 +339,9 @@ func (p *Program) hold(t *take, whole []stream.Packet) {
 	}
 	t.held = append(t.held, whole...)
 	if len(t.held) < mostPicture && (now.Before(s.until) || s.awaits(now, p.session != nil)) {
+		if now.After(s.until) {
+			s.until = now // it is not gone
+		}
 		return
 	}
 	p.cut(s)
@@ -355,15 +359,17 @@ func (p *Program) cut(s *shot) {
 	s.drop()
 }
 
-// awaits reports whether a keyframe of another layer is waited for: of one that goes on
-// or, where nobody is kept waiting, of any.
-func (s *shot) awaits(now time.Time, live bool) bool { //nolint:revive // a fact, not a mode
+// awaits reports whether a keyframe of another layer is waited for: of one that goes on;
+// of any where nobody is kept waiting, or the publisher has just come, since a browser's
+// layers begin one after another.
+func (s *shot) awaits(now time.Time, live bool) bool {
 	passed := now.Sub(s.first)
-	if live && passed >= layersFor || passed >= firstLayersFor {
+	patient := !live || now.Sub(s.came) < firstLayersFor
+	if passed >= firstLayersFor || passed >= layersFor && !patient {
 		return false
 	}
 	for _, t := range s.takes {
-		if len(t.held) == 0 && (!live || now.Sub(s.opened) < layersFor || t.source.Counters().Packets > t.came) {
+		if len(t.held) == 0 && (patient || now.Sub(s.opened) < layersFor || t.source.Counters().Packets > t.before) {
 			return true
 		}
 	}

@@ -13,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/webrtc/v4"
+
 	"github.com/whipcast/whipcast/api"
+	"github.com/whipcast/whipcast/internal/rtc/rtctest"
 )
 
 // call asks the API for something, such as "GET /v1/stages", and returns the status of the answer.
@@ -126,10 +129,27 @@ func (g *gateway) publishes(t *testing.T, made api.Invitation, more ...string) *
 	return launch(t, nil, plainBinary, append([]string{"publish", "--url", g.url("/whip/" + made.Seat.Stream), "--token", made.Token}, more...)...)
 }
 
+// chooses is a viewer of the program in real time, which wants one of its sizes.
+func (g *gateway) chooses(t *testing.T, rid string, n *numbers) *rtctest.Remote {
+	t.Helper()
+	x := rtctest.New(t, rtctest.Options{}, func(pc *webrtc.PeerConnection) error {
+		pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { n.read(track) })
+		_, err := pc.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
+		return err
+	})
+	x.Connect(t, g.url("/whep/show"))
+	res, body := rtctest.Token("").Do(t, http.MethodPost, x.URL+"/layer", `{"rid":"`+rid+`"}`, "Content-Type", "application/json")
+	if res.StatusCode >= 300 {
+		t.Fatalf("layer %s: %s: %s", rid, res.Status, body)
+	}
+	until(t, 10*time.Second, "the size is chosen", func() bool { return g.adaptation(t).Layer == rid })
+	return x
+}
+
 // TestStage: a host and a guest are invited, join, are let in, put on air, cut and
 // thrown out by the API. The playlists of the program keep all rules (L24: one
 // discontinuity a cut) and its variants stay, though the host has three layers and the
-// guest one; a guest who waits plays nobody, and the stage is the same after a restart.
+// guest one; so does who watches the smallest size by WHEP. A guest who waits plays nobody, and the stage is the same after a restart.
 func TestStage(t *testing.T) {
 	g := serveWith(t, plainBinary) // mixing takes too long with the race detector
 	g.must(t, "PUT /v1/stages/show", `{}`, nil)
@@ -188,14 +208,28 @@ func TestStage(t *testing.T) {
 	var probing sync.WaitGroup
 	playlists := p.start(ctx, t, "show")
 	probing.Go(func() { p.play(ctx, playlists) })
+	n := &numbers{}
+	viewer := g.chooses(t, "2", n)
 	for i, seat := range []string{"guest-1", "host", "guest-1"} {
 		time.Sleep(4 * time.Second)
+		before := n.packets.Load()
 		picture(seat)
+		until(t, 10*time.Second, "who watches the smallest size in real time stays there", func() bool {
+			return g.adaptation(t).Layer == "2" && n.packets.Load() > before+30
+		})
 		until(t, 10*time.Second, "each cut is one discontinuity", func() bool { return g.discontinuities(t) == i+1 })
 	}
 	time.Sleep(4 * time.Second)
 	if n := g.discontinuities(t); n != 3 {
 		t.Errorf("L24: %d discontinuities after three cuts", n)
+	}
+	select {
+	case <-viewer.Closed():
+		t.Error("a cut ended the session of who watches in real time")
+	default:
+	}
+	if n.tracks.Load() != 1 || n.jumps.Load() > 0 || n.back.Load() > 0 {
+		t.Errorf("%d sequences, %d jumps, %d times back", n.tracks.Load(), n.jumps.Load(), n.back.Load())
 	}
 	made := g.metric(t, "whipcast_packager_silence_frames_total")
 	t.Logf("%d frames of sound were made up over three cuts, %d parts have no media", made, g.metric(t, "whipcast_packager_gap_parts_total"))
