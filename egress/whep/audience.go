@@ -14,6 +14,7 @@ const (
 	adaptEvery   = 100 * time.Millisecond // where there are Layers to choose from
 	measureEvery = time.Second            // else
 	hurryEvery   = time.Second            // between two requests for the keyframe of a change
+	affordable   = 500 * time.Millisecond // of a slow network's time for cached pictures
 )
 
 // audience is all viewers of one Stream and the lanes that serve them. It
@@ -193,6 +194,7 @@ func (a *audience) move(t *track, id stream.LayerID, now time.Time) {
 	}
 	l, fresh := a.room(id)
 	x := &arrival{track: t, lane: l, sub: sub}
+	a.yield(x, now)
 	t.pending = x
 	l.expect(x)
 	if fresh {
@@ -202,6 +204,23 @@ func (a *audience) move(t *track, id stream.LayerID, now time.Time) {
 		}
 	}
 	a.hurry(x, now)
+}
+
+// yield lets a track send nothing more of a Layer that its network cannot carry
+// until a lesser one follows: that one's pictures would wait behind what nobody can
+// show. As soon as the network is free, it gets the cached ones, if they are not
+// too many. a.mu is held.
+func (a *audience) yield(x *arrival, now time.Time) {
+	free, capacity, choked := x.track.pilot.choked(now)
+	from, to := a.ladder.index(x.track.home.layer), a.ladder.index(x.lane.layer)
+	if !choked || from < 0 || to <= from {
+		return
+	}
+	x.due = free
+	if bitrate := a.ladder.rungs[to].bitrate; bitrate > 0 {
+		x.reach = time.Duration(float64(affordable) * float64(capacity) / float64(bitrate))
+	}
+	x.track.silent.Store(true)
 }
 
 // hurry asks for the keyframe that an arrival waits for. a.mu is held.
@@ -218,6 +237,7 @@ func (a *audience) drop(x *arrival) {
 	x.lane.forget(x)
 	if x.track.pending == x {
 		x.track.pending = nil
+		x.track.silent.Store(false)
 	}
 	a.reap(x.lane)
 }

@@ -25,6 +25,8 @@ const (
 	scoutShare = 0.85 // of what a scout finds is believed
 	probeShare = 1.1  // of a Layer's bit rate is tried out
 	heldShare  = 0.8  // of it must come
+	chokeShare = 0.75 // of what a Layer needs; where less gets through, nothing of it is shown
+	longDrain  = 600 * time.Millisecond
 
 	twinShare = 0.02 // of a bit rate that one Layer of two has more, which are not one picture
 
@@ -84,6 +86,9 @@ type controller struct {
 	over     bool // overuse that was not acted on yet
 	capacity int  // then: what the link carries
 	estimate int  // what it is known to carry
+
+	choked bool          // the present Layer cannot get through: better nothing until another is sent
+	drain  time.Duration // then: how long the link is busy with what is on its way
 
 	scoutAt  time.Time // when the next one is due
 	scouting bool      // one is to be sent
@@ -223,7 +228,7 @@ func (c *controller) listen(lastSent, now time.Time) {
 // arrived notes that another Layer is sent.
 func (c *controller) arrived(current int, now time.Time) {
 	c.current, c.changed = current, now
-	c.over, c.probe.on, c.scouting, c.found, c.before = false, false, false, 0, 0
+	c.over, c.probe.on, c.scouting, c.found, c.before, c.choked = false, false, false, 0, 0, false
 	c.paths.restart()
 	c.losses = lossCount{}
 	c.scoutAt = now.Add(recoverTime)
@@ -257,6 +262,8 @@ func (c *controller) lower(rates []rate, now time.Time) {
 		return // there is nothing less
 	}
 	c.ceiling = target
+	c.choked = float64(c.capacity) < chokeShare*float64(rates[c.current].bitrate)
+	c.drain = min(c.paths.queue, longDrain)
 	c.raised = time.Time{}
 	c.scoutAt = now.Add(recoverTime)
 }

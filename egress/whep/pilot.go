@@ -173,6 +173,15 @@ func (p *pilot) failed() bool {
 	return p.controller.failed
 }
 
+// choked reports whether nothing of the present Layer gets through, until when the
+// link is busy with what is on its way, and the bits a second that it carries.
+func (p *pilot) choked(now time.Time) (free time.Time, capacity int, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := &p.controller
+	return now.Add(c.drain), c.capacity, c.choked
+}
+
 func (p *pilot) state() steering {
 	p.mu.Lock()
 	defer p.mu.Unlock()
