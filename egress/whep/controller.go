@@ -40,8 +40,8 @@ const (
 
 	scoutEvery  = 600 * time.Millisecond
 	scoutsAgree = 2     // receivers may be late
-	lossyAgree  = 4     // where a probe would stop the picture
-	fewLost     = 0.002 // share of packets: no such network
+	lossyAgree  = 3     // where a probe would stop the picture
+	lossyTime   = 10 * time.Second
 	probeTime   = time.Second            // that a probe's rate must be held
 	probeTail   = 250 * time.Millisecond // for the feedback to come
 	blindProbe  = 3 * time.Second        // where receiver reports alone tell
@@ -84,6 +84,7 @@ type controller struct {
 	told   time.Time // newest feedback
 	timed  bool      // feedback tells times
 	heard  bool      // there is feedback of any kind
+	lossy  time.Time // when something was lost last though no queue was full
 	remb   int       // a receiver's estimate, 0 without
 	quiet  bool      // nothing was heard for too long, and that was acted on
 
@@ -128,6 +129,9 @@ func (c *controller) feedback(g group, now time.Time) {
 	if g.came > 0 {
 		c.paths.add(g, now)
 		c.probe.groups++
+		if g.lost > 0 && c.paths.queue < busyQueue && now.Sub(c.changed) > recoverTime {
+			c.lossy = now
+		}
 		if carried, bad := c.paths.overused(c.needed(now), now); bad {
 			c.overuse(carried)
 		}
@@ -312,7 +316,7 @@ func (c *controller) look(rates []rate, now time.Time) {
 		c.learn(rates, found, now)
 	}
 	if !c.probe.on && !c.scouting && !now.Before(c.scoutAt) && c.paths.queue < calmQueue {
-		c.scouting, c.scoutAt = true, now.Add(scoutEvery)
+		c.send(now)
 	}
 }
 
@@ -332,7 +336,7 @@ func (c *controller) learn(rates []rate, found int, now time.Time) {
 	}
 	c.before = found
 	c.agreed++
-	lossy := c.losses.share(now) > fewLost
+	lossy := now.Sub(c.lossy) < lossyTime
 	switch {
 	case fresh:
 		c.leap(i, rates[i].bitrate, now)
@@ -343,8 +347,13 @@ func (c *controller) learn(rates []rate, found int, now time.Time) {
 	case !lossy && c.agreed >= scoutsAgree:
 		c.begin(i, rates[i].bitrate, now)
 	default:
-		c.scouting, c.scoutAt = true, now.Add(scoutEvery)
+		c.send(now)
 	}
+}
+
+// send makes a scout go.
+func (c *controller) send(now time.Time) {
+	c.scouting, c.failed, c.scoutAt = true, false, now.Add(scoutEvery)
 }
 
 // leap goes up without a probe.
@@ -419,8 +428,8 @@ func (c *controller) judge(rates []rate, now time.Time) {
 	if !c.timed {
 		length = blindProbe
 	}
-	if p.layer >= c.current || !rates[p.layer].usable {
-		p.on = false
+	if p.layer >= c.current || !rates[p.layer].usable || c.lossy.After(p.since) {
+		p.on = false // or scouts must do
 		return
 	}
 	if now.Sub(p.since) < length {
