@@ -39,8 +39,8 @@ const (
 	probeLoss  = 0.08 // more lost than before says that a probe is too much
 
 	scoutEvery  = 600 * time.Millisecond
-	scoutsAgree = 2     // receivers may be late
-	lossyAgree  = 3     // where a probe would stop the picture
+	scoutsAgree = 2 // receivers may be late
+	lossyAgree  = 3 // where a probe would stop the picture
 	lossyTime   = 10 * time.Second
 	probeTime   = time.Second            // that a probe's rate must be held
 	probeTail   = 250 * time.Millisecond // for the feedback to come
