@@ -174,7 +174,7 @@ func (n *network) take(p flying) {
 	}
 	number32 := pictureOf(p.payload)
 	pic := n.pictures[number32]
-	if pic == nil || pic.layer != int(p.payload[5]) && !n.shownAlready(number32) && p.payload[0] == idr {
+	if pic == nil || pic.layer != int(p.payload[5]) && (!n.showing || number32 >= n.shown) && p.payload[0] == idr {
 		pic = &assembling{layer: int(p.payload[5]), whole: int(p.payload[7]), key: p.payload[0] == idr, have: map[byte]bool{}}
 		n.pictures[number32] = pic
 	}
@@ -182,8 +182,6 @@ func (n *network) take(p flying) {
 		pic.have[p.payload[6]] = true
 	}
 }
-
-func (n *network) shownAlready(picture uint32) bool { return n.showing && picture <= n.shown }
 
 // repair asks for what is missing, once a round trip; what is too old is given up.
 func (n *network) repair(now time.Time) {
