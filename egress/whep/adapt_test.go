@@ -174,7 +174,7 @@ func (n *network) take(p flying) {
 	}
 	number32 := pictureOf(p.payload)
 	pic := n.pictures[number32]
-	if pic == nil || pic.layer != int(p.payload[5]) && !n.shownAlready(number32) && p.payload[0] == idr {
+	if pic == nil || pic.layer != int(p.payload[5]) && (!n.showing || number32 >= n.shown) && p.payload[0] == idr {
 		pic = &assembling{layer: int(p.payload[5]), whole: int(p.payload[7]), key: p.payload[0] == idr, have: map[byte]bool{}}
 		n.pictures[number32] = pic
 	}
@@ -182,8 +182,6 @@ func (n *network) take(p flying) {
 		pic.have[p.payload[6]] = true
 	}
 }
-
-func (n *network) shownAlready(picture uint32) bool { return n.showing && picture <= n.shown }
 
 // repair asks for what is missing, once a round trip; what is too old is given up.
 func (n *network) repair(now time.Time) {
@@ -351,6 +349,42 @@ func TestAdaptation(t *testing.T) {
 					if freeze > time.Second {
 						t.Errorf("%d kb/s: no picture for %v", phase.rate/1000, freeze)
 					}
+				}
+			})
+		})
+	}
+}
+
+// TestBeginsLow: a viewer has a picture at once on a slow network, and the best
+// layer soon on a fast one.
+func TestBeginsLow(t *testing.T) {
+	for _, tt := range []struct {
+		rate, layer int
+		loss        float64
+		first, best time.Duration // at most
+	}{
+		{50_000_000, 0, 0, 100 * time.Millisecond, 500 * time.Millisecond},
+		{50_000_000, 0, 0.02, 300 * time.Millisecond, 700 * time.Millisecond},
+		{3_000_000, 0, 0, 150 * time.Millisecond, 700 * time.Millisecond},
+		{600_000, 2, 0, 300 * time.Millisecond, 300 * time.Millisecond},
+		{300_000, 2, 0, 400 * time.Millisecond, 400 * time.Millisecond},
+		{600_000, 2, 0.02, 600 * time.Millisecond, 600 * time.Millisecond},
+	} {
+		t.Run(fmt.Sprintf("%d kb/s, %.0f %% lost", tt.rate/1000, tt.loss*100), func(t *testing.T) {
+			n := newNetwork(tt.rate, tt.loss)
+			from := time.Time{}
+			watchThree(t, n, func(w *watched) {
+				from = time.Now()
+				w.projector.film(8 * time.Second)
+				synctest.Wait()
+				to := time.Now()
+				first := n.shows[0].at.Sub(from)
+				after, changes := n.settled(tt.layer, from, to)
+				freeze := n.freeze(from.Add(first), to)
+				t.Logf("first picture after %v, of layer %d; layer %d after %v, %d changes, freeze %v, %d padding, %d dropped",
+					first, n.shows[0].layer, n.layer, after, changes, freeze, w.metrics.Padding.Load(), n.dropped)
+				if first > tt.first || after > max(tt.best, first) || freeze > time.Second || changes > 3 {
+					t.Errorf("want %v, then %v", tt.first, tt.best)
 				}
 			})
 		})

@@ -14,6 +14,8 @@ const (
 	adaptEvery   = 100 * time.Millisecond // where there are Layers to choose from
 	measureEvery = time.Second            // else
 	hurryEvery   = time.Second            // between two requests for the keyframe of a change
+	affordable   = 500 * time.Millisecond // of a slow network's time for cached pictures
+	unnoticed    = 150 * time.Millisecond // where the picture goes on meanwhile
 )
 
 // audience is all viewers of one Stream and the lanes that serve them. It
@@ -115,7 +117,7 @@ func (a *audience) choose(st stream.State) {
 		a.sound = s.Layer.ID
 	}
 	now := time.Now()
-	a.ladder.follow(st.Sources, now)
+	a.ladder.follow(st.Sources, st.Since, now)
 	a.settle(now)
 }
 
@@ -165,6 +167,9 @@ func (a *audience) wanted(t *track, now time.Time) stream.LayerID {
 	}
 	rates := a.ladder.rates(t.wish)
 	if t.home == nil {
+		if low := best(rates, max(len(rates)-1, 0)); low > best(rates, 0) && t.pilot.low(low) {
+			return a.ladder.id(low)
+		}
 		return a.ladder.id(best(rates, 0))
 	}
 	failed := t.pilot.failed()
@@ -200,6 +205,7 @@ func (a *audience) move(t *track, id stream.LayerID, now time.Time) {
 	}
 	l, fresh := a.room(id)
 	x := &arrival{track: t, lane: l, sub: sub}
+	a.yield(x, now)
 	t.pending = x
 	l.expect(x)
 	if fresh {
@@ -209,6 +215,31 @@ func (a *audience) move(t *track, id stream.LayerID, now time.Time) {
 		}
 	}
 	a.hurry(x, now)
+}
+
+// yield lets a track send nothing more of a Layer that its network cannot carry
+// until a lesser one follows: that one's pictures would wait behind what nobody can
+// show. As soon as the network is free, it gets the cached ones, if they are not
+// too many. So does at once who has just come and is to get a better one. a.mu is
+// held.
+func (a *audience) yield(x *arrival, now time.Time) {
+	from, to := a.ladder.index(x.track.home.layer), a.ladder.index(x.lane.layer)
+	if from < 0 || to < 0 {
+		return
+	}
+	free, capacity, choked := x.track.pilot.choked(now)
+	cost := affordable
+	if estimate, leaping := x.track.pilot.leaping(); leaping && to < from {
+		capacity, cost = estimate, unnoticed
+	} else if choked && to > from {
+		x.due = free
+		x.track.silent.Store(true)
+	} else {
+		return
+	}
+	if bitrate := a.ladder.rungs[to].bitrate; bitrate > 0 {
+		x.reach = time.Duration(float64(cost) * float64(capacity) / float64(bitrate))
+	}
 }
 
 // hurry asks for the keyframe that an arrival waits for. a.mu is held.
@@ -225,6 +256,7 @@ func (a *audience) drop(x *arrival) {
 	x.lane.forget(x)
 	if x.track.pending == x {
 		x.track.pending = nil
+		x.track.silent.Store(false)
 	}
 	a.reap(x.lane)
 }

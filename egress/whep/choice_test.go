@@ -122,7 +122,7 @@ func TestChoiceBoundsTheLadder(t *testing.T) {
 		width := map[string]int{"f": 1280, "h": 640, "q": 320}[rid]
 		return width, width * 9 / 16
 	}}
-	l.follow(s.State().Sources, time.Now())
+	l.follow(s.State().Sources, time.Now(), time.Now())
 	for _, tt := range []struct {
 		choice Choice
 		want   string

@@ -22,9 +22,12 @@ const (
 	startShare = 0.6  // in the beginning: the cached pictures come beside it
 	startTime  = 2 * time.Second
 	fitShare   = 0.9  // of a link's rate is used
+	safeShare  = 0.8  // where it just broke down
 	scoutShare = 0.85 // of what a scout finds is believed
 	probeShare = 1.1  // of a Layer's bit rate is tried out
 	heldShare  = 0.8  // of it must come
+	chokeShare = 0.75 // of what a Layer needs; where less gets through, nothing of it is shown
+	longDrain  = 600 * time.Millisecond
 
 	twinShare = 0.02 // of a bit rate that one Layer of two has more, which are not one picture
 
@@ -36,6 +39,9 @@ const (
 	probeLoss  = 0.08 // more lost than before says that a probe is too much
 
 	scoutEvery  = 600 * time.Millisecond
+	scoutsAgree = 2 // receivers may be late
+	lossyAgree  = 3 // where a probe would stop the picture
+	lossyTime   = 10 * time.Second
 	probeTime   = time.Second            // that a probe's rate must be held
 	probeTail   = 250 * time.Millisecond // for the feedback to come
 	blindProbe  = 3 * time.Second        // where receiver reports alone tell
@@ -78,17 +84,24 @@ type controller struct {
 	told   time.Time // newest feedback
 	timed  bool      // feedback tells times
 	heard  bool      // there is feedback of any kind
+	lossy  time.Time // when something was lost last though no queue was full
 	remb   int       // a receiver's estimate, 0 without
 	quiet  bool      // nothing was heard for too long, and that was acted on
 
 	over     bool // overuse that was not acted on yet
-	capacity int  // then: what the link carries
+	capacity int  // then, and when leaping: what the link carries
 	estimate int  // what it is known to carry
+
+	choked bool          // the present Layer cannot get through: better nothing until another is sent
+	drain  time.Duration // then: how long the link is busy with what is on its way
 
 	scoutAt  time.Time // when the next one is due
 	scouting bool      // one is to be sent
 	found    int       // what the last one found, 0 when none or used
-	before   int       // what the one before found, if it was worth a second one
+	before   int       // the least that those before found, if they were worth another one
+	agreed   int       // how many those were
+	fresh    bool      // the viewer has just come, and begins low
+	leaping  bool      // goes up at once: the cached pictures will do
 	probe    probe
 
 	raised  time.Time // when a probe's success was acted on
@@ -116,6 +129,9 @@ func (c *controller) feedback(g group, now time.Time) {
 	if g.came > 0 {
 		c.paths.add(g, now)
 		c.probe.groups++
+		if g.lost > 0 && c.paths.queue < busyQueue && now.Sub(c.changed) > recoverTime {
+			c.lossy = now
+		}
 		if carried, bad := c.paths.overused(c.needed(now), now); bad {
 			c.overuse(carried)
 		}
@@ -223,10 +239,14 @@ func (c *controller) listen(lastSent, now time.Time) {
 // arrived notes that another Layer is sent.
 func (c *controller) arrived(current int, now time.Time) {
 	c.current, c.changed = current, now
-	c.over, c.probe.on, c.scouting, c.found, c.before = false, false, false, 0, 0
+	c.over, c.probe.on, c.scouting, c.choked, c.leaping = false, false, false, false, false
+	c.forget()
 	c.paths.restart()
 	c.losses = lossCount{}
 	c.scoutAt = now.Add(recoverTime)
+	if c.fresh {
+		c.scoutAt = now
+	}
 }
 
 // lower goes down after overuse.
@@ -243,13 +263,18 @@ func (c *controller) lower(rates []rate, now time.Time) {
 	} else if !c.raised.IsZero() && now.Sub(c.raised) < provenTime {
 		c.mistake(now)
 	}
+	choked := float64(c.capacity) < chokeShare*float64(rates[c.current].bitrate)
+	share := fitShare
+	if choked { // it was measured in a hurry
+		share = safeShare
+	}
 	target := -1
 	for i := c.current + 1; i < len(rates); i++ {
 		if !rates[i].usable {
 			continue
 		}
 		target = i
-		if float64(rates[i].bitrate) <= fitShare*float64(c.capacity) {
+		if float64(rates[i].bitrate) <= share*float64(c.capacity) {
 			break
 		}
 	}
@@ -257,6 +282,7 @@ func (c *controller) lower(rates []rate, now time.Time) {
 		return // there is nothing less
 	}
 	c.ceiling = target
+	c.choked, c.drain = choked, min(c.paths.queue, longDrain)
 	c.raised = time.Time{}
 	c.scoutAt = now.Add(recoverTime)
 }
@@ -265,8 +291,12 @@ func (c *controller) lower(rates []rate, now time.Time) {
 func (c *controller) mistake(now time.Time) {
 	c.pause = min(max(2*c.pause, firstPause), longPause)
 	c.retryAt = now.Add(c.pause)
-	c.scouting, c.found, c.before, c.failed = false, 0, 0, true
+	c.scouting, c.failed = false, true
+	c.forget()
 }
+
+// forget gives up what scouts found.
+func (c *controller) forget() { c.found, c.before, c.agreed = 0, 0, 0 }
 
 // look sends a scout, or begins a probe, if there is a better Layer.
 func (c *controller) look(rates []rate, now time.Time) {
@@ -274,31 +304,79 @@ func (c *controller) look(rates []rate, now time.Time) {
 		c.raised, c.pause = time.Time{}, 0
 	}
 	top := c.ceiling == 0 || c.current > c.ceiling // it is sent, or soon will
-	if top || !c.heard || now.Before(c.retryAt) {
+	if top || !c.heard && !c.fresh || now.Before(c.retryAt) {
 		return
 	}
-	if !c.timed {
+	if !c.timed && !c.fresh {
 		c.lookBlindly(rates, now)
 		return
 	}
-	found, before := c.found, c.before
-	c.found = 0
-	if c.fitting(rates, found) >= 0 && before == 0 {
-		c.before, c.scouting = found, true // a second one must agree: receivers may be late
-		c.scoutAt = now.Add(scoutEvery)
-		return
+	if found := c.found; found > 0 {
+		c.found = 0
+		c.learn(rates, found, now)
 	}
-	if found > 0 {
-		c.before = 0
-	}
-	if i := c.fitting(rates, min(found, before)); i >= 0 {
-		c.begin(i, rates[i].bitrate, now)
-		return
-	}
-	if !now.Before(c.scoutAt) && c.paths.queue < calmQueue {
-		c.scouting, c.scoutAt = true, now.Add(scoutEvery)
+	if !c.probe.on && !c.scouting && !now.Before(c.scoutAt) && c.paths.queue < calmQueue {
+		c.send(now)
 	}
 }
+
+// learn takes what a scout found: another one must agree, then a probe begins. Where
+// packets get lost it would stop the picture: browsers wait for what is lost of the
+// padding, and do not remember more than a hundred packets of it. There more and
+// longer scouts must do.
+func (c *controller) learn(rates []rate, found int, now time.Time) {
+	if c.agreed > 0 {
+		found = min(found, c.before)
+	}
+	i, fresh := c.fitting(rates, found), c.fresh
+	c.fresh = false
+	if i < 0 {
+		c.forget()
+		return
+	}
+	c.before = found
+	c.agreed++
+	lossy := now.Sub(c.lossy) < lossyTime
+	switch {
+	case fresh:
+		c.leap(i, rates[i].bitrate, now)
+		c.leaping, c.raised, c.capacity = true, time.Time{}, int(scoutShare*float64(found))
+	case lossy && c.agreed >= lossyAgree:
+		c.probes++
+		c.leap(i, rates[i].bitrate, now)
+	case !lossy && c.agreed >= scoutsAgree:
+		c.begin(i, rates[i].bitrate, now)
+	default:
+		c.send(now)
+	}
+}
+
+// send makes a scout go.
+func (c *controller) send(now time.Time) {
+	c.scouting, c.failed, c.scoutAt = true, false, now.Add(scoutEvery)
+}
+
+// leap goes up without a probe.
+func (c *controller) leap(layer, bitrate int, now time.Time) {
+	c.estimate = max(c.estimate, int(probeShare*float64(bitrate)))
+	c.ceiling, c.raised = layer, now
+	c.forget()
+}
+
+// size is how long the next scout is to be.
+func (c *controller) size() int {
+	switch {
+	case c.fresh:
+		return scoutFresh
+	case c.agreed >= scoutsAgree:
+		return scoutLong
+	default:
+		return scoutPackets
+	}
+}
+
+// low makes the viewer begin with a Layer that is not the best one.
+func (c *controller) low(layer int) { c.ceiling, c.fresh = layer, true }
 
 // fitting returns the best Layer, better than the present one, that is worth a
 // probe on a link as fast as a scout found; -1 if there is none.
@@ -339,6 +417,7 @@ func (c *controller) begin(layer, bitrate int, now time.Time) {
 	c.losses = lossCount{}
 	c.paths.restart()
 	c.scouting = false
+	c.forget()
 	c.probes++
 }
 
@@ -349,8 +428,8 @@ func (c *controller) judge(rates []rate, now time.Time) {
 	if !c.timed {
 		length = blindProbe
 	}
-	if p.layer >= c.current || !rates[p.layer].usable {
-		p.on = false
+	if p.layer >= c.current || !rates[p.layer].usable || c.lossy.After(p.since) {
+		p.on = false // or scouts must do
 		return
 	}
 	if now.Sub(p.since) < length {

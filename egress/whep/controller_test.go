@@ -63,11 +63,11 @@ func TestControllerGoesDown(t *testing.T) {
 		after time.Duration
 		want  int
 	}{
-		{"a link of 700 kb/s, the queue grows", 700_000, grow(100*ms, 150*ms), 0, 400 * ms, 1},
+		{"a link of 800 kb/s, the queue grows", 800_000, grow(100*ms, 150*ms), 0, 400 * ms, 1},
 		{"a link of 400 kb/s, the queue grows", 400_000, grow(100*ms, 200*ms), 0, 400 * ms, 2},
 		{"and of 50 kb/s", 50_000, grow(100*ms, 200*ms), 0, 400 * ms, 2},
-		{"the queue is full and overflows", 700_000, grow(60*ms, 0), 20, 700 * ms, 1},
-		{"nothing waits, but much is lost", 700_000, grow(0, 0), 40, 500 * ms, 1},
+		{"the queue is full and overflows", 800_000, grow(60*ms, 0), 20, 700 * ms, 1},
+		{"nothing waits, but much is lost", 800_000, grow(0, 0), 40, 500 * ms, 1},
 		{"the way got longer, all comes", 2_000_000, grow(80*ms, 0), 0, 8 * time.Second, 0},
 		{"a keyframe that the link digests", 3_000_000, grow(250*ms, -20*ms), 0, time.Second, 0},
 		{"a tenth is lost by chance", 1_950_000, grow(0, 0), 2, 20 * time.Second, 0},

@@ -113,9 +113,14 @@ func (t *track) repeat(sequence uint16, now time.Time, w *wire) bool {
 	t.metrics.NACKs.Add(1)
 	t.mu.Lock()
 	t.asked++
+	timestamp, empty := t.rewriter.padding(sequence)
+	_, known := t.rewriter.source(sequence)
+	if !empty && !known || t.silent.Load() { // of the Layer before, or while the network is to be free
+		t.mu.Unlock()
+		return true
+	}
 	allowed := t.repeats.allow(sequence, now)
 	exhausted := t.repeats.left < 1
-	timestamp, empty := t.rewriter.padding(sequence)
 	t.mu.Unlock()
 	if !allowed {
 		return !exhausted

@@ -73,14 +73,18 @@ func (l *ladder) restrict(allowed []Layer) {
 	}
 }
 
-// follow takes the sources of a publisher. Known ones go on.
-func (l *ladder) follow(sources []*stream.Source, now time.Time) {
+// follow takes the sources of a publisher, who has been there for since. Known ones
+// go on.
+func (l *ladder) follow(sources []*stream.Source, since, now time.Time) {
 	var rungs []rung
 	for _, s := range sources {
 		if s.Layer.ID.Kind != stream.Video {
 			continue
 		}
 		r := rung{source: s, moved: now}
+		if now.Sub(since) > 2*sampleEvery { // else its first picture counts too much
+			r.sample(total{at: since})
+		}
 		for _, old := range l.rungs {
 			if old.source == s {
 				r = old

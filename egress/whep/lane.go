@@ -49,19 +49,49 @@ type arrival struct {
 	lane  *lane                // it changes to
 	sub   *stream.Subscription // its own in the lane's Layer
 	asked time.Time            // for a keyframe; below the audience's mutex
+	due   time.Time            // not before; fixed, as reach
+	reach time.Duration        // so old may a cached keyframe be, 0: only the next one will do
 	busy  atomic.Bool          // it is tried, has succeeded or was given up
 }
 
 // try lets the lane take the track over. It reports whether it did.
 func (x *arrival) try(f *feeding) bool {
-	if !x.busy.CompareAndSwap(false, true) {
+	if f.now.Before(x.due) || !x.busy.CompareAndSwap(false, true) {
 		return false
 	}
-	if !x.track.change(f, x.sub) {
-		x.busy.Store(false)
-		return false
+	cached := x.cached(f)
+	if cached != nil && x.track.change(f, cached) {
+		x.sub.Close()
+		return true
 	}
-	return true
+	if cached != nil {
+		cached.Close()
+	} else if x.track.change(f, x.sub) {
+		return true
+	}
+	x.busy.Store(false)
+	return false
+}
+
+// cached returns a Subscription at the newest keyframe, nil if that is too old.
+func (x *arrival) cached(f *feeding) *stream.Subscription {
+	if x.reach == 0 {
+		return nil
+	}
+	look, err := x.lane.stream.Subscribe(x.lane.layer)
+	if err != nil {
+		return nil
+	}
+	defer look.Close()
+	var one [1]stream.Packet
+	if n, err := look.Read(f.ended, one[:]); err != nil || n == 0 || f.now.Sub(one[0].Arrival) > x.reach {
+		return nil
+	}
+	sub, err := x.lane.stream.Subscribe(x.lane.layer)
+	if err != nil {
+		return nil
+	}
+	return sub
 }
 
 // cancel reports whether the arrival will not happen any more.

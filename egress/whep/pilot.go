@@ -11,6 +11,8 @@ import (
 const (
 	paddingSize  = 255 // bytes of one padding packet, the most that RTP allows
 	scoutPackets = 12  // of a scout: 30 ms of 1 Mb/s
+	scoutFresh   = 24  // of the first one
+	scoutLong    = 40  // of the last one, where no probe follows
 	longestFill  = 100 * time.Millisecond
 	repeatLeast  = 20_000 // bytes a second that may be repeated; else half of the Layer's bit rate
 	repeatBurst  = 64_000 // bytes at once
@@ -93,7 +95,7 @@ func (p *pilot) due(now time.Time) (packets int, scout bool) {
 		c.scouting = false
 		p.log.scout()
 		p.padding.Store(c.probe.on)
-		return scoutPackets, true
+		return c.size(), true
 	case c.probe.on:
 		passed := min(now.Sub(p.filled), longestFill)
 		bits := float64(c.probe.bitrate-p.carried) * passed.Seconds()
@@ -171,6 +173,36 @@ func (p *pilot) failed() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.controller.failed
+}
+
+// low makes a viewer that has just come begin with a Layer that any network
+// carries. False says that its feedback would not tell soon whether a better one
+// gets through.
+func (p *pilot) low(layer int) bool {
+	if !p.numbered {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.controller.low(layer)
+	return true
+}
+
+// leaping reports whether the viewer is to get a better Layer at once, and the
+// bits a second that its network seems to carry.
+func (p *pilot) leaping() (capacity int, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.controller.capacity, p.controller.leaping
+}
+
+// choked reports whether nothing of the present Layer gets through, until when the
+// link is busy with what is on its way, and the bits a second that it carries.
+func (p *pilot) choked(now time.Time) (free time.Time, capacity int, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := &p.controller
+	return now.Add(c.drain), c.capacity, c.choked
 }
 
 func (p *pilot) state() steering {

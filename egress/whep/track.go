@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/rtcp"
@@ -67,6 +68,8 @@ type track struct {
 	joining  *stream.Subscription // where a joining viewer reads; nil once it goes with its lane
 	sent     mark                 // the last packet that it read there
 	skip     bool                 // the lane has yet to come to sent
+	silent   atomic.Bool          // nothing is sent: the network is to be free for another Layer; set below the audience's mutex
+	left     bool                 // something was left out so
 
 	mu       sync.Mutex
 	writer   webrtc.TrackLocalWriter // below mu, as all that follows; nil before Bind
@@ -288,7 +291,15 @@ func (t *track) begin(packets []stream.Packet) {
 			t.rewriter.pack(p.Timestamp + uint32(units(age, rate)))
 		}
 	} else {
-		t.rewriter.begin(lowest(packets), p.Timestamp, t.advance(p, rate))
+		pushed := int64(0) // a burst of cached pictures of another Layer
+		behind := units(time.Since(p.Arrival), rate)
+		if t.kind == stream.Video && p.Source.Epoch == t.source.Epoch && behind > units(oldKeyframe, rate) {
+			pushed = behind - behind>>catchUp
+		}
+		t.rewriter.begin(lowest(packets), p.Timestamp, t.advance(p, rate, pushed))
+		if pushed > 0 {
+			t.rewriter.pack(p.Timestamp + uint32(behind))
+		}
 	}
 	if t.source == nil || t.source.Epoch != p.Source.Epoch {
 		t.pleas = pleas{}
@@ -299,8 +310,9 @@ func (t *track) begin(packets []stream.Packet) {
 // advance returns how far the timestamp goes on from the newest picture of the
 // present source to a packet of the next one: by the sender's clock between
 // Layers that both have reports, else by arrival. It never goes back: what a
-// picture comes too early, that a later change makes up for. t.mu is held.
-func (t *track) advance(p *stream.Packet, rate uint32) uint32 {
+// picture comes too early, that a later change makes up for. Of what follows so
+// many units are pushed together. t.mu is held.
+func (t *track) advance(p *stream.Packet, rate uint32, pushed int64) uint32 {
 	passed := p.Arrival.Sub(t.arrival)
 	if p.Source.Epoch == t.source.Epoch {
 		from, ok1 := t.source.Report()
@@ -311,7 +323,7 @@ func (t *track) advance(p *stream.Packet, rate uint32) uint32 {
 	} else {
 		t.ahead = 0
 	}
-	wanted, least := units(passed, rate)-t.ahead, int64(rate)/1000
+	wanted, least := units(passed, rate)-t.ahead+pushed, int64(rate)/1000
 	t.ahead = max(least-wanted, 0)
 	return uint32(max(wanted, least))
 }
@@ -416,11 +428,20 @@ func (t *track) serve(f *feeding) {
 	if t.feeder != f.lane {
 		return // another one has taken it over
 	}
-	if t.joining == nil {
+	switch {
+	case t.silent.Load():
+		t.left = t.joining == nil
+	case t.joining != nil:
+		t.approach(f)
+	case t.left:
+		t.left = false
+		late := f.batch
+		late.lagged = true // the viewer shall see no hole
+		t.feed(late)
+		t.requestKeyframe()
+	default:
 		t.feed(f.batch)
 		t.pad(f)
-	} else {
-		t.approach(f)
 	}
 	if !f.more {
 		t.report(&f.lane.line, f.now)
@@ -502,7 +523,7 @@ func (t *track) change(f *feeding, sub *stream.Subscription) bool {
 	if joining != nil {
 		joining.Close()
 	}
-	t.feeder = f.lane
+	t.feeder, t.left = f.lane, false
 	if f.more {
 		return true
 	}

@@ -1,10 +1,11 @@
 package e2e
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -14,8 +15,6 @@ import (
 	"time"
 
 	"github.com/pion/webrtc/v4"
-
-	"github.com/whipcast/whipcast/internal/testsource"
 )
 
 const (
@@ -24,83 +23,103 @@ const (
 )
 
 // downlink is the slow way from the gateway to one viewer: a queue with a rate
-// in front of a delay. The way back has the delay alone.
+// in front of a delay, and loss by chance. The way back has the delay alone.
 type downlink struct {
-	front, back net.PacketConn
-	viewer      atomic.Pointer[net.Addr]
-	rate        atomic.Int64 // bits a second
-	dropped     atomic.Int64
+	front   net.PacketConn
+	rate    atomic.Int64 // bits a second
+	loss    float64
+	dropped atomic.Int64 // by the queue
+	lost    atomic.Int64
+
+	mu   sync.Mutex
+	free time.Time // when the link is; below mu
+	luck *rand.Rand
 }
 
+// datagram is one on its way, and who writes it in the end.
 type datagram struct {
-	at time.Time
-	b  []byte
+	at    time.Time
+	b     []byte
+	write func(b []byte)
 }
 
 // newDownlink begins to forward to a gateway's media address.
-func newDownlink(t *testing.T, media string, rate int64) *downlink {
+func newDownlink(t *testing.T, media string, rate int64, loss float64) *downlink {
 	t.Helper()
-	to, err := net.ResolveUDPAddr("udp", media)
-	if err != nil {
+	d := &downlink{loss: loss, luck: rand.New(rand.NewPCG(1, 2))}
+	d.rate.Store(rate)
+	var err error
+	if d.front, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
-	d := &downlink{}
-	d.rate.Store(rate)
-	for _, conn := range []*net.PacketConn{&d.front, &d.back} {
-		if *conn, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	up, down := make(chan datagram, 4096), make(chan datagram, 4096)
 	var wg sync.WaitGroup
 	t.Cleanup(func() {
-		_, _ = d.front.Close(), d.back.Close()
+		_ = d.front.Close()
 		wg.Wait()
 	})
-	wg.Go(func() {
-		defer close(up)
-		read(d.front, func(b []byte, from net.Addr) {
-			d.viewer.Store(&from)
-			queue(up, datagram{time.Now().Add(downDelay), b})
-		})
-	})
-	var free time.Time // when the link is
-	wg.Go(func() {
-		defer close(down)
-		read(d.back, func(b []byte, _ net.Addr) {
-			now := time.Now()
-			if free.Before(now) {
-				free = now
-			}
-			if free.Sub(now) > downQueue {
-				d.dropped.Add(1)
-				return
-			}
-			free = free.Add(time.Duration(len(b)+28) * 8 * time.Second / time.Duration(d.rate.Load()))
-			queue(down, datagram{free.Add(downDelay), b})
-		})
-	})
-	wg.Go(func() { deliver(up, func(b []byte) { _, _ = d.back.WriteTo(b, to) }) })
-	wg.Go(func() {
-		deliver(down, func(b []byte) {
-			if viewer := d.viewer.Load(); viewer != nil {
-				_, _ = d.front.WriteTo(b, *viewer)
-			}
-		})
-	})
+	wg.Go(func() { d.forward(media) })
 	return d
 }
 
+// forward passes datagrams between the sockets of a viewer and the gateway.
+func (d *downlink) forward(media string) {
+	up, down := make(chan datagram, 4096), make(chan datagram, 4096)
+	var delivering, reading sync.WaitGroup
+	delivering.Go(func() { deliver(up) })
+	delivering.Go(func() { deliver(down) })
+	backs := make(map[string]net.Conn) // by a viewer's address
+	read(func(b []byte) (int, net.Addr, error) { return d.front.ReadFrom(b) }, func(b []byte, from net.Addr) {
+		back, ok := backs[from.String()]
+		if !ok {
+			var err error
+			if back, err = net.Dial("udp", media); err != nil {
+				return
+			}
+			backs[from.String()] = back
+			reading.Go(func() { d.slow(back, down, func(b []byte) { _, _ = d.front.WriteTo(b, from) }) })
+		}
+		queue(up, datagram{time.Now().Add(downDelay), b, func(b []byte) { _, _ = back.Write(b) }})
+	})
+	for _, back := range backs {
+		_ = back.Close()
+	}
+	reading.Wait()
+	close(up)
+	close(down)
+	delivering.Wait()
+}
+
+// slow queues what the gateway sends to one socket of the viewer.
+func (d *downlink) slow(back net.Conn, down chan<- datagram, write func(b []byte)) {
+	read(func(b []byte) (int, net.Addr, error) { n, err := back.Read(b); return n, nil, err }, func(b []byte, _ net.Addr) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		now := time.Now()
+		if d.free.Before(now) {
+			d.free = now
+		}
+		switch media := b[0]&0xc0 == 0x80; { // RTP or RTCP; STUN and DTLS pass
+		case media && d.luck.Float64() < d.loss:
+			d.lost.Add(1)
+		case d.free.Sub(now) > downQueue:
+			d.dropped.Add(1)
+		default:
+			d.free = d.free.Add(time.Duration(len(b)+28) * 8 * time.Second / time.Duration(d.rate.Load()))
+			queue(down, datagram{d.free.Add(downDelay), b, write})
+		}
+	})
+}
+
 // read takes datagrams until the socket is closed.
-func read(conn net.PacketConn, take func(b []byte, from net.Addr)) {
+func read(from func(b []byte) (int, net.Addr, error), take func(b []byte, from net.Addr)) {
 	buf := make([]byte, 2048)
 	for {
-		n, from, err := conn.ReadFrom(buf)
+		n, address, err := from(buf)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err == nil {
-			take(append([]byte(nil), buf[:n]...), from)
+		if err == nil && n > 0 {
+			take(bytes.Clone(buf[:n]), address)
 		}
 	}
 }
@@ -113,10 +132,10 @@ func queue(to chan<- datagram, d datagram) {
 }
 
 // deliver hands datagrams over when they are due, until the channel is closed.
-func deliver(from <-chan datagram, write func(b []byte)) {
+func deliver(from <-chan datagram) {
 	for d := range from {
 		time.Sleep(time.Until(d.at))
-		write(d.b)
+		d.write(d.b)
 	}
 }
 
@@ -205,24 +224,8 @@ func (n *numbers) read(track *webrtc.TrackRemote) {
 // throughout.
 func TestAdaptsToNetwork(t *testing.T) {
 	g := serveWith(t, plainBinary)
-	ctx, cancel := context.WithCancel(t.Context())
-	var source sync.WaitGroup
-	source.Go(func() {
-		err := testsource.Run(ctx, testsource.Config{
-			URL: g.url("/whip/three"), Token: token, Simulcast: &testsource.Simulcast{Style: testsource.Browser},
-		})
-		if err != nil {
-			t.Error(err)
-		}
-	})
-	defer source.Wait()
-	defer cancel()
-	until(t, 20*time.Second, "three layers", func() bool {
-		packets, _ := g.arrived(t, "three")
-		return packets["f"] > 100 && packets["h"] > 30 && packets["q"] > 30
-	})
-
-	d := newDownlink(t, g.media, 4_000_000)
+	threeLayers(t, g)
+	d := newDownlink(t, g.media, 4_000_000, 0)
 	n := &numbers{}
 	pc := watchBehind(t, g, d, n)
 	defer func() { _ = pc.Close() }() // the test is over

@@ -83,6 +83,8 @@ type seen struct {
 	Moved string `json:"moved"` // states of publisher and viewers once it has ended
 	Blank int    `json:"blank"` // looks that saw no picture meanwhile
 
+	Phases []phase `json:"phases"` // of a link that changes
+
 	Asks  bool   `json:"asks"`  // for a token
 	Bar   string `json:"bar"`   // the address bar, later
 	Later string `json:"later"` // that of a page that took its token from a link in the same tab

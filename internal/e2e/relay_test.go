@@ -50,12 +50,21 @@ func newRelay(t *testing.T, g *gateway, w weather) *relay {
 	})
 	wg.Go(func() { r.forward(front, g.media, w) })
 
+	r.url = detour(t, g, front.LocalAddr(), http.NotFoundHandler())
+	return r
+}
+
+// detour begins an HTTP proxy of a gateway by which media can go through the
+// relay at front alone, and returns its URL. What is asked for below /link is
+// answered by link.
+func detour(t *testing.T, g *gateway, front net.Addr, link http.Handler) string {
+	t.Helper()
 	target, err := url.Parse("http://" + g.address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, from, _ := net.SplitHostPort(g.media)
-	to := strconv.Itoa(front.LocalAddr().(*net.UDPAddr).Port)
+	to := strconv.Itoa(front.(*net.UDPAddr).Port)
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	proxy.ModifyResponse = func(res *http.Response) error {
 		body, err := io.ReadAll(res.Body)
@@ -69,17 +78,19 @@ func newRelay(t *testing.T, g *gateway, w weather) *relay {
 		res.Header.Set("Content-Length", strconv.Itoa(len(body)))
 		return nil
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		// The gateway must not know where the publisher is: its own checks would open a
+	routes := http.NewServeMux()
+	routes.Handle("/link", link)
+	routes.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
+		// The gateway must not know where the other end is: its own checks would open a
 		// way past the relay.
 		body, _ := io.ReadAll(req.Body) // what is missing is refused
 		body = publisherCandidate.ReplaceAll(body, nil)
 		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		proxy.ServeHTTP(w, req)
-	}))
+	})
+	server := httptest.NewServer(routes)
 	t.Cleanup(server.Close)
-	r.url = server.URL
-	return r
+	return server.URL
 }
 
 // forward passes datagrams between one or more publishers and the gateway.

@@ -14,6 +14,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/Eyevinn/mp4ff/mp4"
@@ -210,29 +211,18 @@ func fill(video []Unit, bitrate int) {
 			missing -= len(u.Data)
 		}
 		for i := range gop[1:] {
-			gop[1+i].Data = append(filler(missing/pictures), gop[1+i].Data...)
+			gop[1+i].Data = append(slices.Clip(gop[1+i].Data), filler(missing/pictures)...)
 		}
 	}
 }
 
-// filler returns an SEI message of filler (H.264 7.3.2.3.1, D.1.4) in Annex B,
-// of size bytes in all or one less. Unlike filler NAL units it is part of the
-// coded pictures, so that nobody on the way leaves it out.
-func filler(size int) []byte {
-	const start, kind, end = 5, 3, 0x80 // bytes of start code and NAL header; filler_payload; stop bit
-	payload := size - start - 2
-	for payload > 0 && start+1+payload/0xff+1+payload+1 > size {
-		payload--
-	}
-	if payload <= 0 {
-		return nil
-	}
-	message := append(make([]byte, 0, size), 0, 0, 0, 1, 6, kind)
-	message = append(message, bytes.Repeat([]byte{0xff}, payload/0xff)...)
-	message = append(message, byte(payload%0xff))
-	message = append(message, bytes.Repeat([]byte{0xff}, payload)...)
-	return append(message, end)
-}
+// filler returns words of zeros to follow a picture's slice, of size bytes in all or
+// a little less: what H.264 calls cabac_zero_words (7.3.2.10, 7.4.2.10) and decoders
+// of any entropy coding pass over. They are part of the slice. An SEI message would
+// be a NAL unit of its own before it: browsers that lose a piece of one take the
+// slice for the whole picture, and get stuck once the piece is repaired. And filler
+// NAL units are left out on the way.
+func filler(size int) []byte { return bytes.Repeat([]byte{0, 0, 3}, max(size, 0)/3) }
 
 func readAudio(track *mp4.TrakBox) ([]Unit, error) {
 	samples, err := readSamples(file, track)

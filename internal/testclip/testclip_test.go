@@ -164,24 +164,23 @@ func TestLadderDecodes(t *testing.T) {
 	}
 }
 
-func TestFiller(t *testing.T) {
-	for size := range 2000 {
-		got := filler(size)
-		if len(got) == 0 && size > 8 || len(got) > size || len(got) > 0 && len(got) < size-1 {
-			t.Fatalf("filler(%d) has %d bytes", size, len(got))
-		}
-		if len(got) == 0 {
+// TestOneUnit: a picture's slice is one NAL unit, filler and all, and its last one.
+func TestOneUnit(t *testing.T) {
+	for _, u := range ladder(t).units {
+		if !u.Video {
 			continue
 		}
-		length, rest := 0, got[6:]
-		for ; rest[0] == 0xff; rest = rest[1:] {
-			length += 0xff
-			if length > size {
-				t.Fatalf("filler(%d): no end of its size", size)
+		slices, last := 0, byte(0)
+		for _, nal := range bytes.Split(u.Data, []byte{0, 0, 0, 1})[1:] {
+			if last = nal[0] & 31; last == 1 || last == 5 {
+				slices++
+			}
+			if bytes.Contains(nal, []byte{0, 0, 0}) || bytes.Contains(nal, []byte{0, 0, 1}) || nal[len(nal)-1] == 0 {
+				t.Fatalf("layer %d, picture at %v: a unit of type %d holds a start code or ends in zero", u.Layer, u.Time(), last)
 			}
 		}
-		if length += int(rest[0]); length != len(rest)-2 || rest[len(rest)-1] != 0x80 {
-			t.Fatalf("filler(%d) says %d bytes and has %d", size, length, len(rest)-2)
+		if slices != 1 || last != 1 && last != 5 {
+			t.Fatalf("layer %d, picture at %v: %d slices, the last unit has type %d", u.Layer, u.Time(), slices, last)
 		}
 	}
 }

@@ -13,6 +13,7 @@
 //   node run.mjs moved   BASE TOKEN STREAM   the gateway is emptied: who publishes and who watches goes on at its peer
 //   node run.mjs conversation BASE TOKEN STREAM   a stage with a host, three guests and a viewer: conversation.mjs
 //   node run.mjs glass   BASE TOKEN STREAM   how old pictures are that a seat shows: glass.mjs
+//   node run.mjs adapt   BASE TOKEN STREAM   a viewer behind a link that changes: adapt.mjs
 //
 // SHOTS=FOLDER keeps screenshots there.
 import { createServer } from 'node:http'
@@ -21,6 +22,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { chromium } from 'playwright-core'
+import { adapt } from './adapt.mjs'
 import { conversation } from './conversation.mjs'
 import { glass } from './glass.mjs'
 
@@ -601,6 +603,7 @@ async function moved(context) {
   report.external = report.external.filter((url) => !url.startsWith(to))
 }
 
+const follow = (context) => adapt(context, { base, stream, report, until })
 const talk = (context) => conversation(context, { base, token, stream, report, open, stats, until, shot })
 const age = (context) => glass(context, { stream, report, open, stats, until })
 
@@ -617,7 +620,7 @@ const context = await chromium.launchPersistentContext(profile, {
   ],
 })
 try {
-  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, relayed, closed, embed, control, moved, conversation: talk, glass: age }[scenario](context)
+  await { show, watch: (c) => watchAndSit(c), foreign, ladder, layers, relayed, closed, embed, control, moved, conversation: talk, glass: age, adapt: follow }[scenario](context)
 } catch (e) {
   report.failure = String(e)
   for (const [i, page] of context.pages().entries()) {
