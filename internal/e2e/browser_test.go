@@ -53,6 +53,7 @@ type seen struct {
 	RefusedFrame bool   `json:"refusedFrame"` // that of another page
 	Example      string `json:"example"`      // what docs/examples/embed.html does
 
+	Listed  int     `json:"listed"`  // streams and shows on the start page
 	Restart int     `json:"restart"` // status of an ICE restart
 	Kept    bool    `json:"kept"`    // the session after it
 	Seats   int     `json:"seats"`   // that the control room shows at the end

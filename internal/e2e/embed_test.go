@@ -38,8 +38,8 @@ func TestEmbed(t *testing.T) {
 }
 
 // TestControlRoom: the pages of a stage. Two are invited, join, are let in, see each other, are cut to by
-// keys, shown by WHEP and HLS, muted and removed, all by the keyboard, which stays at the seat; a reload comes back by itself, and another network
-// costs an ICE restart but no session.
+// keys, shown by WHEP and HLS, muted and removed, all by the keyboard, which stays at the seat. A reload comes back by itself, a link that is opened twice
+// takes the seat over once, a camera may be left out and come back, and another network costs an ICE restart but no session.
 func TestControlRoom(t *testing.T) {
 	g := serveWith(t, plainBinary) // the browser needs the cores
 	s := browse(t, "control", g.url(""), "talk")
@@ -48,6 +48,9 @@ func TestControlRoom(t *testing.T) {
 	}
 	if !s.Told {
 		t.Error("the control room tells no more why an order was refused")
+	}
+	if s.Listed != 1 {
+		t.Errorf("the start page lists %d, want the show alone", s.Listed)
 	}
 	if s.Restart != 200 || !s.Kept || s.Seats != 1 {
 		t.Errorf("ICE restart answered %d, the session was kept: %v, %d seats are left; want 200, true, 1", s.Restart, s.Kept, s.Seats)

@@ -554,6 +554,13 @@ async function control(context) {
   await sleep(1000)
   report.kept = before !== '' && before === (await sessions())
   await state(ann, 'on_air')
+  // The start page leads to the control room, and offers no seat.
+  const home = await open(context, '/')
+  await home.getByRole('link', { name: `Control room: ${stream}` }).waitFor({ timeout: 20_000 })
+  report.listed = await home.locator('#list li').count()
+  await shot(home, 'home')
+  await home.close()
+  await room.bringToFront()
   await seat('Bob').getByRole('button', { name: 'Remove' }).press('Enter')
   await seat('Bob').getByRole('button', { name: 'Really remove?' }).press('Enter')
   await state(bob, 'removed')
