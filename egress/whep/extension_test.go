@@ -429,7 +429,7 @@ func TestShutdownTellsViewers(t *testing.T) {
 	events, _ := link(res.header, relEvents)
 	l := g.listen(events)
 	until(t, "active", func() bool { return l.names() == "active" })
-	g.stop()
+	g.quit()
 	<-l.ended
 	if got := l.events("reconnect"); len(got) != 1 || got[0].data != "{}" {
 		t.Errorf("events %v", l.events(""))

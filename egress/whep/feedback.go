@@ -111,22 +111,16 @@ func (t *track) answer(pairs []rtcp.NackPair, now time.Time, w *wire) {
 // the viewer has asked for too much.
 func (t *track) repeat(sequence uint16, now time.Time, w *wire) bool {
 	t.metrics.NACKs.Add(1)
-	t.mu.Lock()
-	t.asked++
-	timestamp, empty := t.rewriter.padding(sequence)
-	_, known := t.rewriter.source(sequence)
-	if !empty && !known || t.silent.Load() { // of the Layer before, or while the network is to be free
-		t.mu.Unlock()
+	verdict, timestamp := t.judge(sequence, now)
+	var p outgoing
+	switch verdict {
+	case tooMuch:
+		return false
+	case leave:
 		return true
-	}
-	allowed := t.repeats.allow(sequence, now)
-	exhausted := t.repeats.left < 1
-	t.mu.Unlock()
-	if !allowed {
-		return !exhausted
-	}
-	p := paddingPacket(sequence, timestamp)
-	if !empty {
+	case repeatPadding:
+		p = paddingPacket(sequence, timestamp)
+	case repeatMedia:
 		var ok bool
 		if p, ok = t.former(sequence); !ok {
 			return true
@@ -140,14 +134,46 @@ func (t *track) repeat(sequence uint16, now time.Time, w *wire) bool {
 		return false // the feeding goroutine sees it, too
 	}
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.packets++
-	if !empty {
+	if verdict == repeatMedia {
 		t.octets += uint64(len(p.payload))
 	}
 	t.repeated++
-	t.mu.Unlock()
 	t.metrics.Retransmits.Add(1)
 	return true
+}
+
+// verdict is what becomes of a number that the viewer asked for again.
+type verdict uint8
+
+const (
+	leave         verdict = iota // it is of no use, or was repeated just now
+	tooMuch                      // the viewer has asked for too much
+	repeatPadding                // it was a packet of padding
+	repeatMedia
+)
+
+// judge says whether a packet is to be repeated, with the timestamp of padding.
+func (t *track) judge(sequence uint16, now time.Time) (verdict, uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.asked++
+	timestamp, empty := t.rewriter.padding(sequence)
+	_, known := t.rewriter.source(sequence)
+	switch {
+	case !empty && !known || t.silent.Load(): // of the Layer before, or while the network is to be free
+		return leave, 0
+	case !t.repeats.allow(sequence, now):
+		if t.repeats.left < 1 {
+			return tooMuch, 0
+		}
+		return leave, 0
+	case empty:
+		return repeatPadding, timestamp
+	default:
+		return repeatMedia, 0
+	}
 }
 
 // former returns a packet as it was sent before, if the present source still

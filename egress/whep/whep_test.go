@@ -57,6 +57,7 @@ type gateway struct {
 	server  *whep.Server
 	url     string
 	handler http.Handler
+	quit    func() // ends the sessions; what is read of them goes on to its end
 	stop    func()
 	arrived sync.Map // *webrtc.PeerConnection → *atomic.Uint64: packets
 }
@@ -93,9 +94,12 @@ func newGatewayWith(t *testing.T, cfg whep.Config, sessions rtc.RegistryConfig) 
 			}
 		})
 	}
-	g.stop = sync.OnceFunc(func() {
+	g.quit = sync.OnceFunc(func() {
 		cancel()
 		wg.Wait()
+	})
+	g.stop = sync.OnceFunc(func() {
+		g.quit()
 		web.CloseClientConnections()
 		web.Close()
 		if err := engine.Close(); err != nil {
