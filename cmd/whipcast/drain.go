@@ -103,7 +103,7 @@ func (g *gateway) drainBy(to string, within time.Duration) bool {
 	now := time.Now()
 	p := plan{to, now, now.Add(within)}
 	begun := g.drainage.set(p, func() {
-		g.sessions.Drain(rtc.Draining{To: to, RetryAfter: drainRetry})
+		g.sessions.Drain(rtc.Draining{To: to, RetryAfter: drainRetry, Stay: g.stay(p.end)})
 		g.api.Drain(g.left)
 	})
 	if !begun {
@@ -112,6 +112,14 @@ func (g *gateway) drainBy(to string, within time.Duration) bool {
 	g.events.Publish(event.DrainBegun, "", event.Drain{To: to, Deadline: p.end.UTC()})
 	g.log.Info("draining: new sessions go elsewhere", "peer", to, "deadline", p.end.UTC().Format(time.RFC3339))
 	return true
+}
+
+// stay says of which streams sessions are taken all the same until a drain's end: those of
+// stages, which no other gateway has. Guests and viewers who lose their connection come back.
+func (g *gateway) stay(end time.Time) func(stream string) bool {
+	return func(name string) bool {
+		return time.Now().Before(end) && (g.stages.program(name) || g.stages.Private(name))
+	}
 }
 
 // resume takes new sessions again.

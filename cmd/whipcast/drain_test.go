@@ -149,9 +149,9 @@ func TestDrainByAPI(t *testing.T) {
 		eventually(t, c, base+"/readyz", func(r reply) bool { return r.status == status })
 	}
 	ready(http.StatusOK)
-	ask := func(method, body string, status int, has string) {
+	order := func(method, path, body string, status int, has string) {
 		t.Helper()
-		request, err := http.NewRequestWithContext(t.Context(), method, base+"/v1/drain", strings.NewReader(body))
+		request, err := http.NewRequestWithContext(t.Context(), method, base+path, strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -166,11 +166,16 @@ func TestDrainByAPI(t *testing.T) {
 		defer response.Body.Close()
 		text, err := io.ReadAll(response.Body)
 		if err != nil || response.StatusCode != status || !strings.Contains(string(text), has) {
-			t.Errorf("%s %s: %d %s %v", method, body, response.StatusCode, text, err)
+			t.Errorf("%s %s %s: %d %s %v", method, path, body, response.StatusCode, text, err)
 		}
+	}
+	ask := func(method, body string, status int, has string) {
+		t.Helper()
+		order(method, "/v1/drain", body, status, has)
 	}
 	publisher := start(t, nil, "publish", "--url", base+"/whip/test", "--token", token)
 	playlistURL(t, c, base, "test")
+	order(http.MethodPut, "/v1/stages/talk", `{}`, http.StatusOK, `"talk"`)
 
 	ask(http.MethodGet, "", http.StatusOK, `"draining":false`)
 	ask(http.MethodDelete, "", http.StatusConflict, "not-draining")
@@ -183,6 +188,11 @@ func TestDrainByAPI(t *testing.T) {
 	ask(http.MethodPost, `{"to":"https://b.example.org","deadline":3600}`, http.StatusAccepted, `"to":"https://b.example.org"`)
 	if status, header := post(t, base+"/whip/other"); status != http.StatusTemporaryRedirect || header.Get("Location") != "https://b.example.org/whip/other" {
 		t.Errorf("with a peer: %d %v", status, header)
+	}
+	for _, door := range []string{"/whip/talk.ann", "/whep/talk.ann", "/whep/talk"} { // who is on a stage, or watches one, finds it here only
+		if status, _ := post(t, base+door); status < http.StatusBadRequest || status >= http.StatusInternalServerError {
+			t.Errorf("POST %s: %d, a stage does not move", door, status)
+		}
 	}
 	ask(http.MethodDelete, "", http.StatusNoContent, "")
 	ready(http.StatusOK)

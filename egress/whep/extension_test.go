@@ -386,21 +386,28 @@ func TestCodecChange(t *testing.T) {
 // go, as soon as there is nothing to see here any more; and all at the end.
 func TestDrainSendsViewersAway(t *testing.T) {
 	g := newGateway(t, whep.Config{})
-	x, y := g.publish("live", video), g.publish("other", video)
+	x, y, z := g.publish("live", video), g.publish("other", video), g.publish("show", video)
 	_, res := g.post("live?token=a%20b")
 	first, _ := link(res.header, relEvents)
 	_, res = g.post("other")
 	second, _ := link(res.header, relEvents)
-	here, there := g.listen(first), g.listen(second)
-	until(t, "both listen", func() bool { return here.names() == "active" && there.names() == "active" })
-	g.rtc.Drain(rtc.Draining{To: "https://b.example.org/"})
+	_, res = g.post("show")
+	third, _ := link(res.header, relEvents)
+	here, there, stays := g.listen(first), g.listen(second), g.listen(third)
+	until(t, "all listen", func() bool { return here.names() == "active" && there.names() == "active" && stays.names() == "active" })
+	g.rtc.Drain(rtc.Draining{To: "https://b.example.org/", Stay: func(stream string) bool { return stream == "show" }})
+	z.Close(nil)
 	x.Close(nil)
+	until(t, "the third viewer hears that nobody publishes", func() bool { return stays.names() != "active" })
 	until(t, "the first viewer is sent away", func() bool { return len(here.events("reconnect")) == 1 })
 	if got := here.names(); got != "active inactive reconnect" || here.events("reconnect")[0].data != `{"url":"https://b.example.org/whep/live?token=a%20b"}` {
 		t.Errorf("the first viewer got %s, %v", got, here.events("reconnect"))
 	}
 	late := g.listen(first)
 	until(t, "who listens later is sent away, too", func() bool { return len(late.events("reconnect")) == 1 })
+	if got := stays.names(); got != "active inactive" {
+		t.Errorf("the viewer of a stream that stays got %s", got)
+	}
 	if got := there.names(); got != "active" {
 		t.Errorf("the viewer of a live stream got %s", got)
 	}

@@ -288,7 +288,7 @@ func (h *herald) drained() {
 func (h *herald) elsewhere(v *viewer) (url string, ok bool) {
 	d, draining := h.server.sessions.Draining()
 	url = d.Target(v.target)
-	return url, draining && !h.told.Live && url != ""
+	return url, draining && !h.told.Live && url != "" && !d.Stays(h.stream.Name())
 }
 
 // farewell returns what a viewer is told whose Session ends for a reason: to come anew

@@ -20,6 +20,9 @@ type Draining struct {
 	// (specs W69, X36). Empty: clients are told to try again.
 	To         string
 	RetryAfter time.Duration // said without To
+	// Stay says of a stream that its Sessions begin here all the same, for they would find
+	// nothing elsewhere. It is called from many goroutines. nil: of none.
+	Stay func(stream string) bool
 }
 
 // Live is one Session, for people.
@@ -37,6 +40,9 @@ func (d Draining) Target(target string) string {
 	return strings.TrimSuffix(d.To, "/") + target
 }
 
+// Stays reports whether the Sessions of a stream begin here all the same.
+func (d Draining) Stays(stream string) bool { return d.Stay != nil && d.Stay(stream) }
+
 // target is a request's path and query, which may have a token.
 func target(r *http.Request) string {
 	if r.URL.RawQuery == "" {
@@ -45,8 +51,8 @@ func target(r *http.Request) string {
 	return r.URL.EscapedPath() + "?" + r.URL.RawQuery
 }
 
-// Drain lets no new Session begin from now on: POSTs are sent elsewhere. What runs
-// goes on.
+// Drain lets no new Session begin from now on, but of streams that stay: POSTs are sent
+// elsewhere. What runs goes on.
 func (g *Registry) Drain(d Draining) {
 	g.drain.Store(&d)
 	select {

@@ -97,10 +97,10 @@ func (e *endpoint) post(w http.ResponseWriter, r *http.Request) error {
 			Detail: "this address makes sessions too fast: wait before the next attempt", RetryAfter: 2 * time.Second,
 		}
 	}
-	if d := g.drain.Load(); d != nil {
+	name := strings.TrimPrefix(r.URL.Path, e.cfg.Prefix)
+	if d := g.drain.Load(); d != nil && !d.Stays(name) {
 		return g.elsewhere(w, r, *d)
 	}
-	name := strings.TrimPrefix(r.URL.Path, e.cfg.Prefix)
 	if e.cfg.ValidName != nil && !e.cfg.ValidName(name) {
 		return problem.Problem{
 			Status: http.StatusNotFound, Title: "No such stream",

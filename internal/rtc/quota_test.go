@@ -125,7 +125,11 @@ func TestDrain(t *testing.T) {
 	if w := ask(http.MethodOptions); w.Code != http.StatusOK {
 		t.Errorf("a preflight: %d", w.Code)
 	}
-	if accepted != 1 || g.Refused().Drained.Load() != 2 || len(g.Live()) != 0 {
+	g.Drain(Draining{To: "https://b.example.org", Stay: func(stream string) bool { return stream == "live/1" }})
+	if w := ask(http.MethodPost); w.Code != http.StatusNotFound || accepted != 2 {
+		t.Errorf("of a stream that stays: %d", w.Code)
+	}
+	if accepted != 2 || g.Refused().Drained.Load() != 2 || len(g.Live()) != 0 {
 		t.Errorf("%d looked at, %d counted", accepted, g.Refused().Drained.Load())
 	}
 }
