@@ -119,6 +119,9 @@ func (t *track) repeat(sequence uint16, now time.Time, w *wire) bool {
 		t.mu.Unlock()
 		return true
 	}
+	if t.repeats == nil {
+		t.repeats = new(repeats)
+	}
 	allowed := t.repeats.allow(sequence, now)
 	exhausted := t.repeats.left < 1
 	t.mu.Unlock()

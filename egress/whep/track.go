@@ -85,7 +85,7 @@ type track struct {
 	octets   uint64
 	reports  int
 	nextSR   time.Time
-	repeats  repeats
+	repeats  *repeats // nil before the viewer asks
 	pleas    pleas
 	asked    uint64 // sequence numbers that the viewer asked for again
 	repeated uint64 // and got
