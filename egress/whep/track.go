@@ -54,6 +54,7 @@ type track struct {
 	metrics  *Metrics
 	wish     *wish // what the viewer chose; nil: nothing
 	pilot    pilot
+	back     *wire // for what is asked for again: only Hear touches it
 
 	// Below the audience's mutex.
 	home    *lane    // it is on
