@@ -275,7 +275,7 @@ func openOnce(bindings []binding, port int, tcp *net.TCPAddr) (sockets, error) {
 
 // mux shares the sockets among all PeerConnections.
 func (e *Engine) mux(s sockets, cfg Config) {
-	log := pionLog{cfg.Logger}.NewLogger("mux")
+	log := pionLog{cfg.Logger, "mux"}
 	var muxes []ice.UDPMux
 	for _, conn := range s.udp {
 		muxes = append(muxes, ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn, Logger: log}))
@@ -293,7 +293,7 @@ func (e *Engine) mux(s sockets, cfg Config) {
 
 func (e *Engine) settings(cfg Config) error {
 	s := &e.setting
-	s.LoggerFactory = pionLog{cfg.Logger}
+	s.LoggerFactory = pionLog{log: cfg.Logger}
 	interfaces, err := stdnet.NewNet() // once: Pion would list them for each connection
 	if err != nil {
 		return fmt.Errorf("list interfaces: %w", err)

@@ -21,7 +21,7 @@ type Session struct {
 	since    time.Time
 	pc       *webrtc.PeerConnection
 	log      *slog.Logger
-	answer   string // as sent
+	answer   string // until it is sent; the POST's goroutine has it
 	senders  []*webrtc.RTPSender
 
 	tracks    chan Track    // from OnTrack
