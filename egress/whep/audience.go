@@ -166,6 +166,9 @@ func (a *audience) wanted(t *track, now time.Time) stream.LayerID {
 		return a.sound
 	}
 	rates := a.ladder.rates(t.wish)
+	if len(rates) >= 2 {
+		t.pilot.watch()
+	}
 	if t.home == nil {
 		if low := best(rates, max(len(rates)-1, 0)); low > best(rates, 0) && t.pilot.low(low) {
 			return a.ladder.id(low)

@@ -468,7 +468,7 @@ type path struct {
 	busyCame  int
 	flooded   time.Time // since when the queue has been too long
 
-	groups [groupSlots]piece // ring of the newest
+	groups *[groupSlots]piece // ring of the newest; nil before the first
 	count  int
 }
 
@@ -492,6 +492,9 @@ func (p *path) add(g group, now time.Time) {
 	p.base, p.next = min(p.base, g.way), min(p.next, g.way)
 	p.queue = g.way - p.base
 	p.measure(g)
+	if p.groups == nil {
+		p.groups = new([groupSlots]piece)
+	}
 	p.groups[p.count%groupSlots] = piece{g.first, g.last, g.bytes}
 	p.count++
 	switch {

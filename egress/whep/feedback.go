@@ -24,6 +24,13 @@ func (t *track) handle(b []byte, now time.Time, w *wire) {
 			ok = t.pilot.feedback(one, now)
 		} else if bitrate, remb := readREMB(one); remb && h.kind == payloadFeedback && h.format == formatREMB {
 			t.pilot.estimated(bitrate, now)
+		} else if h.kind == receiverReport {
+			mine := t.bound()
+			ok = readReceiverReport(one, int(h.format), func(r rtcp.ReceptionReport) {
+				if r.SSRC == mine {
+					t.pilot.received(r, now)
+				}
+			})
 		} else {
 			ok = t.act(one, now, w)
 		}
@@ -54,12 +61,6 @@ func (t *track) act(b []byte, now time.Time, w *wire) bool {
 			for _, entry := range p.FIR {
 				if entry.SSRC == t.bound() {
 					t.plead(now)
-				}
-			}
-		case *rtcp.ReceiverReport:
-			for _, report := range p.Reports {
-				if report.SSRC == t.bound() {
-					t.pilot.received(report, now)
 				}
 			}
 		}
@@ -159,6 +160,9 @@ func (t *track) judge(sequence uint16, now time.Time) (verdict, uint32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.asked++
+	if t.repeats == nil {
+		t.repeats = new(repeats)
+	}
 	timestamp, empty := t.rewriter.padding(sequence)
 	_, known := t.rewriter.source(sequence)
 	switch {

@@ -63,6 +63,13 @@ func (s *screen) End(reason error) {
 func (s *screen) WriteRTCP(packets []rtcp.Packet) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	b, err := rtcp.Marshal(packets)
+	if err != nil {
+		return err
+	}
+	if packets, err = rtcp.Unmarshal(b); err != nil {
+		return err
+	}
 	for _, p := range packets {
 		if sr, ok := p.(*rtcp.SenderReport); ok {
 			s.reports = append(s.reports, sr)

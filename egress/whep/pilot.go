@@ -28,6 +28,7 @@ const (
 // payload.
 type pilot struct {
 	numbered bool        // packets carry their number for feedback; set by number
+	watching atomic.Bool // there are Layers to choose from: feedback is of use
 	padding  atomic.Bool // there may be some to send
 
 	mu         sync.Mutex
@@ -44,14 +45,25 @@ type pilot struct {
 }
 
 // number says that packets are numbered for feedback. Call it before the first.
-func (p *pilot) number() {
-	p.numbered = true
-	p.log.slots = make([]sent, sentSlots)
+func (p *pilot) number() { p.numbered = true }
+
+// watch says that there are Layers to choose from. What was sent before is not
+// remembered.
+func (p *pilot) watch() {
+	if !p.numbered || p.watching.Load() {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.log.slots == nil {
+		p.log.slots = make([]sent, sentSlots)
+	}
+	p.watching.Store(true)
 }
 
 // note remembers what is about to be sent.
 func (p *pilot) note(train []outgoing, now time.Time) {
-	if !p.numbered {
+	if !p.watching.Load() {
 		return
 	}
 	p.mu.Lock()

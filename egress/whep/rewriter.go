@@ -44,8 +44,8 @@ type rewriter struct {
 	live   uint32 // source's timestamps up to here are pushed together
 	packed bool   // live is set
 
-	paddings [maxSpans]padded // ring of the newest
-	padCount int              // how many there were
+	paddings *[maxSpans]padded // ring of the newest; nil before the first
+	padCount int               // how many there were
 }
 
 // padded is a run of numbers that were given to padding.
@@ -207,6 +207,9 @@ func (r *rewriter) source(out uint16) (uint16, bool) {
 // sequence shows no hole). Call it after a whole picture.
 func (r *rewriter) pad(count int) (first uint16, timestamp uint32) {
 	p := padded{first: r.next(), count: count, timestamp: r.outTimestamp(r.high)}
+	if r.paddings == nil {
+		r.paddings = new([maxSpans]padded)
+	}
 	r.paddings[r.padCount%maxSpans] = p
 	r.padCount++
 	r.cut(r.newest+1, p.first+int64(count))

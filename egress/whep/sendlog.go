@@ -11,7 +11,7 @@ const sentSlots = 1024 // packets that are remembered: a second and more
 // A packet that is repeated keeps its number, and so all of its bytes: sealing
 // other bytes under the same number would give the key away (RFC 7714 §8.2).
 type sendlog struct {
-	slots  []sent        // sentSlots; none where packets are not numbered
+	slots  []sent        // sentSlots; none where nobody watches
 	origin time.Time     // from which on its time counts
 	since  uint32        // packets sent before do not count as lost
 	noted  bool          // there was a packet

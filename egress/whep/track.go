@@ -18,13 +18,13 @@ import (
 )
 
 const (
-	trainSize    = 64          // packets sent in one go
-	mergePolls   = 8           // trains that a joining viewer may take while its lane waits
-	maxFailures  = 100         // trains that failed in a row before the viewer is given up
-	maxBlocked   = time.Second // that sending a train may hold everybody else up
-	blockedTimes = 3           // so many trains in a row: one may be a busy machine's fault
-	reportEvery  = time.Second
-	reportsFirst = 2 // so many come faster: players need two to bring audio and video in step
+	trainSize    = 64              // packets sent in one go
+	mergePolls   = 8               // trains that a joining viewer may take while its lane waits
+	maxFailures  = 100             // trains that failed in a row before the viewer is given up
+	maxBlocked   = time.Second     // that sending a train may hold everybody else up
+	blockedTimes = 3               // so many trains in a row: one may be a busy machine's fault
+	reportEvery  = 2 * time.Second // two a second cost as much as thirty packets; clocks drift slowly
+	reportsFirst = 2               // so many come faster: players need two to bring audio and video in step
 	reportFast   = 250 * time.Millisecond
 	oldKeyframe  = 100 * time.Millisecond // from here on a burst is pushed together
 )
@@ -54,6 +54,7 @@ type track struct {
 	metrics  *Metrics
 	wish     *wish // what the viewer chose; nil: nothing
 	pilot    pilot
+	back     *wire // for what is asked for again: only Hear touches it
 
 	// Below the audience's mutex.
 	home    *lane    // it is on
@@ -64,6 +65,7 @@ type track struct {
 	out      *wire
 	failures int                  // trains in a row that failed
 	blocked  int                  // trains in a row that took too long
+	compound *compound            // of its sender reports; nil before the first
 	dead     bool                 // the viewer is ended
 	joining  *stream.Subscription // where a joining viewer reads; nil once it goes with its lane
 	sent     mark                 // the last packet that it read there
@@ -85,7 +87,7 @@ type track struct {
 	octets   uint64
 	reports  int
 	nextSR   time.Time
-	repeats  repeats
+	repeats  *repeats // nil before the viewer asks
 	pleas    pleas
 	asked    uint64 // sequence numbers that the viewer asked for again
 	repeated uint64 // and got
@@ -600,22 +602,25 @@ func (t *track) report(l *timeline, now time.Time) {
 	if !ok {
 		return
 	}
+	if t.compound == nil {
+		t.compound = newCompound(t.streamID)
+	}
 	// Nothing to do when it fails: media will, too.
-	_ = t.session.WriteRTCP([]rtcp.Packet{sr, rtcp.NewCNAMESourceDescription(sr.SSRC, t.streamID)})
+	_ = t.session.WriteRTCP(t.compound.with(sr))
 }
 
-func (t *track) senderReport(l *timeline, now time.Time) (*rtcp.SenderReport, bool) {
+func (t *track) senderReport(l *timeline, now time.Time) (rtcp.SenderReport, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if now.Before(t.nextSR) || t.source == nil || t.source != l.source {
-		return nil, false
+		return rtcp.SenderReport{}, false
 	}
 	t.nextSR = now.Add(reportEvery)
 	if t.reports < reportsFirst {
 		t.nextSR = now.Add(reportFast)
 	}
 	t.reports++
-	return &rtcp.SenderReport{
+	return rtcp.SenderReport{
 		SSRC:        t.ssrc,
 		NTPTime:     ntp(now),
 		RTPTime:     t.rewriter.outTimestamp(l.timestamp(now)),

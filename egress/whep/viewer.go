@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/pion/rtcp"
-	"github.com/pion/webrtc/v4"
 
 	"github.com/whipcast/whipcast/internal/rtc"
 	"github.com/whipcast/whipcast/stream"
@@ -27,7 +26,6 @@ const (
 	// oldEnough is the age from which on a cached keyframe is shown, but a fresher
 	// one asked for.
 	oldEnough = 2 * time.Second
-	maxRTCP   = 1600 // bytes, as the engine receives
 )
 
 // viewer is one Session that watches a Stream.
@@ -79,9 +77,6 @@ func (v *viewer) begin(ctx context.Context) error {
 
 // watch sends the media until ctx ends.
 func (v *viewer) watch(ctx context.Context) error {
-	for i, sender := range v.session.Senders() {
-		v.session.Go(func() { v.tracks[i].receive(sender) })
-	}
 	select {
 	case <-v.session.Connected():
 	case <-ctx.Done():
@@ -177,18 +172,10 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// receive handles the viewer's RTCP about a track until the connection is closed.
-func (t *track) receive(sender *webrtc.RTPSender) {
-	b := make([]byte, maxRTCP)
-	var w *wire
-	for {
-		n, _, err := sender.Read(b)
-		if err != nil {
-			return
-		}
-		if w == nil {
-			w = t.wire()
-		}
-		t.handle(b[:n], time.Now(), w)
+// Hear handles the viewer's RTCP about a track. It is rtc.Hearer.
+func (t *track) Hear(packet []byte) {
+	if t.back == nil {
+		t.back = t.wire()
 	}
+	t.handle(packet, time.Now(), t.back)
 }

@@ -1,8 +1,14 @@
 package whep
 
 import (
+	"context"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+	"unsafe"
+
+	"github.com/whipcast/whipcast/internal/rtc"
 )
 
 func TestPacer(t *testing.T) {
@@ -33,4 +39,36 @@ func TestPacer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTrackIsSmall: a viewer keeps no books for what it does not do: choosing
+// among Layers, asking for packets again, probing.
+func TestTrackIsSmall(t *testing.T) {
+	if size := unsafe.Sizeof(track{}); size > 3<<10 {
+		t.Errorf("a track takes %d bytes, want at most 3 KiB", size)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		watch := func(layers ...*projection) *track {
+			s := newStream(t)
+			p := newProjector(t, s, layers...)
+			th := newTheatre(t, s, Config{})
+			defer th.close()
+			p.film(time.Second)
+			n := newNetwork(10_000_000, 0)
+			track, _, _ := th.seatAt(rtc.Video, n)
+			ctx, cancel := context.WithCancel(t.Context())
+			var wg sync.WaitGroup
+			wg.Go(func() { n.play(ctx, track) })
+			p.film(3 * time.Second)
+			cancel()
+			wg.Wait()
+			return track
+		}
+		if one := watch(three()[0]); one.pilot.log.slots != nil || one.pilot.controller.paths.groups != nil || one.repeats != nil || one.rewriter.paddings != nil {
+			t.Error("the viewer of one layer keeps books")
+		}
+		if many := watch(three()...); many.pilot.log.slots == nil || many.pilot.controller.paths.groups == nil {
+			t.Error("the viewer of three layers keeps none")
+		}
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -721,8 +722,10 @@ func TestRecordedMediaArrives(t *testing.T) {
 			t.Fatalf("packet %d is not of the recording", i)
 		}
 	}
-	if !bytes.Equal(v.seen("audio")[0].Payload[:1], sound.packets[0].Payload[:1]) {
-		t.Error("audio is not the recording's")
+	for i, p := range v.seen("audio") { // whichever was the first: its kind of frame is no proof
+		if !slices.ContainsFunc(sound.packets, func(o rtp.Packet) bool { return bytes.Equal(o.Payload, p.Payload) }) {
+			t.Fatalf("audio packet %d is not of the recording", i)
+		}
 	}
 }
 

@@ -3,20 +3,16 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
-	"io"
+	"fmt"
 	"math"
-	"net"
-	"net/netip"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/pion/ice/v4"
-	"github.com/pion/logging"
 	"github.com/pion/rtp"
 	"github.com/pion/rtp/codecs"
 	"github.com/pion/webrtc/v4"
@@ -26,13 +22,24 @@ import (
 )
 
 // BenchmarkViewers measures what a WHEP viewer of 720p30 at 2.5 Mb/s and Opus,
-// some 355 packets a second, costs the gateway: processor and memory as the
-// difference between 50 and 150 viewers over 10 s, how long a picture takes from
-// the publisher to 100 viewers, and how soon the first picture, a keyframe, is
-// there. Publisher and viewers are another process, this one, and do not count.
+// some 355 packets a second, costs the gateway. 10, 100 and 300 viewers watch for
+// 10 s each:
+//
+//   - processor and resident memory of the process, in all and for each viewer
+//     more than at the step before
+//   - allocations for each packet sent, all else that the process does included
+//   - how long a picture takes from the publisher to the viewers' sockets, and how
+//     many never come
+//   - how soon after connecting, and after the POST, the first picture, a keyframe,
+//     is there
+//
+// Publisher and viewers are another process, this one, and do not count; a gallery
+// says how they are kept out. What the kernel does on loopback to put a packet into
+// the receiver's buffer does count. The stream runs for a while before, until its
+// media in memory does not grow any more.
 //
 // BENCH_AGAINST names another build of the program, to be measured
-// beside this one.
+// beside this one. A build takes two minutes.
 func BenchmarkViewers(b *testing.B) {
 	builds := []struct{ name, path string }{{"this", plainBinary}}
 	if other := os.Getenv("BENCH_AGAINST"); other != "" {
@@ -47,38 +54,50 @@ func BenchmarkViewers(b *testing.B) {
 	}
 }
 
+// taking is what the gateway takes with so many viewers.
+type taking struct {
+	cost
+
+	viewers          int
+	mallocs, packets float64 // a second
+}
+
 func measureViewers(b *testing.B, build string) {
-	const few, middle, many, window = 50, 100, 150, 10 * time.Second
+	const window = 10 * time.Second
 	// A short window, so that media in memory does not grow while viewers join.
 	g := serveWith(b, build, "WHIPCAST_HLS_AUDIO=opus", "WHIPCAST_HLS_WINDOW=12s")
 	h := startHost(b, g)
 	waitLive(b, g.url("/hls/bench/index.m3u8"))
+	time.Sleep(30 * time.Second) // the window, and what must stay after it
+	seats := openGallery(b)
 	var all []*spectator
-	add := func(until int) {
-		for len(all) < until {
-			all = append(all, joinSpectator(b, g))
-			time.Sleep(110 * time.Millisecond) // one address may POST 10 times a second
+	var before taking
+	for _, viewers := range []int{10, 100, 300} {
+		for len(all) < viewers {
+			all = append(all, seats.join(b, g))
+			time.Sleep(105 * time.Millisecond) // one address may POST 10 times a second
 		}
-		time.Sleep(time.Second) // bursts are over
+		time.Sleep(2 * time.Second) // bursts are over
+		for _, s := range all {
+			s.tap.recording.Store(true)
+		}
+		from := time.Now()
+		now := takenOver(b, g, viewers, window)
+		delays, lost := h.delays(all, from, time.Now().Add(-200*time.Millisecond))
+		report := func(value float64, unit string) { b.ReportMetric(value, fmt.Sprintf("%s@%d", unit, viewers)) }
+		report(100*now.share, "%core")
+		report(now.memory/(1<<20), "MB")
+		report(now.mallocs/now.packets, "allocs/packet")
+		report(millis(quantile(delays, 0.5)), "ms-p50")
+		report(millis(quantile(delays, 0.99)), "ms-p99")
+		report(100*lost, "%lost")
+		if more := float64(viewers - before.viewers); before.viewers > 0 {
+			report(100*(now.share-before.share)/more, "%core/viewer")
+			report((now.memory-before.memory)/more/(1<<10), "KB/viewer")
+			report((now.waits-before.waits)/more, "waits/s/viewer")
+		}
+		before = now
 	}
-	add(few)
-	low := costOver(b, g, window)
-	add(middle)
-	from := time.Now()
-	for _, s := range all {
-		s.record()
-	}
-	time.Sleep(window)
-	delays, lost := h.delays(all, from, time.Now().Add(-200*time.Millisecond))
-	add(many)
-	high := costOver(b, g, window)
-
-	b.ReportMetric(100*(high.share-low.share)/float64(many-few), "%core/viewer")
-	b.ReportMetric((high.memory-low.memory)/float64(many-few)/(1<<10), "KB/viewer")
-	b.ReportMetric((high.waits-low.waits)/float64(many-few), "waits/s/viewer")
-	b.ReportMetric(millis(quantile(delays, 0.5)), "ms-p50")
-	b.ReportMetric(millis(quantile(delays, 0.99)), "ms-p99")
-	b.ReportMetric(100*lost, "%lost")
 	var keys, joins []time.Duration
 	for _, s := range all {
 		keys, joins = append(keys, s.key), append(joins, s.join)
@@ -93,6 +112,33 @@ func measureViewers(b *testing.B, build string) {
 	if err := g.stop(b); err != nil {
 		b.Error(err)
 	}
+}
+
+// takenOver returns what the gateway takes over a time.
+func takenOver(b *testing.B, g *gateway, viewers int, window time.Duration) taking {
+	b.Helper()
+	mallocs, packets, began := gauge(b, g, "go_memstats_mallocs_total"), gauge(b, g, "whipcast_whep_packets_total"), time.Now()
+	c := taking{cost: costOver(b, g, window), viewers: viewers}
+	passed := time.Since(began).Seconds()
+	c.mallocs = (gauge(b, g, "go_memstats_mallocs_total") - mallocs) / passed
+	c.packets = (gauge(b, g, "whipcast_whep_packets_total") - packets) / passed
+	return c
+}
+
+// gauge returns a metric without labels.
+func gauge(b *testing.B, g *gateway, name string) float64 {
+	b.Helper()
+	all, err := get(b.Context(), "http://"+g.admin+"/metrics")
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, found := strings.Cut("\n"+string(all.body), "\n"+name+" ")
+	line, _, _ := strings.Cut(rest, "\n")
+	value, err := strconv.ParseFloat(line, 64)
+	if !found || err != nil {
+		b.Fatalf("no metric %s: %v", name, err)
+	}
+	return value
 }
 
 func quantile(all []time.Duration, q float64) time.Duration {
@@ -196,7 +242,7 @@ func (h *host) delays(all []*spectator, from, to time.Time) (delays []time.Durat
 		}
 	}
 	for _, v := range all {
-		got := v.shots()
+		got := v.tap.take()
 		shift := h.shift(got)
 		for _, s := range got {
 			if at, ok := sent[s.timestamp-shift]; ok {
@@ -222,99 +268,4 @@ func (h *host) shift(got []shot) uint32 {
 		}
 	}
 	return best
-}
-
-// spectator is a viewer whose packets end at its socket: only what keeps the
-// connection goes on to Pion.
-type spectator struct {
-	remote *rtctest.Remote
-	tap    *tap
-	key    time.Duration // from connected to the first whole picture
-	join   time.Duration // from the POST to it
-}
-
-func joinSpectator(b *testing.B, g *gateway) *spectator {
-	b.Helper()
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := conn.SetReadBuffer(1 << 20); err != nil {
-		b.Fatal(err)
-	}
-	t := &tap{UDPConn: conn, first: make(chan struct{})}
-	silent := logging.DefaultLoggerFactory{Writer: io.Discard}
-	remote := rtctest.New(b, rtctest.Options{Setting: func(s *webrtc.SettingEngine) {
-		s.SetICEUDPMux(ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: t, Logger: silent.NewLogger("mux")}))
-	}}, func(pc *webrtc.PeerConnection) error {
-		for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
-			if _, err := pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	posted := time.Now()
-	remote.Connect(b, g.url("/whep/bench"))
-	connected := time.Now()
-	rtctest.Wait(b, t.first, "picture")
-	at := time.Unix(0, t.firstAt)
-	return &spectator{remote: remote, tap: t, key: max(at.Sub(connected), 0), join: at.Sub(posted)}
-}
-
-func (s *spectator) record() { s.tap.recording.Store(true) }
-
-func (s *spectator) shots() []shot {
-	s.tap.mu.Lock()
-	defer s.tap.mu.Unlock()
-	return slices.Clone(s.tap.got)
-}
-
-func (s *spectator) leave(b *testing.B) {
-	if err := s.remote.PC.GracefulClose(); err != nil {
-		b.Error(err)
-	}
-	_ = s.tap.Close() // the mux may have
-}
-
-// tap is a socket that keeps media for itself.
-type tap struct {
-	*net.UDPConn
-	first     chan struct{} // closed at the first whole picture
-	firstAt   int64         // valid then; Unix nanoseconds
-	recording atomic.Bool
-
-	mu  sync.Mutex
-	got []shot // below mu
-}
-
-// ReadFromAddrPort is what Pion's mux reads by.
-func (t *tap) ReadFromAddrPort(b []byte) (int, netip.AddrPort, error) {
-	for {
-		n, from, err := t.ReadFromUDPAddrPort(b)
-		if err != nil || n < 12 || b[0]>>6 != 2 || b[1] >= 192 && b[1] <= 223 { // RFC 7983, RFC 5761
-			return n, from, err
-		}
-		if b[1]&0x80 != 0 { // a picture's last packet
-			t.whole(binary.BigEndian.Uint32(b[4:]))
-		}
-	}
-}
-
-// WriteToAddrPort is what Pion's mux writes by.
-func (t *tap) WriteToAddrPort(b []byte, to netip.AddrPort) (int, error) {
-	return t.WriteToUDPAddrPort(b, to)
-}
-
-func (t *tap) whole(timestamp uint32) {
-	now := time.Now()
-	if t.firstAt == 0 {
-		t.firstAt = now.UnixNano()
-		close(t.first)
-	}
-	if t.recording.Load() {
-		t.mu.Lock()
-		t.got = append(t.got, shot{timestamp, now})
-		t.mu.Unlock()
-	}
 }

@@ -141,5 +141,6 @@ func (e *endpoint) post(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.WriteHeader(http.StatusCreated)
 	_, _ = w.Write([]byte(x.answer)) // if it does not arrive, the Session is reaped
+	x.answer = ""                    // nobody asks for it again
 	return nil
 }

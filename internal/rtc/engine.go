@@ -275,7 +275,7 @@ func openOnce(bindings []binding, port int, tcp *net.TCPAddr) (sockets, error) {
 
 // mux shares the sockets among all PeerConnections.
 func (e *Engine) mux(s sockets, cfg Config) {
-	log := pionLog{cfg.Logger}.NewLogger("mux")
+	log := pionLog{cfg.Logger, "mux"}
 	var muxes []ice.UDPMux
 	for _, conn := range s.udp {
 		muxes = append(muxes, ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn, Logger: log}))
@@ -293,7 +293,7 @@ func (e *Engine) mux(s sockets, cfg Config) {
 
 func (e *Engine) settings(cfg Config) error {
 	s := &e.setting
-	s.LoggerFactory = pionLog{cfg.Logger}
+	s.LoggerFactory = pionLog{log: cfg.Logger}
 	interfaces, err := stdnet.NewNet() // once: Pion would list them for each connection
 	if err != nil {
 		return fmt.Errorf("list interfaces: %w", err)
@@ -373,9 +373,9 @@ func certificate() (webrtc.Certificate, error) {
 	return *cert, nil
 }
 
-// connection makes a PeerConnection for an accepted offer. Its secrets are told
-// if we are to send.
-func (e *Engine) connection(o *Offer, s *secrets) (*webrtc.PeerConnection, error) {
+// connection makes a Session's PeerConnection. If we are to send, the Session is told
+// its secrets, and says where RTCP goes.
+func (e *Engine) connection(o *Offer, x *Session) (*webrtc.PeerConnection, error) {
 	media, err := mediaEngine(o)
 	if err != nil {
 		return nil, err
@@ -383,12 +383,15 @@ func (e *Engine) connection(o *Offer, s *secrets) (*webrtc.PeerConnection, error
 	interceptors, setting := &interceptor.Registry{}, e.setting
 	if o.direction == Receive {
 		interceptors = e.receive
-	} else if !o.passive() { // only a server's hello is told
+	} else {
+		setting.BufferFactory = x.buffer
+	}
+	if o.direction == Send && !o.passive() { // only a server's hello is told
 		if err := setting.SetAnsweringDTLSRole(webrtc.DTLSRoleServer); err != nil {
 			return nil, fmt.Errorf("set DTLS role: %w", err)
 		}
-		setting.SetDTLSServerHelloMessageHook(s.hello)
-		setting.SetDTLSKeyLogWriter(s)
+		setting.SetDTLSServerHelloMessageHook(x.secrets.hello)
+		setting.SetDTLSKeyLogWriter(&x.secrets)
 	}
 	api := webrtc.NewAPI(webrtc.WithSettingEngine(setting), webrtc.WithMediaEngine(media), webrtc.WithInterceptorRegistry(interceptors))
 	pc, err := api.NewPeerConnection(webrtc.Configuration{

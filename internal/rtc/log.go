@@ -10,13 +10,16 @@ import (
 
 // pionLog passes Pion's messages on as Debug: what matters of them ends a
 // Session, and is logged there.
-type pionLog struct{ log *slog.Logger }
-
-func (p pionLog) NewLogger(scope string) logging.LeveledLogger {
-	return pionLog{p.log.With("pion", scope)}
+type pionLog struct {
+	log   *slog.Logger
+	scope string // of Pion's; each connection has a dozen
 }
 
-func (p pionLog) write(text string) { p.log.Debug("pion", "text", text) }
+func (p pionLog) NewLogger(scope string) logging.LeveledLogger {
+	return pionLog{p.log, scope}
+}
+
+func (p pionLog) write(text string) { p.log.Debug("pion", "pion", p.scope, "text", text) }
 
 func (p pionLog) writef(format string, args ...any) {
 	if p.log.Enabled(context.Background(), slog.LevelDebug) {

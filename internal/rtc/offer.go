@@ -76,6 +76,7 @@ func CheckOffer(body []byte, rules Rules) (*Offer, error) {
 		if slices.ContainsFunc(offer.Sections, func(s Section) bool { return s.Kind == n.section.Kind }) {
 			return nil, refused("the offer has more than one %s section: send one audio and one video track at most (RFC 9725 §4.4.2)", n.section.Kind)
 		}
+		n.detach()
 		if n.stream != "" {
 			streams[n.stream] = true
 		}
@@ -180,6 +181,26 @@ type normal struct {
 	extensions []sdp.Attribute
 	creds      credentials
 	print      string // fingerprint
+}
+
+// detach makes all texts its own: a Session keeps them for as long as it lives, and a
+// piece of the offer would keep 4 KB of it.
+func (n *normal) detach() {
+	s := &n.section
+	for _, text := range []*string{
+		&s.MID, &s.Codec.Name, &s.Codec.Fmtp, &n.spelling, &n.setup, &n.stream, &n.creds.ufrag, &n.creds.pwd, &n.print,
+	} {
+		*text = strings.Clone(*text)
+	}
+	for _, texts := range [][]string{s.RIDs, n.layers, n.candidates, n.heard} {
+		for i := range texts {
+			texts[i] = strings.Clone(texts[i])
+		}
+	}
+	for i := range n.extensions {
+		a := &n.extensions[i]
+		a.Key, a.Value = strings.Clone(a.Key), strings.Clone(a.Value)
+	}
 }
 
 // kindOf says what a section carries, if that is accepted.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -89,6 +90,35 @@ func TestCheckOfferViewers(t *testing.T) {
 		if statusOf(err) != tt.status {
 			t.Errorf("%s: %v, want status %d", tt.name, err, tt.status)
 		}
+	}
+}
+
+// TestOfferKeepsLittle: an Offer lives as long as its Session, and keeps nothing of the
+// text that it was read from.
+func TestOfferKeepsLittle(t *testing.T) {
+	const offers, most = 100, 4 << 10
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	for name, direction := range map[string]Direction{"chromium-sim-h264": Receive, "whep-chromium": Send} {
+		text := []byte(readOffer(t, name))
+		before := heap()
+		var kept []*Offer
+		for range offers {
+			o, err := CheckOffer(text, Rules{Direction: direction})
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept = append(kept, o)
+		}
+		if each := (int64(heap()) - int64(before)) / offers; each > most {
+			t.Errorf("%s: an offer of %d bytes keeps %d", name, len(text), each)
+		}
+		runtime.KeepAlive(kept)
 	}
 }
 

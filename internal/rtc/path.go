@@ -1,12 +1,12 @@
 package rtc
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/netip"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/pion/webrtc/v4"
@@ -110,26 +110,47 @@ func (x *Session) follow() {
 	x.pc.OnICEConnectionStateChange(func(webrtc.ICEConnectionState) { x.moved() })
 }
 
+// looking is the goroutine of a Session that looks at the selected pair: there is one
+// only while there may be news.
+type looking struct {
+	mu    sync.Mutex
+	again bool // below mu: there may be news
+	going bool // below mu: it runs
+	over  bool // below mu: there will be none any more
+}
+
 // moved says that the selected pair may be another one. Pion's callbacks call it: they
 // must not ask Pion anything, which may hold the lock that the answer needs while it
 // waits for their end.
 func (x *Session) moved() {
-	select {
-	case x.moves <- struct{}{}:
-	default: // it is looked at soon anyway
+	x.looking.mu.Lock()
+	defer x.looking.mu.Unlock()
+	x.looking.again = true
+	if x.looking.going || x.looking.over || x.opening.Direction != Send {
+		return
 	}
+	x.looking.going = true
+	x.Go(func() {
+		for x.looking.next() {
+			x.reroute()
+		}
+	})
 }
 
-// rerouting reroutes until ctx ends.
-func (x *Session) rerouting(ctx context.Context) {
-	for {
-		select {
-		case <-x.moves:
-			x.reroute()
-		case <-ctx.Done():
-			return
-		}
-	}
+// next reports whether there is something to look at; else the goroutine ends.
+func (l *looking) next() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.going = l.again && !l.over
+	l.again = false
+	return l.going
+}
+
+// stop starts no goroutine any more.
+func (l *looking) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
 }
 
 // reroute looks where packets go now. Without a pair of our own UDP sockets, or

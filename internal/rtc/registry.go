@@ -168,9 +168,8 @@ func (g *Registry) prepare(ctx context.Context, o Opening) (*Session, error) {
 		channels:  make(chan *Channel, maxChannels),
 		connected: make(chan struct{}),
 		done:      make(chan struct{}),
-		moves:     make(chan struct{}, 1),
 	}
-	if x.pc, err = g.engine.connection(o.Offer, &x.secrets); err != nil {
+	if x.pc, err = g.engine.connection(o.Offer, x); err != nil {
 		return nil, err
 	}
 	pc := x.pc
@@ -186,9 +185,6 @@ func (g *Registry) prepare(ctx context.Context, o Opening) (*Session, error) {
 		return nil, refused("the offer cannot be answered: the log has the reason")
 	}
 	x.patch = newResource(o.Offer)
-	if o.Direction == Send {
-		x.Go(func() { x.rerouting(life) })
-	}
 	return x, nil
 }
 
@@ -266,6 +262,7 @@ func (x *Session) close() {
 	if err := x.pc.GracefulClose(); err != nil {
 		x.log.Debug("close PeerConnection", "error", err)
 	}
+	x.looking.stop()
 	x.wg.Wait()
 }
 

@@ -208,7 +208,8 @@ type Opening struct {
 	Stream    string // for authorisation of later requests, and for logs
 	Offer     *Offer
 	// Tracks to send, at most one of each kind that the Offer has. A section
-	// without a track stays silent. Their StreamID must be the same (specs E19).
+	// without a track stays silent. Their StreamID must be the same (specs E19). A
+	// Hearer gets the RTCP about it.
 	Tracks []webrtc.TrackLocal
 }
 

@@ -195,6 +195,9 @@ type carried struct {
 
 // Bind gives the track a Sending to write to.
 func (c *carried) Bind(context webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
+	if track, ok := c.TrackLocal.(Hearer); ok {
+		c.session.hearers.add(uint32(context.SSRC()), track)
+	}
 	return c.TrackLocal.Bind(&carriage{context, newSending(c.session, context)})
 }
 

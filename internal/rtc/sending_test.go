@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pion/dtls/v3"
+	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
@@ -17,10 +18,22 @@ import (
 	"github.com/whipcast/whipcast/internal/rtc/rtctest"
 )
 
-// outlet is a track that gives its Sending away.
+// outlet is a track that gives its Sending away, and the RTCP that it hears.
 type outlet struct {
 	sendings    chan *rtc.Sending
+	heard       chan []byte
 	payloadType uint8
+}
+
+// Hear fails when an RTCP BYE comes.
+func (o *outlet) Hear(packet []byte) {
+	if packet[1] == uint8(rtcp.TypeGoodbye) {
+		panic("fault while hearing") //nolint:forbidigo // the fault that is tested
+	}
+	select {
+	case o.heard <- bytes.Clone(packet):
+	default: // reports, which nobody waits for
+	}
 }
 
 func (o *outlet) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
@@ -42,6 +55,7 @@ type show struct {
 	sending  *rtc.Sending
 	header   rtp.Header
 	received chan rtp.Packet
+	heard    chan []byte
 	sequence uint16
 	count    uint32 // packets sent
 	expected uint32 // packets received
@@ -51,7 +65,8 @@ func watch(t *testing.T, o rtctest.Options, edit func(offer string) string) *sho
 	t.Helper()
 	h := open(t, rtc.Config{}, rtc.RegistryConfig{})
 	w := &show{received: make(chan rtp.Packet, 1000)}
-	out := &outlet{sendings: make(chan *rtc.Sending, 1)}
+	out := &outlet{sendings: make(chan *rtc.Sending, 1), heard: make(chan []byte, 100)}
+	w.heard = out.heard
 	h.mux.Handle("/whep/", h.registry.Endpoint(rtc.EndpointConfig{
 		Direction: rtc.Send, Prefix: "/whep/",
 		Accept: func(ctx context.Context, q rtc.Request) (*rtc.Session, error) {

@@ -21,7 +21,7 @@ type Session struct {
 	since    time.Time
 	pc       *webrtc.PeerConnection
 	log      *slog.Logger
-	answer   string // as sent
+	answer   string // until it is sent; the POST's goroutine has it
 	senders  []*webrtc.RTPSender
 
 	tracks    chan Track    // from OnTrack
@@ -32,9 +32,10 @@ type Session struct {
 	wg        sync.WaitGroup
 
 	told    atomic.Bool           // of TURN servers
+	hearers hearers               // of RTCP
 	secrets secrets               // of the DTLS handshake
 	route   atomic.Pointer[route] // how packets go out without Pion; nil: they do not
-	moves   chan struct{}         // the pair that is used may be another one
+	looking looking               // for another selected pair
 
 	routing  sync.Mutex
 	ice      *webrtc.ICETransport // below routing: nil unless we send
@@ -75,8 +76,8 @@ func (x *Session) Discard() {
 }
 
 // Go runs f on a goroutine that the Session waits for at its end, after it
-// closed the PeerConnection. So f may block in Track.Read, Track.ReadRTCP or
-// RTPSender.ReadRTCP: they fail then. If f panics, the Session ends with ErrFault.
+// closed the PeerConnection. So f may block in Track.Read or Track.ReadRTCP:
+// they fail then. If f panics, the Session ends with ErrFault.
 // Call it from run, or from such an f.
 func (x *Session) Go(f func()) { x.wg.Go(x.guard(f)) }
 
@@ -108,10 +109,6 @@ func (x *Session) Done() <-chan struct{} { return x.done }
 // Tracks delivers the incoming tracks of a Receive Session, each as its first
 // packet arrives. It is never closed.
 func (x *Session) Tracks() <-chan Track { return x.tracks }
-
-// Senders returns what sends Opening.Tracks, in the same order. RTCP about a
-// track comes by ReadRTCP of its sender (no interceptor answers any of it).
-func (x *Session) Senders() []*webrtc.RTPSender { return x.senders }
 
 // WriteRTCP sends RTCP packets, which may be a compound. It fails before the
 // Session is connected and after its end.
