@@ -28,6 +28,7 @@ type deck struct {
 	at       uint32
 	due      time.Time
 	pending  []stream.Packet
+	ticks    []time.Time
 	reports  map[string]stream.Report
 	lag      time.Duration // how far it says to be behind
 	shift    uint32        // of timestamps
@@ -76,6 +77,7 @@ func (d *deck) Level(seat string) (float32, bool) {
 }
 
 func (d *deck) Tick(now time.Time, out []stream.Packet) []stream.Packet {
+	d.ticks = append(d.ticks, now)
 	for ; len(d.pending) > 0; d.pending = d.pending[1:] {
 		d.shift = d.at + 960 - d.pending[0].Timestamp
 		out = append(out, d.next(now, d.pending[0].Payload))
@@ -602,6 +604,34 @@ func TestBusy(t *testing.T) {
 	if got, want := s.cuts(), "show show.ann"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
+}
+
+// TestCatchUp: sound that is made much too late waits for what came meanwhile, and all
+// is as before then.
+func TestCatchUp(t *testing.T) {
+	s := produce(t, func(s *studio) {
+		s.shoot(camera{name: "show.ann", gop: 50, asked: true})
+		time.Sleep(time.Second)
+		s.air("ann", "ann")
+		begun := time.Now()
+		for _, by := range []time.Duration{lateBy, time.Second} {
+			time.Sleep(time.Second + 5*time.Millisecond - time.Since(begun)%time.Second)
+			s.program.mu.Lock()
+			n := len(s.deck.ticks)
+			s.program.made = time.Now().Add(-by)
+			s.program.mu.Unlock()
+			time.Sleep(100 * time.Millisecond)
+			s.program.mu.Lock()
+			first := s.deck.ticks[n].Sub(begun)
+			more := len(s.deck.ticks) - n
+			s.program.mu.Unlock()
+			if first%tickEvery != catchUp || more < 4 {
+				s.t.Errorf("%v late, sound is made %v after a beat, and %d times in 100 ms", by, first%tickEvery, more)
+			}
+		}
+		time.Sleep(time.Second)
+	})
+	s.heard()
 }
 
 // TestMute: who is muted is told to the mixer, and who leaves is closed there.
