@@ -29,6 +29,7 @@ type deck struct {
 	due      time.Time
 	pending  []stream.Packet
 	ticks    []time.Time
+	written  map[string]stream.Packet // the newest of each seat
 	reports  map[string]stream.Report
 	lag      time.Duration // how far it says to be behind
 	shift    uint32        // of timestamps
@@ -37,7 +38,7 @@ type deck struct {
 }
 
 func newDeck() *deck {
-	return &deck{muted: map[string]bool{}, reports: map[string]stream.Report{}, levels: map[string]float32{}}
+	return &deck{muted: map[string]bool{}, reports: map[string]stream.Report{}, levels: map[string]float32{}, written: map[string]stream.Packet{}}
 }
 
 func (d *deck) Open(seat string) error {
@@ -56,6 +57,7 @@ func (d *deck) Close(seat string) {
 func (d *deck) Gain(seat string, gain float32)      { d.muted[seat] = gain == 0 }
 func (d *deck) Report(seat string, r stream.Report) { d.reports[seat] = r }
 func (d *deck) Write(seat string, p stream.Packet) {
+	d.written[seat] = p
 	if len(d.open) > 0 && d.open[0] == seat {
 		d.pending = append(d.pending, p)
 	}
@@ -632,6 +634,59 @@ func TestCatchUp(t *testing.T) {
 		time.Sleep(time.Second)
 	})
 	s.heard()
+}
+
+// TestMutedReturn: a seat that is muted gets another publisher, which takes over, comes
+// later, or fills a new Stream of that name. The mixer has its sound within 100 ms each
+// time, and it stays muted until it is not any more.
+func TestMutedReturn(t *testing.T) {
+	produce(t, func(s *studio) {
+		ann := camera{name: "show.ann", gop: 50, asked: true}
+		end := s.shoot(ann)
+		s.program.Set(Lineup{Sounds: []Sound{{Seat: "bob"}, {Seat: "ann", Muted: true}}})
+		time.Sleep(time.Second)
+		heard := func(how string) {
+			s.t.Helper()
+			from, ok := s.hub.Lookup(ann.name)
+			if !ok {
+				s.t.Fatal("no stream of ann")
+			}
+			s.program.mu.Lock()
+			defer s.program.mu.Unlock()
+			last := s.deck.written["ann"]
+			if want := from.State().Sources[1]; last.Source != want || time.Since(last.Arrival) > pictureEvery || !s.deck.muted["ann"] {
+				s.t.Errorf("%s: a packet of %v, %v ago, muted %v", how, last.Source == want, time.Since(last.Arrival), s.deck.muted["ann"])
+			}
+		}
+		heard("first")
+		end2 := s.shoot(ann) // while the other one is still there
+		time.Sleep(100 * time.Millisecond)
+		heard("taken over")
+		end()
+		time.Sleep(time.Second)
+		heard("the old one lingers no more")
+		end2()
+		time.Sleep(5 * time.Second)
+		end = s.shoot(ann)
+		time.Sleep(100 * time.Millisecond)
+		heard("back")
+		end()
+		time.Sleep(time.Second)
+		if from, ok := s.hub.Lookup(ann.name); !ok || !s.hub.Remove(from) {
+			s.t.Error("the stream is not removed")
+		}
+		time.Sleep(time.Second)
+		s.shoot(ann)
+		time.Sleep(100 * time.Millisecond)
+		heard("another stream")
+		s.program.Set(Lineup{Sounds: []Sound{{Seat: "bob"}, {Seat: "ann"}}})
+		time.Sleep(20 * time.Millisecond)
+		s.program.mu.Lock()
+		defer s.program.mu.Unlock()
+		if s.deck.muted["ann"] {
+			s.t.Error("ann stays muted")
+		}
+	})
 }
 
 // TestMute: who is muted is told to the mixer, and who leaves is closed there.
