@@ -258,8 +258,9 @@ func (e *epoch) align(track int, offset int64) alignment {
 	if !ok {
 		return alignment{offset: byArrival}
 	}
-	if d := fromTicks(byReport-byArrival, rate).Abs(); d > distrust {
-		return alignment{offset: byArrival, contradicts: d}
+	// Audio that is not there in time cannot be placed where the reports say.
+	if d := fromTicks(byReport-byArrival, rate); d.Abs() > distrust || track >= e.videos && -d > audioLag {
+		return alignment{offset: byArrival, contradicts: d.Abs()}
 	}
 	return alignment{offset: byReport, sure: true}
 }

@@ -17,6 +17,9 @@ const (
 	// takes its place (specs R47), and quietLag how far behind that stays.
 	audioLag = 500 * time.Millisecond
 	quietLag = 100 * time.Millisecond
+	// tardyFor is how long all of the audio may come too late until its clock is taken
+	// to have been set back, as that of a sender whose microphone stood still is.
+	tardyFor = time.Second
 	// stallAfter is how long after its time a frame is waited for before the
 	// watchdog closes a part without it (specs R31). It covers the reorder buffer.
 	stallAfter = 500 * time.Millisecond
@@ -50,13 +53,14 @@ type presentation struct {
 	heir    *reel   // will, with its next key frame
 	voices  []*voice
 	sound   choir
-	solo    bool  // there is no video
-	choice  Sound // of audio renditions; empty without audio
-	coded   bool  // without video: AAC leads
-	quiet   bool  // silence takes the place of the audio
-	current *cut  // what the newest segment of the leading rendition begins with
-	breaks  bool  // a discontinuity comes before the next segment with media
-	hasty   bool  // the watchdog waits for no layer
+	solo    bool      // there is no video
+	choice  Sound     // of audio renditions; empty without audio
+	coded   bool      // without video: AAC leads
+	quiet   bool      // silence takes the place of the audio
+	tardy   time.Time // arrival since which all of the audio came too late; zero: it does not
+	current *cut      // what the newest segment of the leading rendition begins with
+	breaks  bool      // a discontinuity comes before the next segment with media
+	hasty   bool      // the watchdog waits for no layer
 
 	sounds, codes []sound // scratch
 	steps         []step  // scratch
@@ -231,7 +235,7 @@ func (p *presentation) begin(ctx context.Context, o opening) error {
 	for _, v := range p.voices {
 		v.trail.restart()
 	}
-	p.quiet, p.heir = false, nil
+	p.quiet, p.tardy, p.heir = false, time.Time{}, nil
 	if !p.has().audio {
 		return nil
 	}
@@ -309,9 +313,12 @@ func (p *presentation) sounding(ctx context.Context, u *au.Unit) error {
 	p.sounds = p.sound.add(u.PTS, u.Duration, u.Data, p.sounds[:0])
 	p.out.metrics.Silence.Add(p.sound.silent - silent)
 	if p.sound.late == before {
-		p.quiet = false
+		p.quiet, p.tardy = false, time.Time{}
 	} else {
 		p.out.metrics.Dropped.Add(1)
+		if p.tardy.IsZero() {
+			p.tardy = u.Arrival
+		}
 	}
 	if p.solo {
 		p.lead.arrival = u.Arrival
@@ -427,6 +434,16 @@ func (p *presentation) drain(ctx context.Context) error {
 		}
 	}
 	return p.publish(ctx)
+}
+
+// slipped reports, once, that all of the audio has come too late for a while. What comes
+// at once after an outage is no sign of that.
+func (p *presentation) slipped(now time.Time) bool {
+	if p.tardy.IsZero() || now.Sub(p.tardy) < tardyFor {
+		return false
+	}
+	p.tardy = time.Time{}
+	return true
 }
 
 // idle is the watchdog: it closes what a frame that does not come keeps open,

@@ -271,7 +271,16 @@ func (r *runner) pass(ctx context.Context, e *epoch, track int, u *au.Unit) erro
 	if track < e.videos {
 		return r.present.video(ctx, track, u)
 	}
-	return r.present.sounding(ctx, u)
+	if err := r.present.sounding(ctx, u); err != nil {
+		return err
+	}
+	if e.audio() == track && r.present.slipped(u.Arrival) {
+		r.log.Info("sound comes too late all the time: it is placed by when it arrives")
+		e.feeds[track].arrivals = arrivals{}
+		e.note(track, u)
+		r.realign(e)
+	}
+	return nil
 }
 
 // hold keeps a unit until its Epoch goes live.

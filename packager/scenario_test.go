@@ -57,6 +57,7 @@ type camera struct {
 	video, audio  bool
 	audioFrom     time.Duration
 	audioUntil    time.Duration
+	slip          time.Duration // by how much its clock of the audio was set back
 	skew          time.Duration // how much later than the video the audio arrives
 	report        time.Duration // when the first sender reports are sent; 0: never
 	captured      time.Duration // how long ago, by our clock, they say a picture was captured; 0: by another clock
@@ -119,7 +120,7 @@ func (c *camera) run(from, length time.Duration) {
 				}, 1)
 			}
 			// The audio of the same instant has been under way for longer.
-			c.x.Report(stream.LayerID{Kind: stream.Audio}, sender, c.audioBase+uint32(toTicks(now, 48000)), time.Now())
+			c.x.Report(stream.LayerID{Kind: stream.Audio}, sender, c.audioBase+uint32(toTicks(now-c.slip, 48000)), time.Now())
 		}
 		if !c.video {
 			video = math.MaxInt64
@@ -148,7 +149,7 @@ func (c *camera) run(from, length time.Duration) {
 			if at := audio - from; at >= c.audioFrom && at < c.audioUntil {
 				c.audioSeq++
 				c.x.Write(stream.LayerID{Kind: stream.Audio}, stream.Packet{
-					Arrival: time.Now(), Timestamp: c.audioBase + uint32(toTicks(audio-c.skew, 48000)), Sequence: c.audioSeq,
+					Arrival: time.Now(), Timestamp: c.audioBase + uint32(toTicks(audio-c.skew-c.slip, 48000)), Sequence: c.audioSeq,
 					Marker: true, Payload: stamp(append(make([]byte, 0, 9), 0xfc, 0, 0, 0, 0, 0, 0, 0, 0), 1, audio-c.skew),
 				})
 			}
@@ -687,6 +688,39 @@ func TestSync(t *testing.T) {
 			off = b.lag(t, "audio", opusRate) - b.lag(t, "video", videoRate)
 			if off.Abs() > 40*time.Millisecond {
 				t.Errorf("R52: audio and video are %v apart at the end, want at most 40 ms", off)
+			}
+		})
+	}
+}
+
+// TestSlip: the sender's microphone stands still for a while, and its clock with it. The
+// sound is heard again soon: long before its reports, which contradict those of before,
+// are believed (R4), or without any.
+func TestSlip(t *testing.T) {
+	for _, report := range []time.Duration{0, time.Millisecond} {
+		t.Run(report.String(), func(t *testing.T) {
+			const stood = 1500 * time.Millisecond
+			b := scenario(t, Config{}, func(t *testing.T, b *bench) {
+				c := newCamera(b.publish(t, video("VP9"), audio()))
+				c.report = report
+				c.run(0, 6*time.Second)
+				c.slip, c.audioFrom = stood, stood
+				before := b.pack.Metrics().Silence.Load()
+				c.run(6*time.Second, 9*time.Second)
+				made := b.pack.Metrics().Silence.Load() - before
+				if made < 60 || made > 150 {
+					t.Errorf("%d frames of silence in 9 s after a pause of 75", made)
+				}
+				c.x.Close(nil)
+				time.Sleep(time.Second)
+				b.stop(t)
+			})
+			b.both(t)
+			for _, run := range b.sink.content(t, "audio") {
+				run.continuity(t, 0)
+			}
+			if off := b.lag(t, "audio", opusRate) - b.lag(t, "video", videoRate); off.Abs() > 100*time.Millisecond {
+				t.Errorf("R52: audio and video are %v apart at the end, want at most 100 ms", off)
 			}
 		})
 	}

@@ -81,6 +81,11 @@ const (
 	mostLag        = 300 * time.Millisecond // of the sound
 	soundTicks     = 960                    // of a packet of sound
 	quiet          = -120                   // dBFS: what a Mixer says of no sound
+	// Sound that is made so late waits for what came meanwhile, for which readers have
+	// catchUp. Of a hole from starved on the operator is told.
+	lateBy  = 3 * tickEvery
+	catchUp = 10 * time.Millisecond
+	starved = 500 * time.Millisecond
 )
 
 // Program publishes a stage's Stream: the picture of one seat, in as many layers as the
@@ -106,6 +111,7 @@ type Program struct {
 	reported time.Time       // below mu: when the sound's clock was reported
 	out      []stream.Packet // below mu: reused
 	heard    uint32          // below mu: timestamp at the end of the newest packet of sound
+	made     time.Time       // below mu: when sound was made last; zero while nobody is on air
 }
 
 // NewProgram returns the Program of a stage. The Mixer is its own.
@@ -379,8 +385,16 @@ func (p *Program) clock(now time.Time) {
 	}
 }
 
+// late reports whether the sound should have been made long ago, as on a machine that
+// was busy with other things. p.mu is held.
+func (p *Program) late(now time.Time) bool { return !p.made.IsZero() && now.Sub(p.made) > lateBy }
+
 // emit writes the sound that is due. p.mu is held.
 func (p *Program) emit(now time.Time) {
+	if by := now.Sub(p.made); !p.made.IsZero() && by > starved {
+		p.log.Warn("sound of the program has a hole: this machine has too much to do", "hole", by.Round(time.Millisecond))
+	}
+	p.made = now
 	p.out = p.mixer.Tick(now, p.out[:0])
 	if p.session != nil {
 		for i := range p.out {

@@ -28,6 +28,8 @@ type deck struct {
 	at       uint32
 	due      time.Time
 	pending  []stream.Packet
+	ticks    []time.Time
+	written  map[string]stream.Packet // the newest of each seat
 	reports  map[string]stream.Report
 	lag      time.Duration // how far it says to be behind
 	shift    uint32        // of timestamps
@@ -36,7 +38,7 @@ type deck struct {
 }
 
 func newDeck() *deck {
-	return &deck{muted: map[string]bool{}, reports: map[string]stream.Report{}, levels: map[string]float32{}}
+	return &deck{muted: map[string]bool{}, reports: map[string]stream.Report{}, levels: map[string]float32{}, written: map[string]stream.Packet{}}
 }
 
 func (d *deck) Open(seat string) error {
@@ -55,6 +57,7 @@ func (d *deck) Close(seat string) {
 func (d *deck) Gain(seat string, gain float32)      { d.muted[seat] = gain == 0 }
 func (d *deck) Report(seat string, r stream.Report) { d.reports[seat] = r }
 func (d *deck) Write(seat string, p stream.Packet) {
+	d.written[seat] = p
 	if len(d.open) > 0 && d.open[0] == seat {
 		d.pending = append(d.pending, p)
 	}
@@ -76,6 +79,7 @@ func (d *deck) Level(seat string) (float32, bool) {
 }
 
 func (d *deck) Tick(now time.Time, out []stream.Packet) []stream.Packet {
+	d.ticks = append(d.ticks, now)
 	for ; len(d.pending) > 0; d.pending = d.pending[1:] {
 		d.shift = d.at + 960 - d.pending[0].Timestamp
 		out = append(out, d.next(now, d.pending[0].Payload))
@@ -602,6 +606,87 @@ func TestBusy(t *testing.T) {
 	if got, want := s.cuts(), "show show.ann"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
+}
+
+// TestCatchUp: sound that is made much too late waits for what came meanwhile, and all
+// is as before then.
+func TestCatchUp(t *testing.T) {
+	s := produce(t, func(s *studio) {
+		s.shoot(camera{name: "show.ann", gop: 50, asked: true})
+		time.Sleep(time.Second)
+		s.air("ann", "ann")
+		begun := time.Now()
+		for _, by := range []time.Duration{lateBy, time.Second} {
+			time.Sleep(time.Second + 5*time.Millisecond - time.Since(begun)%time.Second)
+			s.program.mu.Lock()
+			n := len(s.deck.ticks)
+			s.program.made = time.Now().Add(-by)
+			s.program.mu.Unlock()
+			time.Sleep(100 * time.Millisecond)
+			s.program.mu.Lock()
+			first := s.deck.ticks[n].Sub(begun)
+			more := len(s.deck.ticks) - n
+			s.program.mu.Unlock()
+			if first%tickEvery != catchUp || more < 4 {
+				s.t.Errorf("%v late, sound is made %v after a beat, and %d times in 100 ms", by, first%tickEvery, more)
+			}
+		}
+		time.Sleep(time.Second)
+	})
+	s.heard()
+}
+
+// TestMutedReturn: a seat that is muted gets another publisher, which takes over, comes
+// later, or fills a new Stream of that name. The mixer has its sound within 100 ms each
+// time, and it stays muted until it is not any more.
+func TestMutedReturn(t *testing.T) {
+	produce(t, func(s *studio) {
+		ann := camera{name: "show.ann", gop: 50, asked: true}
+		end := s.shoot(ann)
+		s.program.Set(Lineup{Sounds: []Sound{{Seat: "bob"}, {Seat: "ann", Muted: true}}})
+		time.Sleep(time.Second)
+		heard := func(how string) {
+			s.t.Helper()
+			from, ok := s.hub.Lookup(ann.name)
+			if !ok {
+				s.t.Fatal("no stream of ann")
+			}
+			s.program.mu.Lock()
+			defer s.program.mu.Unlock()
+			last := s.deck.written["ann"]
+			if want := from.State().Sources[1]; last.Source != want || time.Since(last.Arrival) > pictureEvery || !s.deck.muted["ann"] {
+				s.t.Errorf("%s: a packet of %v, %v ago, muted %v", how, last.Source == want, time.Since(last.Arrival), s.deck.muted["ann"])
+			}
+		}
+		heard("first")
+		end2 := s.shoot(ann) // while the other one is still there
+		time.Sleep(100 * time.Millisecond)
+		heard("taken over")
+		end()
+		time.Sleep(time.Second)
+		heard("the old one lingers no more")
+		end2()
+		time.Sleep(5 * time.Second)
+		end = s.shoot(ann)
+		time.Sleep(100 * time.Millisecond)
+		heard("back")
+		end()
+		time.Sleep(time.Second)
+		if from, ok := s.hub.Lookup(ann.name); !ok || !s.hub.Remove(from) {
+			s.t.Error("the stream is not removed")
+		}
+		time.Sleep(time.Second)
+		s.shoot(ann)
+		time.Sleep(100 * time.Millisecond)
+		heard("another stream")
+		s.program.Set(Lineup{Sounds: []Sound{{Seat: "bob"}, {Seat: "ann"}}})
+		time.Sleep(20 * time.Millisecond)
+		s.program.mu.Lock()
+		defer s.program.mu.Unlock()
+		if s.deck.muted["ann"] {
+			s.t.Error("ann stays muted")
+		}
+	})
 }
 
 // TestMute: who is muted is told to the mixer, and who leaves is closed there.

@@ -63,11 +63,19 @@ func (c *crew) hear(ctx context.Context, wanted []Sound) {
 	}
 }
 
-// beat has the sound that is due written until ctx ends.
+// beat has the sound that is due written until ctx ends. When it comes late, it lets
+// those who read the seats go first: what they have not read yet would be missing.
 func (p *Program) beat(ctx context.Context) {
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
+	defer p.rest()
 	for ctx.Err() == nil {
+		p.mu.Lock()
+		late := p.late(time.Now())
+		p.mu.Unlock()
+		if late && pause(ctx, catchUp) != nil {
+			return
+		}
 		p.mu.Lock()
 		p.emit(time.Now())
 		p.mu.Unlock()
@@ -77,6 +85,13 @@ func (p *Program) beat(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// rest notes that no sound is made from now on.
+func (p *Program) rest() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.made = time.Time{}
 }
 
 // hear reads the sound of a seat until ctx ends, over its reconnects.
@@ -115,7 +130,7 @@ func speaks(state stream.State) bool {
 
 // listen gives the Mixer what a Subscription reads, until the publisher leaves.
 func (p *Program) listen(ctx context.Context, seat string, b *stream.Subscription) {
-	var packets [16]stream.Packet
+	var packets [64]stream.Packet // as many as a Mixer keeps of a seat
 	var reported time.Time
 	for {
 		n, err := b.Read(ctx, packets[:])
@@ -137,7 +152,9 @@ func (p *Program) listen(ctx context.Context, seat string, b *stream.Subscriptio
 		for i := range packets[:n] {
 			p.mixer.Write(seat, packets[i])
 		}
-		p.emit(time.Now())
+		if now := time.Now(); !p.late(now) { // else other seats have packets to write, too
+			p.emit(now)
+		}
 		p.mu.Unlock()
 		clear(packets[:n])
 	}

@@ -46,6 +46,8 @@ func TestConversation(t *testing.T) {
 		t.Errorf("the token of who was thrown out gets %d by the view and by WHIP, want %d", s.Refused, want)
 	}
 	t.Logf("the viewer: %+v; %v dB over what nobody sends; cuts seen by WHEP after %v ms", s.Viewer, s.Levels, s.Turns)
+	t.Logf("%d frames of the program's sound were made up, %d units found no place",
+		g.metric(t, "whipcast_packager_silence_frames_total"), g.metric(t, "whipcast_packager_dropped_units_total"))
 	if err := g.stop(t); err != nil {
 		t.Errorf("stop: %v", err)
 	}

@@ -158,15 +158,17 @@ export async function conversation(context, { base, token, stream, report, open,
     const sound = (await decode(Buffer.concat(parts))).slice(-rate / 2)
     if (sound.length < rate / 4) return undefined // a segment that a cut has ended at once
     const floor = Math.max(...absent.map((tone) => strength(sound, tone)))
+    quiet = Math.round(floor)
     report.levels = Object.fromEntries(cast.map(({ seat, tone }) => [seat, Math.round(strength(sound, tone) - floor)]))
     return cast.filter(({ seat }) => report.levels[seat] >= heardAbove).map(({ seat }) => seat)
   }
-  report.trail = [] // of what is heard
+  report.trail = [] // of what is heard, over how much else in dB: -120 is silence, above -60 it is chopped
+  let quiet = NaN
   const hear = async (...wanted) => {
     let last
     await until(`the program sounds of ${wanted.join(', ')}`, generous, async () => {
       const now = await heard()
-      if (now?.join() !== last?.join()) report.trail.push(`${Math.round((Date.now() - begun) / 100) / 10} s: ${now}`)
+      if (now?.join() !== last?.join()) report.trail.push(`${Math.round((Date.now() - begun) / 100) / 10} s: ${now} over ${quiet}`)
       last = now
       return last?.join() === wanted.join()
     }).catch((error) => {
@@ -295,7 +297,7 @@ export async function conversation(context, { base, token, stream, report, open,
   await hear('host', 'bob', 'cyd')
   step('muted')
   const left = await publishers('ann')
-  await seats.ann.page.reload()
+  await seats.ann.page.reload({ timeout: generous })
   step('reloaded')
   await until('ann is back by another session', generous, async () => {
     const now = await publishers('ann')
