@@ -55,7 +55,7 @@ type seen struct {
 
 	Listed  int     `json:"listed"`  // streams and shows on the start page
 	Restart int     `json:"restart"` // status of an ICE restart
-	Kept    bool    `json:"kept"`    // the session after it
+	Kept    bool    `json:"kept"`    // the session after it; the picture of a player that was moved
 	Seats   int     `json:"seats"`   // that the control room shows at the end
 	Meter   float64 `json:"meter"`   // level of a player once it has moved
 	Told    bool    `json:"told"`    // of a refusal, while the stage tells of itself

@@ -29,6 +29,9 @@ func TestEmbed(t *testing.T) {
 	if messages := []string{"score 1:0", "score 2:0"}; !slices.Equal(s.Player.Messages, messages) {
 		t.Errorf("messages %q, want %q: the first by HLS, the second by WHEP, and none that was not asked for", s.Player.Messages, messages)
 	}
+	if !s.Kept {
+		t.Error("a player that is moved in the document does not go on")
+	}
 	if s.Example != "live; playing, by hls" {
 		t.Errorf("the example is %q", s.Example)
 	}

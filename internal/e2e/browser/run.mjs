@@ -408,6 +408,13 @@ async function embed(context) {
     await way('whep')
     await say('other', 'not for here')
     await say('score', '2:0')
+    // Moved to another place in the document it goes on.
+    report.kept = await page.evaluate(() => new Promise((resolve) => {
+      const player = document.querySelector('whipcast-player')
+      const { video } = player
+      document.body.append(player)
+      setTimeout(() => resolve(player.video === video && player.state === 'playing' && !video.paused), 500)
+    }))
     await page.route(`${base}/whep/**`, refuse)
     const headers = { Authorization: `Bearer ${token}` }
     const { sessions } = await (await fetch(`${base}/v1/sessions?stream=${stream}`, { headers })).json()
