@@ -276,7 +276,7 @@ func (s *Source) keyframe(timestamp uint32) {
 func (s *Source) Report() (Report, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.clock.trusted.last, s.clock.trusted.count > 0
+	return s.clock.believed()
 }
 
 func (s *Source) report(r Report) {

@@ -70,6 +70,13 @@ func (c *clock) accept(r Report) bool {
 	return true
 }
 
+// believed returns the newest report that is believed, if there is one. While a first
+// odd report may disprove it, it is not: the other track's report may be of another
+// instant.
+func (c *clock) believed() (Report, bool) {
+	return c.trusted.last, c.trusted.count > 0 && c.strange == 0
+}
+
 // disprove forgets the first reports of a sender if those after them tell of media at
 // another pace than the time's, of which the first ones were as wrong: those of
 // GStreamer 1.22's webrtcbin go twice as fast as its packets. A sender whose clock was

@@ -140,6 +140,9 @@ func TestClockDisprovesReports(t *testing.T) {
 			if got := c.accept(report(at, tt.media(at))); got != (i < tt.trusted) {
 				t.Errorf("%s: report %d: accepted %v", tt.name, i, got)
 			}
+			if _, ok := c.believed(); ok != (i < tt.trusted) {
+				t.Errorf("%s: after report %d one is believed: %v", tt.name, i, ok)
+			}
 		}
 		if c.trusted.count != 0 {
 			t.Errorf("%s: %d reports are still believed", tt.name, c.trusted.count)
