@@ -146,10 +146,10 @@ func inStep(t *testing.T, p *probe, playlists []string) {
 	video := of("/video/")
 	for _, rendition := range []string{"/audio/", "/aac/"} {
 		audio := of(rendition)
-		until(t, 40*time.Second, "fourteen seconds of HLS", func() bool {
+		until(t, 40*time.Second, "twenty seconds of HLS", func() bool {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			return min(len(p.order[video]), len(p.order[audio])) >= 7 // of 2 s
+			return min(len(p.order[video]), len(p.order[audio])) >= 10 // of 2 s
 		})
 		offsets := measure(t, p.joined(video), p.joined(audio))
 		if middle := offsets[len(offsets)/2]; middle.Abs() > 80*time.Millisecond {
