@@ -331,7 +331,7 @@ func TestAdaptation(t *testing.T) {
 			n := newNetwork(3_000_000, loss)
 			watchThree(t, n, func(w *watched) {
 				for _, phase := range []struct{ rate, layer int }{{3_000_000, 0}, {600_000, 2}, {3_000_000, 0}} {
-					from := time.Now()
+					from, padding := time.Now(), w.metrics.Padding.Load()
 					n.set(phase.rate)
 					w.projector.film(30 * time.Second)
 					synctest.Wait()
@@ -348,6 +348,9 @@ func TestAdaptation(t *testing.T) {
 					}
 					if freeze > time.Second {
 						t.Errorf("%d kb/s: no picture for %v", phase.rate/1000, freeze)
+					}
+					if padding = w.metrics.Padding.Load() - padding; loss > 0 && phase.layer == 0 && padding > 2*scoutPackets+2*scoutLong {
+						t.Errorf("%d kb/s: %d packets of padding where packets get lost", phase.rate/1000, padding)
 					}
 				}
 			})

@@ -28,6 +28,7 @@ const (
 	heldShare  = 0.8  // of it must come
 	chokeShare = 0.75 // of what a Layer needs; where less gets through, nothing of it is shown
 	longDrain  = 600 * time.Millisecond
+	usualDrain = 300 * time.Millisecond
 
 	twinShare = 0.02 // of a bit rate that one Layer of two has more, which are not one picture
 
@@ -283,6 +284,9 @@ func (c *controller) lower(rates []rate, now time.Time) {
 	}
 	c.ceiling = target
 	c.choked, c.drain = choked, min(c.paths.queue, longDrain)
+	if !c.timed {
+		c.drain = usualDrain // nothing tells
+	}
 	c.raised = time.Time{}
 	c.scoutAt = now.Add(recoverTime)
 }

@@ -1,6 +1,7 @@
 package whep
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -179,4 +180,56 @@ func TestControllerWithoutFeedback(t *testing.T) {
 		l.step(l.rates, 0, false, l.now, l.now)
 	}
 	l.want(2, "the feedback has ended")
+}
+
+// TestControllerChokes: nothing more is to be sent of a Layer that does not get
+// through, until the queue has drained; one that nearly does goes on.
+func TestControllerChokes(t *testing.T) {
+	const ms = time.Millisecond
+	for _, tt := range []struct {
+		rate   int
+		choked bool
+	}{{400_000, true}, {1_400_000, true}, {1_700_000, false}} {
+		l := newLine(t)
+		l.run(500*ms, 0, func(i int) group { return l.group(tt.rate, 100*ms+time.Duration(i)*50*ms, 0) })
+		if l.ceiling == 0 || l.choked != tt.choked {
+			t.Errorf("%d kb/s of 2000 come: layer %d, choked %v", tt.rate/1000, l.ceiling, l.choked)
+		}
+		if l.choked && (l.drain < 200*ms || l.drain > longDrain) {
+			t.Errorf("%d kb/s of 2000 come: a queue of %v", tt.rate/1000, l.drain)
+		}
+		l.run(100*ms, l.ceiling, func(int) group { return l.group(tt.rate, 0, 0) })
+		if l.choked {
+			t.Errorf("%d kb/s: choked with the next layer, too", tt.rate/1000)
+		}
+	}
+}
+
+// TestControllerOfLossyLink: where packets get lost by chance, scouts that agree do
+// instead of a probe, the last one a long one.
+func TestControllerOfLossyLink(t *testing.T) {
+	const ms = time.Millisecond
+	l := newLine(t)
+	l.run(500*ms, 0, func(i int) group { return l.group(400_000, 100*ms+time.Duration(i)*200*ms, 0) })
+	l.want(2, "a slow link")
+	l.run(3*time.Second, 2, func(i int) group { return l.group(200_000, 0, i%10/9) })
+	var sizes []int
+	for i := 0; l.ceiling == 2 && i < 100; i++ {
+		found := 0
+		if l.scouting {
+			sizes, found, l.scouting = append(sizes, l.size()), 900_000, false
+		}
+		l.run(100*ms, 2, func(int) group {
+			g := l.group(200_000, 0, 0)
+			g.scouted = found
+			return g
+		})
+		if l.probe.on {
+			t.Fatal("a probe")
+		}
+	}
+	l.want(1, "three scouts agree")
+	if want := []int{scoutPackets, scoutPackets, scoutLong}; !slices.Equal(sizes, want) {
+		t.Errorf("scouts of %v packets, want %v", sizes, want)
+	}
 }

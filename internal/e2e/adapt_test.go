@@ -8,12 +8,15 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/pion/interceptor"
+	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
 )
 
@@ -227,8 +230,7 @@ func TestAdaptsToNetwork(t *testing.T) {
 	threeLayers(t, g)
 	d := newDownlink(t, g.media, 4_000_000, 0)
 	n := &numbers{}
-	pc := watchBehind(t, g, d, n)
-	defer func() { _ = pc.Close() }() // the test is over
+	watchBehind(t, g, d, n, nil)
 	settle := func(what string, ok func(a adaptation) bool) {
 		t.Helper()
 		began, since := time.Now(), time.Time{}
@@ -261,16 +263,22 @@ func TestAdaptsToNetwork(t *testing.T) {
 	}
 }
 
-// watchBehind makes a viewer whose media comes through a downlink.
-func watchBehind(t *testing.T, g *gateway, d *downlink, n *numbers) *webrtc.PeerConnection {
+// watchBehind makes a viewer whose media comes through a downlink. feedback is what it
+// offers for its video; nil: all that Pion knows.
+func watchBehind(t *testing.T, g *gateway, d *downlink, n *numbers, feedback []webrtc.RTCPFeedback) *webrtc.PeerConnection {
 	t.Helper()
 	var s webrtc.SettingEngine
 	s.SetIncludeLoopbackCandidate(true)
 	s.SetIPFilter(func(ip net.IP) bool { return ip.IsLoopback() })
-	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(s)).NewPeerConnection(webrtc.Configuration{})
+	options := []func(*webrtc.API){webrtc.WithSettingEngine(s)}
+	if feedback != nil {
+		options = append(options, plainly(t, feedback)...)
+	}
+	pc, err := webrtc.NewAPI(options...).NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = pc.Close() }) // the test is over
 	receive := webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}
 	if _, err := pc.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, receive); err != nil {
 		t.Fatal(err)
@@ -314,4 +322,88 @@ func watchBehind(t *testing.T, g *gateway, d *downlink, n *numbers) *webrtc.Peer
 		t.Fatal(err)
 	}
 	return pc
+}
+
+// plainly makes a Pion viewer without transport-wide feedback: it repairs by NACK and
+// sends receiver reports.
+func plainly(t *testing.T, feedback []webrtc.RTCPFeedback) []func(*webrtc.API) {
+	t.Helper()
+	var m webrtc.MediaEngine
+	err := m.RegisterCodec(webrtc.RTPCodecParameters{
+		RTPCodecCapability: webrtc.RTPCodecCapability{
+			MimeType: webrtc.MimeTypeH264, ClockRate: 90000, RTCPFeedback: feedback,
+			SDPFmtpLine: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+		},
+		PayloadType: 102,
+	}, webrtc.RTPCodecTypeVideo)
+	var all interceptor.Registry
+	if err == nil {
+		err = webrtc.ConfigureNack(&m, &all)
+	}
+	if err == nil {
+		err = webrtc.ConfigureRTCPReports(&all)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []func(*webrtc.API){webrtc.WithMediaEngine(&m), webrtc.WithInterceptorRegistry(&all)}
+}
+
+// TestAdaptsToReports: viewers without transport-wide feedback go down and up, too: one
+// says what it can receive (REMB), the other has nothing but receiver reports.
+func TestAdaptsToReports(t *testing.T) {
+	nack := []webrtc.RTCPFeedback{{Type: "nack"}, {Type: "nack", Parameter: "pli"}}
+	remb := append(slices.Clone(nack), webrtc.RTCPFeedback{Type: "goog-remb"})
+	for name, feedback := range map[string][]webrtc.RTCPFeedback{"receiver reports": nack, "REMB": remb} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // nothing here needs much of the processor
+			g := serveWith(t, plainBinary)
+			threeLayers(t, g)
+			d := newDownlink(t, g.media, 4_000_000, 0.01)
+			n := &numbers{}
+			pc := watchBehind(t, g, d, n, feedback)
+			if name == "REMB" {
+				tell(t, pc, d)
+			}
+			reach := func(what string, ok func(a adaptation) bool) {
+				t.Helper()
+				began := time.Now()
+				until(t, 60*time.Second, what, func() bool { return ok(g.adaptation(t)) })
+				t.Logf("%s after %v: %+v", what, time.Since(began).Round(100*time.Millisecond), g.adaptation(t))
+			}
+			reach("the best layer", func(a adaptation) bool { return a.Layer == "f" && n.packets.Load() > 300 })
+			d.rate.Store(400_000)
+			reach("the least layer on a slow network", func(a adaptation) bool { return a.Layer == "q" })
+			before := n.packets.Load()
+			until(t, 20*time.Second, "pictures on the slow network", func() bool { return n.packets.Load() > before+30 })
+			d.rate.Store(6_000_000)
+			reach("a better layer on a fast network", func(a adaptation) bool { return a.Layer != "q" && a.Ups > 0 && a.Probes > 0 })
+			if n.tracks.Load() != 1 || n.jumps.Load() > 0 || n.back.Load() > 0 {
+				t.Errorf("%d sequences, %d jumps, %d times back", n.tracks.Load(), n.jumps.Load(), n.back.Load())
+			}
+		})
+	}
+}
+
+// tell makes a viewer say twice a second what its link carries, until the test ends.
+func tell(t *testing.T, pc *webrtc.PeerConnection, d *downlink) {
+	t.Helper()
+	end := make(chan struct{})
+	var telling sync.WaitGroup
+	t.Cleanup(func() { close(end); telling.Wait() })
+	telling.Go(func() {
+		for {
+			select {
+			case <-time.After(500 * time.Millisecond):
+			case <-end:
+				return
+			}
+			bitrate := min(float64(d.rate.Load())*0.9, 5_000_000)
+			for _, receiver := range pc.GetReceivers() {
+				if track := receiver.Track(); track != nil && track.SSRC() != 0 { // what is not connected yet cannot be written to
+					_ = pc.WriteRTCP([]rtcp.Packet{&rtcp.ReceiverEstimatedMaximumBitrate{Bitrate: float32(bitrate), SSRCs: []uint32{uint32(track.SSRC())}}})
+				}
+			}
+		}
+	})
 }
