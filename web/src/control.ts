@@ -179,10 +179,18 @@ function bindProgram(): void {
   program.nofallback = true // a monitor shows the way that it is asked for
   copyOnClick(find('copy-watch', HTMLButtonElement), () => `${location.origin}/watch/${encodeURIComponent(stage)}`)
   copyOnClick(find('copy-hls', HTMLButtonElement), () => location.origin + playlist(stage))
+  for (const id of ['copy-watch', 'copy-hls']) find(id, HTMLButtonElement).addEventListener('click', () => void tellWhetherOpen())
   find('copy-program', HTMLButtonElement).addEventListener('click', async () => {
     const { address, words } = await sourceOf(stage)
     setText(find('source', HTMLElement), (await copyText(address)) ? words : address)
   })
+}
+
+/** A link without a token is of no use to the audience where watching needs one. */
+async function tellWhetherOpen(): Promise<void> {
+  const response = await fetch(playlist(stage), { cache: 'no-store' }).catch(() => undefined)
+  const closed = response?.status === 401 || response?.status === 403
+  setText(find('source', HTMLElement), closed ? 'Watching needs a token here: who has this alone is not let in.' : '')
 }
 
 function bindSettings(): void {
