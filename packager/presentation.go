@@ -437,12 +437,13 @@ func (p *presentation) drain(ctx context.Context) error {
 }
 
 // slipped reports, once, that all of the audio has come too late for a while. What comes
-// at once after an outage is no sign of that.
+// at once after an outage is no sign of that. Silence waits for the audio again then: else
+// it would keep out what is a little behind, and was so before.
 func (p *presentation) slipped(now time.Time) bool {
 	if p.tardy.IsZero() || now.Sub(p.tardy) < tardyFor {
 		return false
 	}
-	p.tardy = time.Time{}
+	p.tardy, p.quiet = time.Time{}, false
 	return true
 }
 

@@ -726,6 +726,32 @@ func TestSlip(t *testing.T) {
 	}
 }
 
+// TestBehind: sound that is a quarter of a second behind the picture, as its reports say,
+// has a hole. It is heard again soon after, though silence in a hole is less behind.
+func TestBehind(t *testing.T) {
+	b := scenario(t, Config{}, func(t *testing.T, b *bench) {
+		c := newCamera(b.publish(t, video("VP9"), audio()))
+		c.report, c.skew = time.Millisecond, 250*time.Millisecond
+		c.run(0, 6*time.Second)
+		c.audioFrom = 700 * time.Millisecond
+		before := b.pack.Metrics().Silence.Load()
+		c.run(6*time.Second, 9*time.Second)
+		if made := b.pack.Metrics().Silence.Load() - before; made < 30 || made > 130 {
+			t.Errorf("%d frames of silence in 9 s with a hole of 35", made)
+		}
+		c.x.Close(nil)
+		time.Sleep(time.Second)
+		b.stop(t)
+	})
+	b.both(t)
+	for _, run := range b.sink.content(t, "audio") {
+		run.continuity(t, 0)
+	}
+	if off := b.lag(t, "audio", opusRate) - b.lag(t, "video", videoRate); off.Abs() > 40*time.Millisecond {
+		t.Errorf("R52: audio and video are %v apart at the end, want at most 40 ms", off)
+	}
+}
+
 // TestStall: packets stop for a while, the session stays (R30, R31, L38).
 func TestStall(t *testing.T) {
 	for _, tt := range []struct {
