@@ -276,6 +276,7 @@ func TestWakesOnceAPicture(t *testing.T) {
 				batches <- n
 			}
 		}()
+		synctest.Wait() // it reads
 		src.keyframe()
 		synctest.Wait()
 		for range 4 {

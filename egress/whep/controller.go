@@ -30,7 +30,11 @@ const (
 	longDrain  = 600 * time.Millisecond
 	usualDrain = 300 * time.Millisecond
 
-	twinShare = 0.02 // of a bit rate that one Layer of two has more, which are not one picture
+	// Layers that differ by less of their bit rate are one picture: real ones are much
+	// further apart. While their bit rates are young, a keyframe that was counted for one
+	// of them only may make a difference of youngShare.
+	twinShare  = 0.1
+	youngShare = 0.9
 
 	lossTime   = 2 * time.Second
 	lossLimit  = 0.12 // share of packets, beyond doubt: networks that lose 10 % by chance exist
@@ -59,6 +63,7 @@ const (
 type rate struct {
 	bitrate int  // bits a second on the wire; 0: not known yet
 	usable  bool // something comes
+	steady  bool // bitrate is one of times that began together
 }
 
 // controller decides which of a few Layers a viewer's network can carry. It is
@@ -397,9 +402,12 @@ func (c *controller) fitting(rates []rate, found int) int {
 // the present one has its packets: so it is in a stage's program while a seat with one
 // layer has the picture. The next seat's best Layer may be too much.
 func (c *controller) better(rates []rate, i int) bool {
-	r, present := rates[i], rates[c.current].bitrate
-	apart := max(r.bitrate-present, present-r.bitrate)
-	return r.usable && r.bitrate > 0 && float64(apart) > twinShare*float64(present)
+	r, present := rates[i], rates[c.current]
+	apart, same := max(r.bitrate-present.bitrate, present.bitrate-r.bitrate), twinShare
+	if !r.steady || !present.steady {
+		same = youngShare
+	}
+	return r.usable && r.bitrate > 0 && float64(apart) > same*float64(present.bitrate)
 }
 
 // lookBlindly begins a probe of the next Layer where no feedback tells times.

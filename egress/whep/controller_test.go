@@ -20,7 +20,7 @@ func newLine(t *testing.T) *line {
 	t.Helper()
 	l := &line{
 		controller: &controller{}, t: t, now: time.Now(), clock: time.Hour,
-		rates: []rate{{2_000_000, true}, {600_000, true}, {200_000, true}},
+		rates: []rate{{2_000_000, true, true}, {600_000, true, true}, {200_000, true, true}},
 	}
 	l.run(5*time.Second, 0, func(int) group { return l.group(2_000_000, 0, 0) })
 	return l
@@ -141,7 +141,7 @@ func TestControllerProbes(t *testing.T) {
 
 // TestControllerOfReports: without times receiver reports and REMB decide.
 func TestControllerOfReports(t *testing.T) {
-	l := &line{controller: &controller{}, t: t, now: time.Now(), rates: []rate{{2_000_000, true}, {600_000, true}, {200_000, true}}}
+	l := &line{controller: &controller{}, t: t, now: time.Now(), rates: []rate{{2_000_000, true, true}, {600_000, true, true}, {200_000, true, true}}}
 	second := func(lost int) {
 		l.step(l.rates, l.ceiling, false, l.now, l.now)
 		l.now = l.now.Add(time.Second)
@@ -168,7 +168,7 @@ func TestControllerOfReports(t *testing.T) {
 }
 
 func TestControllerWithoutFeedback(t *testing.T) {
-	l := &line{controller: &controller{}, t: t, now: time.Now(), rates: []rate{{2_000_000, true}, {600_000, true}}}
+	l := &line{controller: &controller{}, t: t, now: time.Now(), rates: []rate{{2_000_000, true, true}, {600_000, true, true}}}
 	for range 100 {
 		l.step(l.rates, 0, false, l.now, l.now)
 		l.now = l.now.Add(100 * time.Millisecond)

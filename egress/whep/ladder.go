@@ -49,7 +49,7 @@ type ladder struct {
 func (l *ladder) rates(w *wish) []rate {
 	l.seen = l.seen[:0]
 	for i := range l.rungs {
-		l.seen = append(l.seen, rate{l.rungs[i].bitrate, l.rungs[i].usable()})
+		l.seen = append(l.seen, rate{l.rungs[i].bitrate, l.rungs[i].usable(), l.rungs[i].next > samples})
 	}
 	if w != nil {
 		if choice, _ := w.get(); !choice.Automatic() {
