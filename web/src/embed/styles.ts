@@ -120,15 +120,16 @@ export const player = `
   display: flex;
   flex-wrap: wrap;
   align-items: center;
-  gap: 0.5rem;
+  gap: 0.4rem;
   padding: 1.5rem 0.6rem 0.6rem;
   background: linear-gradient(transparent, rgb(0 0 0 / 0.7));
   opacity: 0;
 }
 .screen:hover .controls, .screen:focus-within .controls, .screen.touched .controls, .controls.stays { opacity: 1; }
+.screen:has(.controls:not([hidden])) .cover { padding-bottom: 3.5rem; }
 @media (prefers-reduced-motion: no-preference) { .controls { transition: opacity 0.15s; } }
-.controls button { min-height: 2.5rem; padding: 0.2rem 0.8rem; background: rgb(11 13 17 / 0.72); border-color: #9aa3b2; color: #f1f3f6; }
-.controls input { flex: 0 1 7rem; min-width: 2rem; padding: 0; min-height: 2.5rem; border: 0; background: none; accent-color: var(--_accent); }
+.controls button { min-height: 2.5rem; padding: 0.2rem 0.6rem; background: rgb(11 13 17 / 0.72); border-color: #9aa3b2; color: #f1f3f6; }
+.controls input { flex: 1 1 3rem; max-width: 7rem; min-width: 2rem; padding: 0; min-height: 2.5rem; border: 0; background: none; accent-color: var(--_accent); }
 .controls .way { margin-left: auto; font-size: 0.85rem; }
 :host([clean]) .screen { background: transparent; border-radius: 0; aspect-ratio: auto; width: 100%; height: 100%; }
 `
