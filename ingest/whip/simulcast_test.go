@@ -425,7 +425,15 @@ func TestProbes(t *testing.T) {
 	if got := g.sequences(t, "q", last); !slices.Equal(got, numbers(last)) {
 		t.Errorf("layer q: numbers %d", got)
 	}
-	g.counters(t, "q", func(c stream.Counters) bool { return c.Packets == last && c.Duplicates > 0 && c.Dropped == 0 })
+	next := uint16(last)
+	g.counters(t, "q", func(c stream.Counters) bool { // Pion gives repeats out with a later packet
+		if c.Packets == uint64(next) && c.Duplicates == 0 {
+			q.picture(next)
+			next++
+			return false
+		}
+		return c.Packets == uint64(next) && c.Duplicates > 0 && c.Dropped == 0
+	})
 	s.list[1].picture(0)
 	g.sequences(t, "h", 1)
 }
