@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Seat, StageView } from './api'
 import { decide, firstWay, type Look, type Seen, type Situation, type Way } from './embed/choose'
-import { Heard } from './embed/heard'
+import { Heard, Notes } from './embed/heard'
 import { explained, seen } from './embed/seat-element'
 import { homeOf, placeOf, seatOf } from './embed/where'
 import { presentationIn } from './hlsplay'
@@ -175,4 +175,20 @@ test('a message that came by one way is not told again by the other', () => {
   const bytes = new Uint8Array([1, 2]).buffer
   assert.ok(heard.isNew('hls', 'raw', bytes, 61))
   assert.ok(!heard.isNew('whep', 'raw', bytes.slice(0), 62))
+})
+
+test('a message at a moment of the media is told once, then', () => {
+  const notes = new Notes()
+  const due = (now: number) => notes.due(now).map(({ at, content }) => `${at} ${String(content)}`)
+  notes.add({ at: 4, label: 'score', content: '1:0' })
+  notes.add({ at: 4.0004, label: 'score', content: '1:0' }) // of the sound's rendition
+  notes.add({ at: 3.5, label: 'score', content: '0:0' })
+  assert.deepEqual(due(3.4), [])
+  assert.deepEqual(due(4.1), ['3.5 0:0', '4 1:0'], 'in the order of their moments')
+  notes.add({ at: 4, label: 'score', content: '1:0' }) // the part is loaded again
+  assert.deepEqual(due(5), [])
+  notes.add({ at: 4.5, label: 'score', content: '1:0' })
+  assert.deepEqual(due(5), ['4.5 1:0'], 'the same words at another moment')
+  for (let i = 0; i < 1000; i++) notes.add({ at: 10 + i, label: 'score', content: '' })
+  assert.equal(due(9999).length, 256)
 })

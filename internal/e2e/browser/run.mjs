@@ -404,6 +404,7 @@ async function embed(context) {
       }, wanted))
     await way('hls')
     await say('score', '1:0')
+    await say('score', '1:1')
     await page.unroute(`${base}/whep/**`)
     await way('whep')
     await say('other', 'not for here')

@@ -8,6 +8,7 @@ import { backoff, pauseUnlessBack } from '../retry'
 import { playlist } from '../token'
 import type { Look } from './choose'
 import { onPicture, type Feed, type Ground } from './feed'
+import { Notes } from './heard'
 import { authorizationOf } from './where'
 
 type Hls = typeof HlsPlayer
@@ -50,29 +51,51 @@ export class HlsFeed implements Feed {
     return NaN
   }
 
-  /** Timed metadata (ID3) comes as cues: text as TXXX, bytes as PRIV. */
-  private listen(video: HTMLVideoElement, signal: AbortSignal): void {
+  /**
+   * Timed metadata (ID3) comes as cues: text as TXXX, bytes as PRIV. They are read when
+   * they are made, for some are gone before their moment: Chromium empties a track that
+   * hls.js has just begun once that has been loaded, from nowhere.
+   */
+  private listen(video: HTMLVideoElement, signal: AbortSignal, player?: HlsPlayer, Hls?: Hls): void {
     const { labels } = this.ground
     if (labels.length === 0) return
-    const told = new WeakSet<TextTrackCue>()
-    const tell = (track: TextTrack) => {
-      for (const cue of [...(track.activeCues ?? [])]) {
+    const notes = new Notes()
+    const known = new WeakSet<TextTrackCue>()
+    const read = (cues: TextTrackCueList | null) => {
+      for (const cue of [...(cues ?? [])]) {
+        if (known.has(cue)) continue
+        known.add(cue)
         const { key, info, data } = (cue as TextTrackCue & { value?: { key?: string; info?: string; data?: unknown } }).value ?? {}
-        if (told.has(cue)) continue
-        told.add(cue)
         const fits = key === 'TXXX' ? typeof data === 'string' : key === 'PRIV' && data instanceof ArrayBuffer
-        if (fits && info !== undefined && labels.includes(info)) this.ground.message(this.way, info, data as string | ArrayBuffer)
+        if (fits && info !== undefined && labels.includes(info)) {
+          notes.add({ at: cue.startTime, label: info, content: data as string | ArrayBuffer })
+        }
       }
     }
-    video.textTracks.addEventListener(
-      'addtrack',
-      ({ track }) => {
-        if (track?.kind !== 'metadata') return
-        track.mode = 'hidden' // its cues become active, and nothing of them is shown
-        track.addEventListener('cuechange', () => tell(track), { signal })
-      },
-      { signal },
-    )
+    const tell = () => {
+      for (const { label, content } of notes.due(video.currentTime)) this.ground.message(this.way, label, content)
+    }
+    const tracks = () => [...video.textTracks].filter((track) => track.kind === 'metadata')
+    if (player && Hls) {
+      player.on(Hls.Events.FRAG_PARSING_METADATA, () => tracks().forEach((track) => read(track.cues)))
+    } else {
+      video.textTracks.addEventListener(
+        'addtrack',
+        ({ track }) => {
+          if (track?.kind !== 'metadata') return
+          track.mode = 'hidden' // its cues become active, and nothing of them is shown
+          track.addEventListener('cuechange', () => (read(track.activeCues), tell()), { signal })
+        },
+        { signal },
+      )
+    }
+    video.addEventListener('timeupdate', tell, { signal })
+    const onFrame = () => {
+      if (signal.aborted) return
+      tell()
+      video.requestVideoFrameCallback(onFrame)
+    }
+    video.requestVideoFrameCallback?.(onFrame)
   }
 
   /** Tells the gateway how late the picture is, as the watch page does; nothing of who watches. */
@@ -172,6 +195,7 @@ export class HlsFeed implements Feed {
       }
       this.left = () => finish('over')
       this.follow(player, video, take.signal, finish)
+      this.listen(video, take.signal, player, Hls)
       player.on(Hls.Events.LEVEL_LOADED, (_, loaded) => {
         if (!loaded.details.live && video.readyState === 0) finish('over') // kept for a while, not live
       })
@@ -193,7 +217,6 @@ export class HlsFeed implements Feed {
     let position = -1
     let edge = NaN // of the playlist, when the picture moved last or there was nothing to show
     const pace = { late: moved, jumped: 0 }
-    this.listen(video, signal)
     onPicture(video, signal, () => {
       this.say('moving')
       this.ground.picture(this.way, video)
