@@ -370,7 +370,7 @@ func (b *bench) zero(t *testing.T) time.Time {
 	t.Helper()
 	o, _ := b.sink.last(storage.LowLatency, "/audio/")
 	f := outline(t, o)
-	if !strings.Contains(string(o.Body.Bytes()), "#EXT-X-MEDIA-SEQUENCE:0\n") {
+	if !strings.Contains(string(o.Body.Bytes()), "#EXT-X-MEDIA-SEQUENCE:1\n") {
 		t.Fatal("the first segment has left")
 	}
 	return f.dates[0]

@@ -13,6 +13,10 @@ import (
 )
 
 const (
+	// firstMSN is the media sequence number of a presentation's first segment. hls.js
+	// (1.7.4) takes 0 for none: it forgets the parts of such a segment that it has
+	// loaded, and, where a picture ends within one of them, loads that one without end.
+	firstMSN = 1
 	// audioLag is how long the audio may be behind the video before silence
 	// takes its place (specs R47), and quietLag how far behind that stays.
 	audioLag = 500 * time.Millisecond
@@ -142,7 +146,7 @@ func (p *presentation) rendition(name string, rate int64, mime string) *renditio
 		name: name, prefix: p.stream + "/" + p.id + "/" + name + "/", rate: rate, mime: mime,
 		target: p.target, part: p.cfg.Part, out: p.out, shelf: p.shelf,
 		lives: p.lives, window: p.cfg.Window, rates: rates{window: p.cfg.Window}, listed: map[string]time.Time{}, inits: map[string]*au.Params{},
-		others: func() []hls.Report { return p.reports(name) },
+		noted: firstMSN, saved: firstMSN, others: func() []hls.Report { return p.reports(name) },
 	}
 	if p.cfg.Record != nil {
 		r.sizes = map[uint64]int64{}
@@ -160,7 +164,7 @@ func (p *presentation) newMedia() *hls.Media {
 // segments; the slack lets them all drop their oldest one together, though sounds
 // end a little beside pictures (specs L90).
 func (p *presentation) mediaConfig() hls.Config {
-	return hls.Config{Target: p.target, Part: p.cfg.Part, Window: p.cfg.Window + slack, Skip: true}
+	return hls.Config{Target: p.target, Part: p.cfg.Part, Window: p.cfg.Window + slack, Skip: true, First: firstMSN}
 }
 
 // has says which tracks the presentation is made of.
@@ -485,7 +489,7 @@ func (p *presentation) finish(ctx context.Context) error {
 	if err := p.conclude(ctx); err != nil {
 		return err
 	}
-	p.breaks = p.breaks || p.lead.media != nil && p.lead.media.Position().MSN > 0
+	p.breaks = p.breaks || p.lead.media != nil && p.lead.media.Position().MSN > firstMSN
 	for _, v := range p.voices {
 		v.trail.reaches(p.sound.cursor)
 		v.trail.finish()

@@ -490,7 +490,7 @@ func (r *runner) end(ctx context.Context, reason string) error {
 	r.remember(ctx)
 	r.log.Info("presentation ends", "presentation", p.id, "reason", reason,
 		"duration", time.Since(r.begun).Round(time.Millisecond),
-		"segments", p.lead.media.Position().MSN, "parts", p.lead.counter)
+		"segments", p.lead.media.Position().MSN-firstMSN, "parts", p.lead.counter)
 	return err
 }
 

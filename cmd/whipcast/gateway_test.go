@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -101,17 +102,23 @@ func TestGracefulStop(t *testing.T) {
 	}
 
 	now := eventually(t, c, playlist, func(r reply) bool { return strings.Contains(r.body, "#EXT-X-PART:") })
-	var listed int
+	var open int // media sequence number of the segment that is being made
 	for line := range strings.Lines(now.body) {
+		if first, ok := strings.CutPrefix(line, "#EXT-X-MEDIA-SEQUENCE:"); ok {
+			var err error
+			if open, err = strconv.Atoi(strings.TrimSpace(first)); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if strings.HasPrefix(line, "#EXTINF") {
-			listed++
+			open++
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	held := make(chan reply, 3)
 	ask := func(url string) { held <- get(ctx, c, url, "") }
-	next := big.NewInt(int64(listed) + 1).String()
+	next := strconv.Itoa(open + 1)
 	go ask(playlist + "?_HLS_msn=" + next)
 	go ask(playlist + "?_HLS_msn=" + next + "&_HLS_part=0")
 	go ask(admin + "/debug/pprof/profile?seconds=30")

@@ -230,7 +230,7 @@ func TestWebDAV(t *testing.T) {
 	reach(8)
 	until(t, 60*time.Second, "what left the window is deleted", func() bool {
 		for _, door := range []string{"basic", "tls", "strict"} {
-			if old, err := filepath.Glob(filepath.Join(d.files, door, "show", "*", "*", "s00000000.m4s")); err != nil || len(old) > 0 {
+			if old, err := filepath.Glob(filepath.Join(d.files, door, "show", "*", "*", "s00000001.m4s")); err != nil || len(old) > 0 {
 				return false
 			}
 		}

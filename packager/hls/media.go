@@ -33,6 +33,8 @@ type Config struct {
 	// CAN-SKIP-DATERANGES, specs L53). It has no effect unless Window is longer
 	// than 6 × Target: nothing could be skipped.
 	Skip bool
+	// First is the media sequence number of the first segment.
+	First uint64
 }
 
 // Part is one partial segment.
@@ -160,13 +162,13 @@ type Media struct {
 	ended         bool
 }
 
-// NewMedia returns an empty playlist whose first segment has number 0.
+// NewMedia returns an empty playlist.
 func NewMedia(cfg Config) *Media {
 	seconds := max(int64((cfg.Target+time.Second-1)/time.Second), 1)
 	cfg.Target = time.Duration(seconds) * time.Second
 	cfg.Window = max(cfg.Window, 3*cfg.Target)
 	cfg.Skip = cfg.Skip && cfg.Window > skipTargets*cfg.Target
-	return &Media{target: seconds, cfg: cfg, header: newHeaders(cfg), inits: map[string]int{}}
+	return &Media{target: seconds, cfg: cfg, first: cfg.First, header: newHeaders(cfg), inits: map[string]int{}}
 }
 
 // SetInit names the initialization segment of the segments that open from now
