@@ -32,6 +32,7 @@ export class WhepFeed implements Feed {
   }
 
   stop(): void {
+    this.still()
     this.over.abort()
     this.leave()
   }
@@ -89,8 +90,7 @@ export class WhepFeed implements Feed {
         this.say('still')
         break
       case 'ending':
-        // A connection that is closed turns its pictures black; one that stands still stays.
-        this.video?.pause()
+        this.still()
         this.say('still')
         break
       case 'waiting':
@@ -114,6 +114,11 @@ export class WhepFeed implements Feed {
       this.say('moving')
       this.ground.picture(this.way, video)
     })
+  }
+
+  /** A connection that is closed turns its pictures black; one that stands still stays. */
+  private still(): void {
+    this.video?.pause()
   }
 
   private leave(): void {
