@@ -6,6 +6,7 @@ import type { Progress } from '../session'
 import { receive, type Reception } from '../whep'
 import type { Look } from './choose'
 import { onPicture, type Feed, type Ground } from './feed'
+import type { Note } from './heard'
 import { Loudness } from './loudness'
 import { authorizationOf } from './where'
 
@@ -49,6 +50,10 @@ export class WhepFeed implements Feed {
       this.meter = track && new Loudness(track) // only for who asks
     }
     return this.meter?.level() ?? NaN
+  }
+
+  untold(): readonly Note[] {
+    return []
   }
 
   private async run(): Promise<void> {
