@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Seat, StageView } from './api'
 import { decide, firstWay, type Look, type Seen, type Situation, type Way } from './embed/choose'
-import { Heard, Notes } from './embed/heard'
+import { Early, Heard, Notes } from './embed/heard'
 import { explained, seen } from './embed/seat-element'
 import { homeOf, placeOf, seatOf } from './embed/where'
 import { presentationIn } from './hlsplay'
@@ -191,4 +191,15 @@ test('a message at a moment of the media is told once, then', () => {
   assert.deepEqual(due(5), ['4.5 1:0'], 'the same words at another moment')
   for (let i = 0; i < 1000; i++) notes.add({ at: 10 + i, label: 'score', content: '' })
   assert.equal(due(9999).length, 256)
+})
+
+test('what came by WHEP before it is seen is told when it is, unless that is long ago', () => {
+  const early = new Early()
+  for (const at of [1, 20, 21]) early.keep({ at, label: 'score', content: String(at) })
+  assert.deepEqual(early.take(22).map((one) => one.content), ['20', '21'])
+  assert.deepEqual(early.take(22), [])
+  for (let at = 0; at < 1000; at++) early.keep({ at: 30, label: 'score', content: String(at) })
+  const all = early.take(30)
+  assert.equal(all.length, 256)
+  assert.equal(all.at(-1)?.content, '999', 'the newest are kept')
 })

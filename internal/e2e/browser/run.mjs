@@ -402,10 +402,18 @@ async function embed(context) {
         const player = document.querySelector('whipcast-player')
         return player.way === wanted && player.state === 'playing'
       }, wanted))
+    const headers = { Authorization: `Bearer ${token}` }
+    const watching = async () => {
+      const { sessions } = await (await fetch(`${base}/v1/sessions?stream=${stream}`, { headers })).json()
+      return sessions.filter((one) => one.kind === 'watch')
+    }
     await way('hls')
     await say('score', '1:0')
     await say('score', '1:1')
     await page.unroute(`${base}/whep/**`)
+    // While WHEP takes the place of HLS, which never gets to it.
+    await until('a WHEP session', 20_000, async () => (await watching()).length > 0)
+    await say('score', '1:2')
     await way('whep')
     await say('other', 'not for here')
     await say('score', '2:0')
@@ -417,9 +425,7 @@ async function embed(context) {
       setTimeout(() => resolve(player.video === video && player.state === 'playing' && !video.paused), 500)
     }))
     await page.route(`${base}/whep/**`, refuse)
-    const headers = { Authorization: `Bearer ${token}` }
-    const { sessions } = await (await fetch(`${base}/v1/sessions?stream=${stream}`, { headers })).json()
-    for (const one of sessions.filter((one) => one.kind === 'watch')) await fetch(`${base}/v1/sessions/${one.id}`, { method: 'DELETE', headers })
+    for (const one of await watching()) await fetch(`${base}/v1/sessions/${one.id}`, { method: 'DELETE', headers })
     await way('hls')
     await page.unroute(`${base}/whep/**`)
     await way('whep')

@@ -94,8 +94,10 @@ export class Deck {
   private sound(): void {
     const video = this.front
     if (!video) return
+    const moved = !video.paused // one that stands still stays so
     video.volume = this.wanted.volume
     video.muted = this.wanted.muted || this.blocked
+    if (!moved) return
     video.play().catch((error: unknown) => {
       if (!(error instanceof DOMException) || error.name !== 'NotAllowedError' || video.muted) return
       this.blocked = true

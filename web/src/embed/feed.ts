@@ -3,6 +3,7 @@
 import type { Refusal } from '../refusal'
 import type { Deck } from './deck'
 import type { Look, Way } from './choose'
+import type { Note } from './heard'
 import type { Place } from './where'
 
 /** What a feed may use. */
@@ -27,6 +28,8 @@ export interface Feed {
   latency(): number
   /** How loud it is now, from 0 to 1; NaN where unknown. */
   loudness(): number
+  /** Messages of this way whose moment has not come, oldest first. */
+  untold(): readonly Note[]
 }
 
 /** Calls once when the video has a picture to show, or sound that is heard without one. */

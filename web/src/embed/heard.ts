@@ -56,6 +56,30 @@ export class Notes {
   }
 }
 
+/** Seconds by which HLS may be behind WHEP. */
+const behind = 10
+
+/**
+ * Messages that came by WHEP while its picture was not seen. HLS, which is seconds behind, has not
+ * told the last of them when WHEP takes its place.
+ */
+export class Early {
+  private kept: Note[] = []
+
+  /** at and now are seconds of one clock. */
+  keep(note: Note): void {
+    this.kept.push(note)
+    if (this.kept.length > most) this.kept.shift()
+  }
+
+  /** Takes those that are to be told when WHEP is seen, oldest first. */
+  take(now: number): Note[] {
+    const all = this.kept
+    this.kept = []
+    return all.filter((one) => now - one.at < behind)
+  }
+}
+
 function said(label: string, content: string | ArrayBuffer): string {
   return `${label} ${typeof content === 'string' ? content : String(new Uint8Array(content))}`
 }

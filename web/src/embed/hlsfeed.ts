@@ -8,7 +8,7 @@ import { backoff, pauseUnlessBack } from '../retry'
 import { playlist } from '../token'
 import type { Look } from './choose'
 import { onPicture, type Feed, type Ground } from './feed'
-import { Notes } from './heard'
+import { Notes, type Note } from './heard'
 import { authorizationOf } from './where'
 
 type Hls = typeof HlsPlayer
@@ -25,6 +25,7 @@ export class HlsFeed implements Feed {
   private player: HlsPlayer | undefined
   private left: () => void = () => undefined
   private stalls = 0
+  private notes = new Notes()
 
   constructor(
     private readonly ground: Ground,
@@ -51,6 +52,10 @@ export class HlsFeed implements Feed {
     return NaN
   }
 
+  untold(): readonly Note[] {
+    return this.notes.due(Infinity)
+  }
+
   /**
    * Timed metadata (ID3) comes as cues: text as TXXX, bytes as PRIV. They are read when
    * they are made, for some are gone before their moment: Chromium empties a track that
@@ -59,7 +64,7 @@ export class HlsFeed implements Feed {
   private listen(video: HTMLVideoElement, signal: AbortSignal, player?: HlsPlayer, Hls?: Hls): void {
     const { labels } = this.ground
     if (labels.length === 0) return
-    const notes = new Notes()
+    const notes = (this.notes = new Notes())
     const known = new WeakSet<TextTrackCue>()
     const read = (cues: TextTrackCueList | null) => {
       for (const cue of [...(cues ?? [])]) {

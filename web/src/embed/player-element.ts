@@ -268,12 +268,16 @@ function build(element: HTMLElement) {
   full.hidden = !screen.requestFullscreen
 
   const bind = (player: WhipcastPlayer, deck: Deck) => {
+    const sound = (on: boolean) => {
+      if (on && deck.volume === 0) deck.volume = 1
+      player.muted = !on
+      if (on) deck.muted = false // also where the attribute has not changed
+    }
     unmute.addEventListener('click', () => {
-      player.muted = false
-      deck.muted = false // also where the attribute has not changed
+      sound(true)
       mute.focus()
     })
-    mute.addEventListener('click', () => (player.muted = !player.muted))
+    mute.addEventListener('click', () => sound(player.muted))
     volume.addEventListener('input', () => {
       deck.volume = Number(volume.value)
       player.muted = deck.volume === 0

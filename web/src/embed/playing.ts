@@ -5,7 +5,7 @@ import type { Refusal } from '../refusal'
 import { decide, firstWay, type Look, type Mode, type PlayerState, type Way } from './choose'
 import type { Deck } from './deck'
 import type { Feed, Ground } from './feed'
-import { Heard } from './heard'
+import { Early, Heard } from './heard'
 import { HlsFeed, type Load } from './hlsfeed'
 import { WhepFeed } from './whepfeed'
 import type { Place } from './where'
@@ -34,6 +34,7 @@ export class Playing {
   private readonly first: Way
   private readonly spread = Math.random()
   private readonly heard = new Heard()
+  private readonly early = new Early()
   private readonly running = new Map<Way, Running>()
   private readonly timer: ReturnType<typeof setInterval>
   private shownWay: Way | undefined
@@ -106,7 +107,8 @@ export class Playing {
       labels: this.wish.labels,
       // Both ways may run: a message is told once, at the moment that the picture shows.
       message: (way, label, content) => {
-        if (way === this.shownWay && this.heard.isNew(way, label, content, performance.now() / 1000)) this.hear(label, content)
+        if (way === this.shownWay) this.pass(way, label, content)
+        else if (way === 'whep') this.early.keep({ at: seconds(), label, content })
       },
     }
     // It may report before it is known here.
@@ -132,6 +134,17 @@ export class Playing {
     this.judge()
   }
 
+  private pass(way: Way, label: string, content: string | ArrayBuffer): void {
+    if (!this.over && this.heard.isNew(way, label, content, seconds())) this.hear(label, content)
+  }
+
+  /** HLS is left behind: what it has to tell is told now, and then what came by WHEP meanwhile. */
+  private catchUp(before: Way | undefined): void {
+    const late = (before && this.running.get(before)?.feed.untold()) ?? []
+    for (const { label, content } of late) this.pass('hls', label, content)
+    for (const { label, content } of this.early.take(seconds())) this.pass('whep', label, content)
+  }
+
   private judge(): void {
     if (this.over) return
     const now = performance.now()
@@ -145,8 +158,11 @@ export class Playing {
     if (show !== this.shownWay) {
       const video = show && this.running.get(show)?.video
       if (video) {
+        const before = this.shownWay
         this.shownWay = show
         this.deck.show(video)
+        if (show === 'whep') this.catchUp(before)
+        if (this.over) return // who heard that has stopped it
       }
     }
     for (const way of run) if (!this.running.has(way)) this.start(way)
@@ -164,6 +180,10 @@ export class Playing {
     this.said = now
     this.told()
   }
+}
+
+function seconds(): number {
+  return performance.now() / 1000
 }
 
 /** Looks that one clock runs for. */

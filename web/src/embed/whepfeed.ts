@@ -6,6 +6,7 @@ import type { Progress } from '../session'
 import { receive, type Reception } from '../whep'
 import type { Look } from './choose'
 import { onPicture, type Feed, type Ground } from './feed'
+import type { Note } from './heard'
 import { Loudness } from './loudness'
 import { authorizationOf } from './where'
 
@@ -32,6 +33,7 @@ export class WhepFeed implements Feed {
   }
 
   stop(): void {
+    this.still()
     this.over.abort()
     this.leave()
   }
@@ -48,6 +50,10 @@ export class WhepFeed implements Feed {
       this.meter = track && new Loudness(track) // only for who asks
     }
     return this.meter?.level() ?? NaN
+  }
+
+  untold(): readonly Note[] {
+    return []
   }
 
   private async run(): Promise<void> {
@@ -89,8 +95,7 @@ export class WhepFeed implements Feed {
         this.say('still')
         break
       case 'ending':
-        // A connection that is closed turns its pictures black; one that stands still stays.
-        this.video?.pause()
+        this.still()
         this.say('still')
         break
       case 'waiting':
@@ -114,6 +119,11 @@ export class WhepFeed implements Feed {
       this.say('moving')
       this.ground.picture(this.way, video)
     })
+  }
+
+  /** A connection that is closed turns its pictures black; one that stands still stays. */
+  private still(): void {
+    this.video?.pause()
   }
 
   private leave(): void {
