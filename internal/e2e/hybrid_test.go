@@ -103,13 +103,15 @@ func TestHybrid(t *testing.T) {
 	a.open(t, order{Name: "watch", Kind: "watch", URL: near.URL + "/watch/show"})
 	a.settle(t)
 	began := time.Now()
-	time.Sleep(8 * time.Second)
-	if n := near.media.Load(); n > 0 {
-		t.Errorf("%d requests for media at the gateway", n)
-	}
-	if n := far.served.Load(); n < 40 {
-		t.Errorf("%d requests for media at the CDN", n)
-	}
+	// A bucket that has no turn on a busy machine is too slow, and players are sent to the gateway.
+	until(t, time.Minute, "8 s without a request for media at the gateway", func() bool {
+		atGateway, atCDN := near.media.Load(), far.served.Load()
+		time.Sleep(8 * time.Second)
+		if n := far.served.Load() - atCDN; n < 40 {
+			t.Errorf("%d requests for media at the CDN in 8 s", n)
+		}
+		return near.media.Load() == atGateway
+	})
 
 	var broke []time.Time
 	for _, f := range []struct {

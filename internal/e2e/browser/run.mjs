@@ -413,6 +413,7 @@ async function embed(context) {
     await page.unroute(`${base}/whep/**`)
     // While WHEP takes the place of HLS, which never gets to it.
     await until('a WHEP session', 20_000, async () => (await watching()).length > 0)
+    await sleep(300) // its data channels open
     await say('score', '1:2')
     await way('whep')
     await say('other', 'not for here')
