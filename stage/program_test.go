@@ -591,6 +591,40 @@ func TestRest(t *testing.T) {
 	}
 }
 
+// TestOver: a keyframe that comes when the program has just ended begins no other one.
+func TestOver(t *testing.T) {
+	hub := stream.NewHub(stream.Config{})
+	p := NewProgram(hub, "show", newDeck(), nil)
+	seat, err := hub.Stream("show.ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := stream.LayerID{Kind: stream.Video}
+	x, err := seat.Publish(stream.Offer{Layers: []stream.Layer{{ID: id, Codec: stream.Codec{Name: "H264", ClockRate: 90000}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close(nil)
+	from, err := seat.Subscribe(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	source := seat.State().Sources[0]
+	s := &shot{seat: "ann", cancel: func() {}, opened: time.Now()}
+	s.takes = []*take{{shot: s, from: from, source: source}}
+	p.wanted = s
+	for _, on := range []bool{false, true} {
+		if on {
+			p.Set(Lineup{Picture: "ann", Sounds: []Sound{{Seat: "ann"}}})
+		}
+		p.take(s.takes[0], []stream.Packet{{Source: source, Marker: true, Payload: []byte{0x65, 0, 0, 0, 0, 0}}})
+		if p.Status().Live != on {
+			t.Errorf("somebody on air %v, the program is live %v", on, !on)
+		}
+	}
+}
+
 func (s *studio) sounds() []stream.Packet {
 	s.audience.mu.Lock()
 	defer s.audience.mu.Unlock()

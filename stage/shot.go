@@ -343,6 +343,10 @@ func (p *Program) miss(s *shot) {
 // them. Then the program is cut. p.mu is held.
 func (p *Program) hold(t *take, whole []stream.Packet) {
 	s, now := t.shot, time.Now()
+	if len(p.lineup.Get().Sounds) == 0 { // nobody is on air: what begins now would have no end
+		s.drop()
+		return
+	}
 	if len(t.held) == 0 && !keyframe(whole) {
 		t.from.RequestKeyframe()
 		return
