@@ -204,6 +204,7 @@ func TestRun(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { _ = server.Run(ctx) })
+		time.Sleep(time.Millisecond) // what changes does so between two looks
 		later := func() { time.Sleep(time.Second); synctest.Wait() }
 		var last event.Event
 		expect := func(want ...string) {

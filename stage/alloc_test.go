@@ -11,6 +11,7 @@ import (
 // passing returns what passes a picture of ten packets on to so many rungs, fed by one layer.
 func passing(rungs int) (p *Program, picture func()) {
 	p = NewProgram(stream.NewHub(stream.Config{}), "show", newDeck(), nil)
+	p.Set(Lineup{Picture: "ann", Sounds: []Sound{{Seat: "ann"}}})
 	s := &shot{seat: "ann", cancel: func() {}}
 	source := &stream.Source{Layer: stream.Layer{ID: stream.LayerID{Kind: stream.Video}, Codec: stream.Codec{Name: "H264", ClockRate: 90000}}}
 	t1 := &take{shot: s, source: source}

@@ -110,6 +110,7 @@ type camera struct {
 	rids  []string
 	dead  map[string]bool // layers without packets
 	gone  map[string]span // and those that have none for some time
+	rate  int             // of so many pictures one is sent, for a screen that hardly changes; 0: of each
 }
 
 // span is a time since the camera began.
@@ -169,6 +170,9 @@ func (c camera) run(ctx context.Context, hub *stream.Hub) error {
 				for i := range uint32(2) {
 					x.Write(id, stream.Packet{Arrival: now, Sequence: uint16(2*n + i), Timestamp: (2*n + i) * 960, Marker: true, Payload: []byte(c.name)})
 				}
+				continue
+			}
+			if n%uint32(max(c.rate, 1)) != 0 {
 				continue
 			}
 			_, key := wants.LoadAndDelete(id)
@@ -455,13 +459,48 @@ func TestLag(t *testing.T) {
 	if got, want := s.cuts(), "show.ann show.bob show.ann show.ann"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	if longest := s.longestPause(); longest < 200*time.Millisecond || longest > 1500*time.Millisecond {
+	if longest := s.longestPause(); longest < 3*pictureEvery || longest > 1500*time.Millisecond {
 		t.Errorf("no picture for %v", longest)
 	}
 	if last := s.audience.picture[len(s.audience.picture)-1]; last.at.Sub(asked) < 2*time.Second {
 		t.Error("the old picture does not go on")
 	}
 	s.heard()
+}
+
+// TestSlide: who shows a screen that hardly changes has a picture a second. The program
+// is cut to it with its first keyframe, and the old picture stands still no longer than
+// the sound is behind.
+func TestSlide(t *testing.T) {
+	for _, rids := range [][]string{nil, {"h", "l"}} {
+		s := produce(t, func(s *studio) {
+			s.deck.lag = 200 * time.Millisecond
+			s.shoot(camera{name: "show.ann", gop: 10000, asked: true})
+			s.shoot(camera{name: "show.bob", gop: 10000, asked: true, rate: 25, rids: rids})
+			time.Sleep(3 * time.Second)
+			s.air("ann", "ann")
+			time.Sleep(3 * time.Second)
+			s.air("bob", "ann", "bob")
+			time.Sleep(2500 * time.Millisecond)
+			if st := s.program.Status(); st.Picture != "bob" || st.Cutting != "" {
+				s.t.Errorf("%v: %+v", rids, st)
+			}
+			s.air("ann", "ann", "bob")
+			time.Sleep(time.Second)
+		})
+		var ann []seen
+		for _, p := range s.audience.picture {
+			if p.who == "show.ann" {
+				ann = append(ann, p)
+			}
+		}
+		for i := 1; i < len(ann); i++ {
+			if pause := ann[i].at.Sub(ann[i-1].at); ann[i].epoch == ann[i-1].epoch && pause > 2*pictureEvery {
+				t.Errorf("%v: ann stands still for %v", rids, pause)
+			}
+		}
+		s.heard()
+	}
 }
 
 // holds returns how many packets wait for their sound.
@@ -549,6 +588,40 @@ func TestRest(t *testing.T) {
 	})
 	if got, want := s.cuts(), "show.ann show.ann"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestOver: a keyframe that comes when the program has just ended begins no other one.
+func TestOver(t *testing.T) {
+	hub := stream.NewHub(stream.Config{})
+	p := NewProgram(hub, "show", newDeck(), nil)
+	seat, err := hub.Stream("show.ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := stream.LayerID{Kind: stream.Video}
+	x, err := seat.Publish(stream.Offer{Layers: []stream.Layer{{ID: id, Codec: stream.Codec{Name: "H264", ClockRate: 90000}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close(nil)
+	from, err := seat.Subscribe(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	source := seat.State().Sources[0]
+	s := &shot{seat: "ann", cancel: func() {}, opened: time.Now()}
+	s.takes = []*take{{shot: s, from: from, source: source}}
+	p.wanted = s
+	for _, on := range []bool{false, true} {
+		if on {
+			p.Set(Lineup{Picture: "ann", Sounds: []Sound{{Seat: "ann"}}})
+		}
+		p.take(s.takes[0], []stream.Packet{{Source: source, Marker: true, Payload: []byte{0x65, 0, 0, 0, 0, 0}}})
+		if p.Status().Live != on {
+			t.Errorf("somebody on air %v, the program is live %v", on, !on)
+		}
 	}
 }
 

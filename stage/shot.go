@@ -87,11 +87,12 @@ func (p *Program) follow(ctx context.Context, s *shot) {
 	}
 }
 
-// lose says that the publisher of who has the picture is gone, unless another one is
-// there already.
+// lose says that the publisher of a seat is gone; of who has the picture the audience
+// hears, unless another one is there already.
 func (p *Program) lose(s *shot, from *stream.Stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.miss(s)
 	if s == p.current && s.begun && !from.State().Live {
 		s.lost = true
 		p.tell(func(*Status) {})
@@ -309,19 +310,31 @@ func (p *Program) write(t *take, packets []stream.Packet) {
 }
 
 // stands reports whether the program's picture stands still since another one is there
-// and waits for its sound. When that is gone meanwhile, this one needs a keyframe, for
-// pictures of it were left out. p.mu is held.
+// and waits for its sound. When that time has come, the program is cut: the other one's
+// next picture may be long in coming, as of a screen that does not change. p.mu is held.
 func (p *Program) stands(s *shot) bool {
 	w := p.wanted
 	if w == nil || w == s || w.first.IsZero() {
 		return false
 	}
-	if time.Since(w.until) > mostLag {
-		w.drop()
-		s.renew()
-		s.ask()
+	if now := time.Now(); now.After(w.until) && (!w.awaits(now, p.session != nil) || now.Sub(w.until) > mostLag) {
+		p.cut(w)
 	}
 	return true
+}
+
+// miss says that the publisher of a shot is gone, and what is held of it with that. Who
+// has the picture goes on, with a keyframe, for pictures of it were left out. p.mu is
+// held.
+func (p *Program) miss(s *shot) {
+	if s.begun || s.first.IsZero() {
+		return
+	}
+	s.drop()
+	if c := p.current; s == p.wanted && c != nil && c != s && c.begun {
+		c.renew()
+		c.ask()
+	}
 }
 
 // hold keeps the pictures of who is to have the program's until the sound of that moment
@@ -330,6 +343,10 @@ func (p *Program) stands(s *shot) bool {
 // them. Then the program is cut. p.mu is held.
 func (p *Program) hold(t *take, whole []stream.Packet) {
 	s, now := t.shot, time.Now()
+	if len(p.lineup.Get().Sounds) == 0 { // nobody is on air: what begins now would have no end
+		s.drop()
+		return
+	}
 	if len(t.held) == 0 && !keyframe(whole) {
 		t.from.RequestKeyframe()
 		return

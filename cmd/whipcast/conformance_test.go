@@ -84,17 +84,20 @@ func TestNoRedirects(t *testing.T) {
 }
 
 // TestViewersWithoutPublisher: E13, E11 over the whole gateway: unknown is 404,
-// known but offline 409 with Retry-After.
+// known but offline 409 with Retry-After. So are the program of a stage, and its seats
+// to who may watch them, before they begin.
 func TestViewersWithoutPublisher(t *testing.T) {
 	gateway := start(t, settings(t, "WHIPCAST_AUTH_PUBLISH_TOKEN="+token, "WHIPCAST_HLS_GRACE=30s"), "serve")
 	base := strings.TrimSuffix(gateway.out.waitFor(t, "Home"), "/")
 	c := client(t, nil)
-	watch := func() (int, string) {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/whep/test", strings.NewReader("v=0\r\n"))
+	ask := func(method, path, kind, body string) (int, string) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), method, base+path, strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
-		request.Header.Set("Content-Type", "application/sdp")
+		request.Header.Set("Content-Type", kind)
+		request.Header.Set("Authorization", "Bearer "+token)
 		response, err := c.Do(request)
 		if err != nil {
 			t.Fatal(err)
@@ -102,8 +105,16 @@ func TestViewersWithoutPublisher(t *testing.T) {
 		_ = response.Body.Close()
 		return response.StatusCode, response.Header.Get("Retry-After")
 	}
+	watch := func() (int, string) { return ask(http.MethodPost, "/whep/test", "application/sdp", "v=0\r\n") }
 	if status, again := watch(); status != http.StatusNotFound || again != "" {
 		t.Errorf("unknown: %d, Retry-After %q", status, again)
+	}
+	ask(http.MethodPut, "/v1/stages/show", "application/json", "{}")
+	ask(http.MethodPost, "/v1/stages/show/seats", "application/json", `{"seat":"ann"}`)
+	for path, want := range map[string]int{"/whep/show": http.StatusConflict, "/whep/show.ann": http.StatusConflict, "/whep/show.bob": http.StatusNotFound} {
+		if status, again := ask(http.MethodPost, path, "application/sdp", "v=0\r\n"); status != want || (again != "") != (want == http.StatusConflict) {
+			t.Errorf("%s: %d, Retry-After %q, want %d", path, status, again, want)
+		}
 	}
 	publisher := start(t, nil, "publish", "--url", base+"/whip/test", "--token", token)
 	playlistURL(t, c, base, "test")

@@ -28,7 +28,7 @@ import (
 func (g *gateway) control(watch hls.Authorize) api.Config {
 	cfg := api.Config{
 		Findings: detours(g.sessions.Detour, findings(g.packaging.findings)), Detail: g.detail, Renditions: renditions(g.window.store),
-		Sessions: sessions{g.sessions, g.rtsp.server}, HLSViewers: g.origin.Viewers, Marks: marks{g.packaging.packager, g.viewers.Tell}, Storage: g.places.health,
+		Sessions: sessions{g.sessions, g.rtsp.server}, HLSViewers: g.origin.Viewers, Marks: marks{g.packaging, g.viewers.Tell}, Storage: g.places.health,
 		Settings: func() []api.Setting { return settingsOf(g.config) }, Events: g.events,
 		Latency: g.latency, Watch: mayReport(watch), Sources: g.rtsp.list, Stages: g.stages, Drainer: drainer{g}, Logger: g.log,
 	}
@@ -143,8 +143,9 @@ func (s sessions) Reason(id string) string {
 // marks puts markers and messages into what a Packager makes, and hands messages to
 // those who watch in real time.
 type marks struct {
-	packager *packager.Packager
-	tell     func(stream string, m whep.Message)
+	packaging
+
+	tell func(stream string, m whep.Message)
 }
 
 // refusal is a row of a table from errors to what the API says.
@@ -202,12 +203,25 @@ func (m marks) Remove(ctx context.Context, stream, id string) error {
 	return markError(m.packager.RemoveMark(ctx, stream, id))
 }
 
+// put puts a message into a stream's presentation. A seat's is seen by nobody: it need
+// not have begun.
+func (m marks) put(ctx context.Context, stream string, p packager.Metadata) error {
+	if !m.private(stream) {
+		return m.packager.Send(ctx, stream, p)
+	}
+	err := m.seats.Send(ctx, stream, p)
+	if s, ok := m.hub.Lookup(stream); ok && s.State().Live && (errors.Is(err, packager.ErrIdle) || errors.Is(err, packager.ErrUnknown)) {
+		return nil
+	}
+	return err
+}
+
 func (m marks) Send(ctx context.Context, stream string, message api.Message) error {
 	p := packager.Metadata{Label: message.Label, Text: message.Text, Bytes: message.Bytes}
 	if message.At != nil {
 		p.At = *message.At
 	}
-	if err := m.packager.Send(ctx, stream, p); err != nil {
+	if err := m.put(ctx, stream, p); err != nil {
 		return markError(err)
 	}
 	guests := whep.Message{Label: message.Label, Text: message.Bytes == nil, Payload: message.Bytes, At: p.At}

@@ -1,17 +1,26 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/whipcast/whipcast/api"
+	"github.com/whipcast/whipcast/egress/whep"
+	"github.com/whipcast/whipcast/internal/problem"
+	"github.com/whipcast/whipcast/packager"
+	"github.com/whipcast/whipcast/storage"
+	"github.com/whipcast/whipcast/stream"
 )
 
 func TestVariants(t *testing.T) {
@@ -19,6 +28,54 @@ func TestVariants(t *testing.T) {
 		"#EXT-X-STREAM-INF:BANDWIDTH=x,CODECS=\"a\n#EXT-X-ENDLIST\n\n")
 	want := []api.Rendition{{URI: "video/index.m3u8", Codecs: "avc1.64001f,mp4a.40.2", Resolution: "1280x720", FrameRate: 30, Peak: 2100000, Average: 1100000}}
 	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestMessagesToSeats: those who watch a seat in real time are told what the API says to
+// its stream, from its beginning on, though nothing of it is packaged for an audience.
+func TestMessagesToSeats(t *testing.T) {
+	hub := stream.NewHub(stream.Config{})
+	quiet := slog.New(slog.DiscardHandler)
+	made := func() *packager.Packager {
+		return packager.New(packager.Config{Audio: packager.Opus, Grace: time.Second}, storage.Tee(), quiet)
+	}
+	p := packaging{hub: hub, packager: made(), seats: made(), private: func(name string) bool { return name == "show.ann" }, log: quiet}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = p.run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	var told []string
+	m := marks{p, func(name string, m whep.Message) { told = append(told, name+" "+m.Label+" "+string(m.Payload)) }}
+	says := func(name string) string {
+		var refused problem.Problem
+		if err := m.Send(ctx, name, api.Message{Label: "note", Text: "two minutes"}); err != nil && !errors.As(err, &refused) {
+			t.Error(err)
+		}
+		return refused.Code
+	}
+	for _, name := range []string{"show.ann", "other"} {
+		s, err := hub.Stream(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := says(name); got != string(api.NotLive) {
+			t.Errorf("%s before its publisher: %q", name, got)
+		}
+		x, err := s.Publish(stream.Offer{Layers: []stream.Layer{{ID: stream.LayerID{Kind: stream.Audio}, Codec: stream.Codec{Name: "Opus", ClockRate: 48000, Channels: 2}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer x.Close(nil)
+	}
+	if got := says("show.ann"); got != "" {
+		t.Errorf("to a seat: %q", got)
+	}
+	if got := says("other"); got != string(api.NotLive) {
+		t.Errorf("to a stream of which nothing has come: %q", got)
+	}
+	if diff := cmp.Diff([]string{"show.ann note two minutes"}, told); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -214,7 +214,9 @@ func (g *gateway) wire(ctx context.Context) error {
 		Publish: allow(g.auth, auth.Publish, "whip"), Watch: allow(g.auth, auth.Play, "whep"), MaxSessions: limits.Sessions,
 		MaxPerAddress: limits.Address, MaxPerPrincipal: limits.Token, ICEServers: g.relays.servers, Relayed: g.relays.relayed, Logger: g.log,
 	})
-	g.viewers = whep.New(whep.Config{Grace: cut.Grace, MaxViewers: limits.Viewers, Metrics: &counted, Size: g.packaging.size}, g.hub, g.sessions)
+	g.viewers = whep.New(whep.Config{
+		Grace: cut.Grace, MaxViewers: limits.Viewers, Metrics: &counted, Size: g.packaging.size, Known: g.expected,
+	}, g.hub, g.sessions)
 	if err := g.openRTSP(ctx); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/whipcast/whipcast/api/auth"
 	"github.com/whipcast/whipcast/api/event"
 	"github.com/whipcast/whipcast/api/webhook"
+	ingest "github.com/whipcast/whipcast/ingest/rtsp"
 	"github.com/whipcast/whipcast/stage"
 	"github.com/whipcast/whipcast/stage/mix"
 	"github.com/whipcast/whipcast/stream"
@@ -162,6 +164,14 @@ func (s *stages) Permits(seat string, action auth.Action, name string) bool {
 		return name == seat && all.Seated(of, chair)
 	}
 	return all.May(of, chair, name)
+}
+
+// expected reports whether a stream is to come: it is a stage's program, one of its seats,
+// or fetched.
+func (g *gateway) expected(name string) bool {
+	of, seat, ok := stage.Split(name)
+	return g.stages.program(name) || ok && g.stages.set.Load().Seated(of, seat) ||
+		slices.ContainsFunc(g.rtsp.puller.Status(), func(s ingest.Status) bool { return s.Stream == name })
 }
 
 // program reports whether a stream is a stage's program.

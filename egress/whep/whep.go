@@ -51,6 +51,10 @@ type Config struct {
 	// Size returns how big the pictures of a stream's layer are, 0 if it does not know.
 	// It must not wait; any goroutine may call it. nil: not known.
 	Size func(stream, rid string) (width, height int)
+	// Known reports whether a stream is to come though nobody has published it yet, as the
+	// program of a stage: its viewers are told to wait. It must not wait; any goroutine may
+	// call it. nil: none is.
+	Known func(stream string) bool
 }
 
 func (c Config) withDefaults() Config {
@@ -183,17 +187,11 @@ func (s *Server) start(run func(ctx context.Context)) error {
 func (s *Server) accept(ctx context.Context, q rtc.Request) (*rtc.Session, error) {
 	st, ok := s.hub.Lookup(q.Stream)
 	if !ok {
-		return nil, problem.Problem{ // E13
-			Status: http.StatusNotFound, Title: "No such stream",
-			Detail: "nobody has published a stream of this name: check the URL",
-		}
+		return nil, s.absent(q.Stream)
 	}
 	state := st.State()
 	if !state.Live {
-		return nil, problem.Problem{ // E11
-			Status: http.StatusConflict, Title: "Stream is offline", RetryAfter: s.cfg.RetryAfter,
-			Detail: "nobody publishes this stream now: try again later",
-		}
+		return nil, s.offline()
 	}
 	if err := unsuited(state.Sources); err != nil {
 		return nil, err
@@ -226,6 +224,25 @@ func (s *Server) accept(ctx context.Context, q rtc.Request) (*rtc.Session, error
 	s.know(v)
 	v.session.Start(v.run)
 	return v.session, nil
+}
+
+// absent says why a stream that there is not cannot be watched (specs E13).
+func (s *Server) absent(name string) error {
+	if s.cfg.Known != nil && s.cfg.Known(name) {
+		return s.offline()
+	}
+	return problem.Problem{
+		Status: http.StatusNotFound, Title: "No such stream",
+		Detail: "nobody has published a stream of this name: check the URL",
+	}
+}
+
+// offline says why a stream cannot be watched now (specs E11).
+func (s *Server) offline() error {
+	return problem.Problem{
+		Status: http.StatusConflict, Title: "Stream is offline", RetryAfter: s.cfg.RetryAfter,
+		Detail: "nobody publishes this stream now: try again later",
+	}
 }
 
 // tracks makes a track for each section of an offer, audio first. What is not

@@ -403,7 +403,7 @@ const (
 )
 
 func TestStatusTable(t *testing.T) { // A11, rows of the WHEP endpoint
-	g := newGateway(t, whep.Config{RetryAfter: 3 * time.Second})
+	g := newGateway(t, whep.Config{RetryAfter: 3 * time.Second, Known: func(name string) bool { return name == "program" }})
 	g.publish("live", video, audio)
 	g.publish("offline", video).Close(nil)
 	av1 := stream.Layer{ID: video.ID, Codec: stream.Codec{Name: "AV1", ClockRate: 90000}}
@@ -431,6 +431,7 @@ func TestStatusTable(t *testing.T) { // A11, rows of the WHEP endpoint
 		{"E6 no codec fits", "POST", "/whep/av1", "application/sdp", offer, 422, "Content-Type", "application/problem+json"},
 		{"E11 not live", "POST", "/whep/offline", "application/sdp", offer, 409, "Retry-After", "3"},
 		{"E13 unknown", "POST", "/whep/nowhere", "application/sdp", offer, 404, "Retry-After", ""},
+		{"E13 to come", "POST", "/whep/program", "application/sdp", offer, 409, "Retry-After", "3"},
 		{"X7 bad name", "POST", "/whep/a..b", "application/sdp", offer, 404, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

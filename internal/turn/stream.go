@@ -167,7 +167,9 @@ func (c *conn) Close() error {
 		err = inner.Close()
 		l := c.listener
 		l.mu.Lock()
-		delete(l.conns, c.RemoteAddr().String())
+		if remote := c.RemoteAddr().String(); l.conns[remote] == c { // else its port is used anew
+			delete(l.conns, remote)
+		}
 		l.mu.Unlock()
 		l.all.Done()
 	})
