@@ -26,6 +26,8 @@ const (
 	// oldEnough is the age from which on a cached keyframe is shown, but a fresher
 	// one asked for.
 	oldEnough = 2 * time.Second
+	// settled is how long after it is connected a viewer's way is taken to stay.
+	settled = 5 * time.Second
 )
 
 // viewer is one Session that watches a Stream.
@@ -102,6 +104,9 @@ func (v *viewer) watch(ctx context.Context) error {
 			return err
 		}
 		defer a.leave(t)
+	}
+	if pause(ctx, settled) {
+		v.session.Settle()
 	}
 	<-ctx.Done()
 	v.leave(context.Cause(ctx))

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -401,6 +402,26 @@ const (
 	recvVideo = webrtc.RTPCodecTypeVideo
 	recvAudio = webrtc.RTPCodecTypeAudio
 )
+
+// TestViewerSettles: some seconds after it has connected by UDP, nothing waits for a viewer
+// by TCP any more, and it gets all the same what it got before.
+func TestViewerSettles(t *testing.T) {
+	g := newGateway(t, whep.Config{})
+	x := g.publish("live", video)
+	defer (&film{}).run(x, 0, 0)()
+	v := g.watch("live", recvVideo)
+	until(t, "pictures", func() bool { return len(v.seen("video")) > 0 })
+	until(t, "nothing waits by TCP", func() bool {
+		var stacks strings.Builder
+		if err := pprof.Lookup("goroutine").WriteTo(&stacks, 2); err != nil {
+			t.Fatal(err)
+		}
+		return !strings.Contains(stacks.String(), "created by github.com/pion/ice/v4.(*TCPMuxDefault).createConn")
+	})
+	before := len(v.seen("video"))
+	until(t, "more pictures", func() bool { return len(v.seen("video")) > before+20 })
+	checkWhole(t, v.seen("video"))
+}
 
 func TestStatusTable(t *testing.T) { // A11, rows of the WHEP endpoint
 	g := newGateway(t, whep.Config{RetryAfter: 3 * time.Second, Known: func(name string) bool { return name == "program" }})

@@ -213,6 +213,29 @@ func (x *Session) selected() *path {
 	return x.registry.engine.path(pair.Local.Address, pair.Remote.Address, pair.Remote.Port)
 }
 
+// Settle gives back what only a connection needs that may still come by TCP, where it
+// has come by UDP: a goroutine that reads, one that waits, and a buffer. Call it some
+// seconds after Connected (RFC 8445 §8.3.1). An ICE restart offers TCP again. Without
+// one Pion changes to better pairs only, and none by TCP is better than one by UDP that
+// is not relayed.
+func (x *Session) Settle() {
+	e := x.registry.engine
+	if e.tcp == nil {
+		return
+	}
+	ice := x.pc.SCTP().Transport().ICETransport()
+	// In this order: if there is a restart between, there is no pair yet.
+	own, err := ice.GetLocalParameters()
+	if err != nil {
+		return
+	}
+	pair, err := ice.GetSelectedCandidatePair()
+	if err != nil || pair == nil || pair.Local.Protocol != webrtc.ICEProtocolUDP || pair.Remote.Typ == webrtc.ICECandidateTypeRelay {
+		return
+	}
+	e.tcp.RemoveConnByUfrag(own.UsernameFragment)
+}
+
 // path returns the way from a local candidate's address, as it is advertised, to
 // a remote one; nil if it is none of ours.
 func (e *Engine) path(local, remote string, port uint16) *path {

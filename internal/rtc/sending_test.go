@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"net"
+	"runtime/pprof"
 	"strings"
 	"testing"
 	"time"
@@ -216,6 +217,50 @@ func TestSendingFollows(t *testing.T) {
 	if w.session.Own() {
 		t.Error("sends on after its end")
 	}
+}
+
+// TestSettle: a connection by UDP gives back what waits for TCP, and is as before; an ICE
+// restart, which may lead to TCP, has it again. One by TCP keeps it.
+func TestSettle(t *testing.T) {
+	waiting := func() int {
+		var stacks strings.Builder
+		if err := pprof.Lookup("goroutine").WriteTo(&stacks, 2); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(stacks.String(), "created by github.com/pion/ice/v4.(*TCPMuxDefault).createConn")
+	}
+	t.Run("UDP", func(t *testing.T) {
+		w := watch(t, rtctest.Options{}, nil)
+		until(t, "keys and a pair", w.session.Own)
+		if n := waiting(); n != 1 {
+			t.Fatalf("%d wait for TCP before", n)
+		}
+		for range 2 { // the second time there is nothing to do
+			w.session.Settle()
+			until(t, "end of who waits for TCP", func() bool { return waiting() == 0 })
+			w.send(t, 5, 8)
+		}
+		w.remote.Restart(t, w.remote.ETag)
+		until(t, "who waits for TCP again", func() bool { return waiting() == 1 })
+		until(t, "a new pair", w.session.Own)
+		w.send(t, 5, 8)
+	})
+	t.Run("TCP", func(t *testing.T) {
+		w := watch(t, rtctest.Options{Setting: func(s *webrtc.SettingEngine) {
+			s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeTCP4})
+		}}, nil)
+		w.session.Settle()
+		w.send(t, 5, 8)
+		if n := waiting(); n != 1 {
+			t.Errorf("%d wait for TCP, which is used", n)
+		}
+	})
+	t.Run("ended", func(t *testing.T) {
+		w := watch(t, rtctest.Options{}, nil)
+		w.session.End(rtc.ErrDeleted)
+		rtctest.Wait(t, w.session.Done(), "end of the session")
+		w.session.Settle()
+	})
 }
 
 // TestSendingLeft: what we cannot send ourselves is sent by Pion.
