@@ -330,7 +330,10 @@ func (p *Program) begin(s *shot) bool {
 		t.reported = time.Time{}
 	}
 	p.tell(func(t *Status) {
-		t.Live, t.Picture, t.Cutting, t.Error = true, s.seat, "", ""
+		t.Live, t.Picture = true, s.seat
+		if s == p.wanted { // else who has the picture is back, and another one is waited for still
+			t.Cutting, t.Error = "", ""
+		}
 		if !more {
 			t.Cuts++
 		}

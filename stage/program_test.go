@@ -556,6 +556,35 @@ func TestReturn(t *testing.T) {
 	s.heard()
 }
 
+// TestReturnMeanwhile: who has the picture reconnects while a cut to another one waits
+// for its keyframe: the other one is waited for still, and the status says so.
+func TestReturnMeanwhile(t *testing.T) {
+	s := produce(t, func(s *studio) {
+		end := s.shoot(camera{name: "show.ann", gop: 50, asked: true})
+		s.shoot(camera{name: "show.obs", gop: 250}) // 10 s
+		time.Sleep(time.Second)
+		s.air("ann", "ann")
+		time.Sleep(time.Second)
+		s.air("obs", "ann")
+		for range 2 {
+			time.Sleep(time.Second)
+			if st := s.program.Status(); st.Picture != "ann" || st.Cutting != "obs" {
+				s.t.Errorf("%+v", st)
+			}
+			end()
+			end = s.shoot(camera{name: "show.ann", gop: 50, asked: true})
+		}
+		time.Sleep(8 * time.Second)
+		if st := s.program.Status(); st.Picture != "obs" || st.Cutting != "" {
+			s.t.Errorf("%+v", st)
+		}
+	})
+	if got, want := s.cuts(), "show.ann show.ann show.ann show.obs"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	s.heard()
+}
+
 // TestRest: without a picture the sound goes on; without anybody the program ends, and
 // begins again.
 func TestRest(t *testing.T) {

@@ -44,10 +44,13 @@ type Stages struct {
 	set  watch.Value[uint64] // version of the set of stages
 	keep sync.Mutex          // held while records are written, so that the newest are last
 
+	telling sync.Mutex // held while news are told, so that they are in their order
+
 	cuts atomic.Uint64
 
 	mu     sync.Mutex
 	stages map[string]*production // below mu
+	news   []News                 // below mu: that are to be told
 }
 
 // production is one stage at work. But for version its fields belong to the Stages' mu.
@@ -153,16 +156,14 @@ func (s *Stages) present() map[*production]bool {
 
 // turn looks who is there and who speaks, on all stages.
 func (s *Stages) turn(now time.Time) {
-	var news []News
 	dirty := false
 	s.mu.Lock()
 	for _, p := range s.stages {
 		s.observe(p, now)
-		more, changed := p.settle()
-		news, dirty = append(news, more...), dirty || changed
+		dirty = s.settle(p) || dirty
 	}
 	s.mu.Unlock()
-	s.tell(news)
+	s.tell()
 	if dirty {
 		if err := s.write(); err != nil {
 			s.cfg.Logger.Warn("stages would not be the same after a restart now", "error", err)
@@ -228,19 +229,27 @@ func (p *production) listen() (voices []voice, otherwise bool) {
 
 func (p *production) changed() { p.version.Update(func(v uint64) uint64 { return v + 1 }) }
 
-// settle has the program made as the plan says, and returns what is to be told, and
-// whether something is to be kept. The Stages' mu is held.
-func (p *production) settle() ([]News, bool) {
+// settle has the program made as the plan says, and takes what is to be told. It reports
+// whether something is to be kept. s.mu is held.
+func (s *Stages) settle(p *production) (dirty bool) {
 	news, dirty := p.plan.news, p.plan.dirty
 	p.plan.news, p.plan.dirty = nil, false
 	if len(news) > 0 || dirty {
 		p.changed()
 	}
+	s.news = append(s.news, news...)
 	p.program.Set(p.plan.lineup())
-	return news, dirty
+	return dirty
 }
 
-func (s *Stages) tell(news []News) {
+// tell tells what is to be told. When it returns that is done, whoever did it.
+func (s *Stages) tell() {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	s.mu.Lock()
+	news := s.news
+	s.news = nil
+	s.mu.Unlock()
 	if s.cfg.Tell == nil {
 		return
 	}
@@ -277,9 +286,9 @@ func (s *Stages) on(stage string, do func(p *production, now time.Time) error) e
 		return ErrStage
 	}
 	err := do(p, time.Now())
-	news, dirty := p.settle()
+	dirty := s.settle(p)
 	s.mu.Unlock()
-	s.tell(news)
+	s.tell()
 	if err == nil && dirty {
 		err = s.write()
 	}
@@ -337,8 +346,9 @@ func (s *Stages) Remove(stage string) ([]Seat, error) {
 	p.ended = true
 	p.changed()
 	s.set.Update(func(v uint64) uint64 { return v + 1 })
+	s.news = append(s.news, News{Kind: Removed, Stage: stage})
 	s.mu.Unlock()
-	s.tell([]News{{Kind: Removed, Stage: stage}})
+	s.tell()
 	return seats, s.write()
 }
 

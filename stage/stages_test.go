@@ -362,3 +362,38 @@ func TestRefusals(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// TestOrderOfNews: who is told hears of one thing after the other, though they are done
+// by several at once, and both have been told when they return.
+func TestOrderOfNews(t *testing.T) {
+	var told []string // by one at a time
+	made, goOn := make(chan struct{}), make(chan struct{})
+	s := New(Config{
+		Mixer: func() (Mixer, error) { return newDeck(), nil },
+		Tell: func(n News) {
+			if n.Kind == Made {
+				close(made)
+				<-goOn
+			}
+			told = append(told, string(n.Kind))
+		},
+	}, stream.NewHub(stream.Config{}), nil)
+	var both sync.WaitGroup
+	both.Go(func() {
+		if err := s.Set("show", Settings{}); err != nil {
+			t.Error(err)
+		}
+	})
+	<-made
+	both.Go(func() {
+		if _, err := s.Add("show", "ann", "", Guest); err != nil {
+			t.Error(err)
+		}
+	})
+	time.Sleep(20 * time.Millisecond) // the order would be wrong by now
+	close(goOn)
+	both.Wait()
+	if got := strings.Join(told, " "); got != "made seats" {
+		t.Errorf("told were %q", got)
+	}
+}
