@@ -31,7 +31,8 @@ type Config struct {
 	// Keep writes what is to be there after a restart. It may wait for a disk. nil:
 	// nothing is kept.
 	Keep func([]Record) error
-	// Tell is told what happens, in its order; it must not wait. nil: nobody is.
+	// Tell is told what happens, in its order; it must not wait, nor change a stage. nil:
+	// nobody is.
 	Tell   func(News)
 	Logger *slog.Logger
 }
