@@ -27,6 +27,7 @@ const (
 	probeShare = 1.1  // of a Layer's bit rate is tried out
 	heldShare  = 0.8  // of it must come
 	chokeShare = 0.75 // of what a Layer needs; where less gets through, nothing of it is shown
+	slowShare  = 0.75 // of what came on average; where less came in the end, the link has just become slower
 	longDrain  = 600 * time.Millisecond
 	usualDrain = 300 * time.Millisecond
 
@@ -41,6 +42,7 @@ const (
 	lossShare  = 0.85 // of its bit rate a Layer needs where much is lost
 	heavyLoss  = 0.3  // is acted on without delay
 	lossSigmas = 2.5  // is beyond doubt
+	calmSigmas = 3.5  // is so where no queue is seen: it is judged ten times a second, for hours
 	probeLoss  = 0.08 // more lost than before says that a probe is too much
 
 	scoutEvery  = 600 * time.Millisecond
@@ -148,11 +150,15 @@ func (c *controller) feedback(g group, now time.Time) {
 // lose judges what is lost. Where enough comes all the same, it was too much at
 // once, such as a keyframe, or chance: no rate is too high.
 func (c *controller) lose(now time.Time) {
-	if !c.losses.above(lossLimit, now) {
+	sigmas := lossSigmas
+	if c.paths.queue < busyQueue { // nothing else speaks for overuse
+		sigmas = calmSigmas
+	}
+	if !c.losses.above(lossLimit, sigmas, now) {
 		return
 	}
 	window := busyMost
-	if c.losses.above(heavyLoss, now) {
+	if c.losses.above(heavyLoss, sigmas, now) {
 		window = 2 * busyLeast
 	}
 	if carried := c.paths.delivered(window); float64(carried) < lossShare*float64(c.need) {
@@ -181,7 +187,7 @@ func (c *controller) report(expected, lost int, now time.Time) {
 	c.quiet, c.told = false, now
 	c.losses.add(expected, lost, now)
 	c.probe.groups += 2
-	if c.losses.above(lossLimit, now) {
+	if c.losses.above(lossLimit, lossSigmas, now) {
 		c.overuse(int(float64(c.need) * (1 - c.losses.share(now))))
 	}
 }
@@ -288,7 +294,7 @@ func (c *controller) lower(rates []rate, now time.Time) {
 		return // there is nothing less
 	}
 	c.ceiling = target
-	c.choked, c.drain = choked, min(c.paths.queue, longDrain)
+	c.choked, c.drain = choked, min(c.paths.behind, longDrain)
 	if !c.timed {
 		c.drain = usualDrain // nothing tells
 	}
@@ -469,11 +475,14 @@ type path struct {
 	based      time.Time     // when the present period began
 	known      bool
 
-	queue time.Duration // of the newest feedback
+	queue  time.Duration // of the newest feedback: the shortest that it tells of
+	behind time.Duration // and what the newest packet had in front of it
 
 	busy      bool
 	busyFrom  time.Duration // queue at the beginning
 	busyTime  time.Duration
+	busyRate  int // bits a second of the newest feedback
+	busySlow  int // so many of the newest ones told of much less than came on average
 	busyBytes int
 	busyAgain int // bytes of repeats, which share the link
 	busyLost  int
@@ -502,7 +511,7 @@ func (p *path) add(g group, now time.Time) {
 		p.base, p.next, p.based = p.next, g.way, now
 	}
 	p.base, p.next = min(p.base, g.way), min(p.next, g.way)
-	p.queue = g.way - p.base
+	p.queue, p.behind = g.way-p.base, max(g.newest, g.way)-p.base
 	p.measure(g)
 	if p.groups == nil {
 		p.groups = new([groupSlots]piece)
@@ -526,17 +535,24 @@ func (p *path) measure(g group) {
 	}
 	if !p.busy {
 		p.busy, p.busyFrom, p.busyTime, p.busyBytes, p.busyAgain, p.busyLost, p.busyCame = true, p.queue, 0, 0, 0, 0, 0
+		p.busySlow = 0
 		return
 	}
 	before := p.groups[(p.count-1)%groupSlots]
 	if g.last <= before.last {
 		return
 	}
+	p.busyRate = int(float64(g.bytes) * 8 / (g.last - before.last).Seconds())
 	p.busyTime += g.last - before.last
 	p.busyBytes += g.bytes
 	p.busyAgain += min(g.again, g.bytes) // not all of them get through
 	p.busyLost += g.lost
 	p.busyCame += g.came
+	if float64(p.busyRate)*p.busyTime.Seconds() < slowShare*8*float64(p.busyBytes) {
+		p.busySlow++
+	} else {
+		p.busySlow = 0
+	}
 	if p.busyTime > busyMost {
 		p.busyTime, p.busyBytes, p.busyAgain, p.busyLost, p.busyCame = p.busyTime/2, p.busyBytes/2, p.busyAgain/2, p.busyLost/2, p.busyCame/2
 	}
@@ -552,6 +568,12 @@ func (p *path) overused(need int, now time.Time) (capacity int, bad bool) {
 	carried := int(float64(p.busyBytes+p.busyAgain) * 8 / p.busyTime.Seconds())
 	grows := p.queue-p.busyFrom >= risingBy || p.queue >= deepQueue || p.busyLost*10 > p.busyCame
 	if carried < need && grows {
+		if p.busySlow == 1 {
+			return 0, false // the next feedback tells how slow it has become
+		}
+		if p.busySlow > 1 {
+			capacity = p.busyRate
+		}
 		return capacity, true
 	}
 	if !p.flooded.IsZero() && now.Sub(p.flooded) > floodTime && p.queue >= p.busyFrom && p.busyAgain*4 < p.busyBytes {
@@ -614,13 +636,13 @@ func (l lossCount) share(now time.Time) float64 {
 	return 0
 }
 
-// above reports whether more than a share is lost, beyond chance.
-func (l lossCount) above(limit float64, now time.Time) bool {
+// above reports whether more than a share is lost, by so many sigmas.
+func (l lossCount) above(limit, sigmas float64, now time.Time) bool {
 	l.turn(now)
 	n := l.packets[0] + l.packets[1]
 	if n < 20 {
 		return false
 	}
 	p := (l.lost[0] + l.lost[1]) / n
-	return p-lossSigmas*math.Sqrt(p*(1-p)/n) > limit
+	return p-sigmas*math.Sqrt(p*(1-p)/n) > limit
 }

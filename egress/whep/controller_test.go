@@ -205,6 +205,55 @@ func TestControllerChokes(t *testing.T) {
 	}
 }
 
+// TestControllerOfSlowerLink: a link that was busy, and then becomes slower, is not taken
+// for what came on average.
+func TestControllerOfSlowerLink(t *testing.T) {
+	const ms = time.Millisecond
+	for _, before := range []int{1, 2, 3} { // feedbacks that tell of the faster link
+		l := newLine(t)
+		l.run(time.Duration(before)*100*ms, 0, func(int) group { return l.group(3_000_000, 60*ms, 0) })
+		l.run(300*ms, 0, func(i int) group {
+			return l.group([]int{1_400_000, 600_000, 600_000}[i], 100*ms+time.Duration(i)*50*ms, 0)
+		})
+		l.want(2, "600 kb/s")
+		if !l.choked {
+			t.Errorf("%d busy feedbacks before: not choked", before)
+		}
+	}
+}
+
+// TestRepeatsAreSentTwice: what is asked for again and again where packets get lost by
+// chance comes in several copies, and nowhere else.
+func TestRepeatsAreSentTwice(t *testing.T) {
+	now := time.Now()
+	copies := func(p *pilot) (all []int) {
+		for nth := 1; nth <= 4; nth++ {
+			all = append(all, p.again(&outgoing{sequence: 1, payload: make([]byte, 1000)}, nth, now))
+		}
+		return all
+	}
+	picture := []outgoing{{sequence: 1, payload: make([]byte, 1000)}, {sequence: 2, payload: make([]byte, 1000)}}
+	calm, lossy := &pilot{numbered: true}, &pilot{numbered: true}
+	lossy.controller.lossy = now.Add(-time.Second)
+	calm.controller.capacity, lossy.controller.capacity = 600_000, 600_000
+	if got := copies(calm); !slices.Equal(got, []int{1, 1, 1, 1}) {
+		t.Errorf("without loss: %v copies", got)
+	}
+	if got := copies(lossy); !slices.Equal(got, []int{1, 2, 3, 3}) {
+		t.Errorf("with loss: %v copies", got)
+	}
+	if calm.insured(picture, now) || !lossy.insured(picture, now) {
+		t.Error("a picture goes out twice where something gets lost")
+	}
+	if lossy.controller.capacity = 100_000; lossy.insured(picture, now) {
+		t.Error("a picture that takes a third of a second is sent twice")
+	}
+	lossy.allowance = 1500
+	if got := lossy.again(&outgoing{payload: make([]byte, 1000)}, 3, now); got != 1 {
+		t.Errorf("%d copies though there is little left to repeat", got)
+	}
+}
+
 // TestControllerOfLossyLink: where packets get lost by chance, scouts that agree do
 // instead of a probe, the last one a long one.
 func TestControllerOfLossyLink(t *testing.T) {

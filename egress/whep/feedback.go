@@ -112,7 +112,7 @@ func (t *track) answer(pairs []rtcp.NackPair, now time.Time, w *wire) {
 // the viewer has asked for too much.
 func (t *track) repeat(sequence uint16, now time.Time, w *wire) bool {
 	t.metrics.NACKs.Add(1)
-	verdict, timestamp := t.judge(sequence, now)
+	verdict, nth, timestamp := t.judge(sequence, now)
 	var p outgoing
 	switch verdict {
 	case tooMuch:
@@ -127,18 +127,19 @@ func (t *track) repeat(sequence uint16, now time.Time, w *wire) bool {
 			return true
 		}
 	}
-	if !t.pilot.again(&p, now) {
+	copies := t.pilot.again(&p, nth, now)
+	if copies == 0 {
 		return true
 	}
-	train := [1]outgoing{p}
-	if _, err := w.send(train[:]); err != nil {
+	train := [mostCopies]outgoing{p, p, p}
+	if _, err := w.send(train[:copies]); err != nil {
 		return false // the feeding goroutine sees it, too
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.packets++
+	t.packets += uint64(copies)
 	if verdict == repeatMedia {
-		t.octets += uint64(len(p.payload))
+		t.octets += uint64(copies * len(p.payload))
 	}
 	t.repeated++
 	t.metrics.Retransmits.Add(1)
@@ -155,8 +156,9 @@ const (
 	repeatMedia
 )
 
-// judge says whether a packet is to be repeated, with the timestamp of padding.
-func (t *track) judge(sequence uint16, now time.Time) (verdict, uint32) {
+// judge says whether a packet is to be repeated, which repetition that is, and the
+// timestamp of padding.
+func (t *track) judge(sequence uint16, now time.Time) (v verdict, nth int, timestamp uint32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.asked++
@@ -165,18 +167,19 @@ func (t *track) judge(sequence uint16, now time.Time) (verdict, uint32) {
 	}
 	timestamp, empty := t.rewriter.padding(sequence)
 	_, known := t.rewriter.source(sequence)
+	if !empty && !known || t.silent.Load() { // of the Layer before, or while the network is to be free
+		return leave, 0, 0
+	}
+	nth = t.repeats.allow(sequence, now)
 	switch {
-	case !empty && !known || t.silent.Load(): // of the Layer before, or while the network is to be free
-		return leave, 0
-	case !t.repeats.allow(sequence, now):
-		if t.repeats.left < 1 {
-			return tooMuch, 0
-		}
-		return leave, 0
+	case nth == 0 && t.repeats.left < 1:
+		return tooMuch, 0, 0
+	case nth == 0:
+		return leave, 0, 0
 	case empty:
-		return repeatPadding, timestamp
+		return repeatPadding, nth, timestamp
 	default:
-		return repeatMedia, 0
+		return repeatMedia, nth, 0
 	}
 }
 

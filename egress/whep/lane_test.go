@@ -520,7 +520,7 @@ func TestRepeatsAreBounded(t *testing.T) {
 	now := time.Now()
 	allowed := 0
 	for i := range 2000 {
-		if r.allow(uint16(i), now) {
+		if r.allow(uint16(i), now) > 0 {
 			allowed++
 		}
 	}
@@ -528,7 +528,7 @@ func TestRepeatsAreBounded(t *testing.T) {
 		t.Errorf("%d at once, want %d", allowed, repeatsBurst)
 	}
 	for i := range 4000 { // asked for twice as fast as allowed, for 4 s
-		if r.allow(uint16(i), now.Add(time.Duration(i)*time.Millisecond)) {
+		if r.allow(uint16(i), now.Add(time.Duration(i)*time.Millisecond)) > 0 {
 			allowed++
 		}
 	}

@@ -75,10 +75,15 @@ func (p *pilot) note(train []outgoing, now time.Time) {
 	}
 }
 
-// again reports whether a packet may be repeated, and remembers that. Repeats
-// must not fill a link that has just been found slow; and what is lost of a
-// probe that failed is of no use to anybody: a keyframe was asked for.
-func (p *pilot) again(o *outgoing, now time.Time) bool {
+// again returns how many copies of a packet are to be sent for its nth repetition,
+// and remembers that; 0: none. Repeats must not fill a link that has just been found
+// slow; and what is lost of a probe that failed is of no use to anybody: a keyframe
+// was asked for.
+//
+// Where packets get lost by chance, so do repeats, and all pictures wait for the one
+// that is asked for again and again, a round trip each time. So from the second time
+// on there are several of it. These are few.
+func (p *pilot) again(o *outgoing, nth int, now time.Time) (copies int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asked++
@@ -86,10 +91,32 @@ func (p *pilot) again(o *outgoing, now time.Time) bool {
 	p.allowance = min(p.allowance+now.Sub(p.allowed).Seconds()*float64(rate), repeatBurst)
 	p.allowed = now
 	if p.numbered && (o.padding && p.controller.failed || p.allowance < float64(len(o.payload))) {
+		return 0
+	}
+	copies = 1
+	if now.Sub(p.controller.lossy) < lossyTime && p.allowance > repeatBurst/2 {
+		copies = min(nth, mostCopies)
+	}
+	for range copies {
+		p.allowance -= float64(len(o.payload) + overhead)
+		p.log.again(o.sequence)
+	}
+	return copies
+}
+
+// insured reports whether a picture that was just sent may be sent once more, and
+// remembers that: packets get lost by chance, and the network carries it soon.
+func (p *pilot) insured(train []outgoing, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	bytes := 0
+	for i := range train {
+		bytes += len(train[i].payload) + overhead
+	}
+	if now.Sub(p.controller.lossy) >= lossyTime || float64(bytes)*8 > unnoticed.Seconds()*float64(p.controller.capacity) {
 		return false
 	}
-	p.allowance -= float64(len(o.payload) + overhead)
-	p.log.again(o.sequence)
+	p.log.twice += bytes
 	return true
 }
 

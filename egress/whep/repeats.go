@@ -8,6 +8,7 @@ const (
 	repeatPause   = 10 * time.Millisecond // between two repetitions of one packet
 	repeatsBurst  = 300                   // how many at once
 	repeatsSecond = 500                   // and how many a second
+	mostCopies    = 3                     // of one packet at once
 )
 
 // repeats bounds what a viewer may ask for again. It is pure. What it has
@@ -24,15 +25,15 @@ type repeat struct {
 	at       uint32 // milliseconds, modulo 2³²
 }
 
-// allow reports whether the packet may be sent once more.
-func (r *repeats) allow(sequence uint16, now time.Time) bool {
+// allow returns which repetition of a packet may be sent now, from 1 on; 0: none.
+func (r *repeats) allow(sequence uint16, now time.Time) (nth int) {
 	if r.at.IsZero() {
 		r.left, r.at = repeatsBurst, now
 	}
 	r.left = min(repeatsBurst, r.left+now.Sub(r.at).Seconds()*repeatsSecond)
 	r.at = now
 	if r.left < 1 {
-		return false
+		return 0
 	}
 	r.left-- // a look-up costs, too
 	s := &r.slot[sequence%repeatSlots]
@@ -41,9 +42,9 @@ func (r *repeats) allow(sequence uint16, now time.Time) bool {
 		*s = repeat{sequence: sequence}
 	}
 	if s.count >= repeatsOfOne || s.count > 0 && ms-s.at < uint32(repeatPause/time.Millisecond) {
-		return false
+		return 0
 	}
 	s.count++
 	s.at = ms
-	return true
+	return int(s.count)
 }

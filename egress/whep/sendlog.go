@@ -59,6 +59,7 @@ type group struct {
 	again       int           // bytes that were repeated since the last feedback
 	first, last time.Duration // arrival on the receiver's clock
 	way         time.Duration // least time on the way; only differences mean anything
+	newest      time.Duration // time on the way of what came last
 	scouted     int           // bits a second that a scout found, 0 without
 }
 
@@ -198,7 +199,9 @@ func (g *group) arrive(s *sent, at, way time.Duration) {
 	if g.came == 0 || at < g.first {
 		g.first = at
 	}
-	g.last = max(g.last, at)
+	if at >= g.last {
+		g.last, g.newest = at, way
+	}
 	g.came++
 	g.bytes += int(s.size)
 }

@@ -65,6 +65,7 @@ type track struct {
 	out      *wire
 	failures int                  // trains in a row that failed
 	blocked  int                  // trains in a row that took too long
+	fed      int                  // packets of the newest train
 	compound *compound            // of its sender reports; nil before the first
 	dead     bool                 // the viewer is ended
 	joining  *stream.Subscription // where a joining viewer reads; nil once it goes with its lane
@@ -214,7 +215,7 @@ func (t *track) feed(b batch) {
 		t.fail(err)
 		return
 	}
-	t.failures = 0
+	t.failures, t.fed = 0, n
 	t.metrics.Packets.Add(uint64(n))
 	t.metrics.Bytes.Add(uint64(sent))
 }
@@ -518,9 +519,13 @@ func (t *track) change(f *feeding, sub *stream.Subscription) bool {
 	defer t.feeds.Unlock()
 	joining, skip := t.joining, t.skip
 	t.joining, t.skip = sub, false
+	t.fed = 0
 	if t.poll(f.ended, f.arriving()) == 0 {
 		t.joining, t.skip = joining, skip
 		return false
+	}
+	if t.silent.Load() {
+		t.insure(f.arriving().train[:t.fed])
 	}
 	if joining != nil {
 		joining.Close()
@@ -532,6 +537,28 @@ func (t *track) change(f *feeding, sub *stream.Subscription) bool {
 	t.merge(f.ended, f.last, f.joining)
 	t.report(&f.lane.line, f.now)
 	return true
+}
+
+// insure sends the first picture of a train once more where packets get lost by chance:
+// the viewer has had no picture for a while, and a round trip more is much.
+func (t *track) insure(train []outgoing) {
+	n := 0
+	for n < len(train) && train[n].timestamp == train[0].timestamp {
+		n++
+	}
+	if n == 0 || !t.pilot.insured(train[:n], time.Now()) {
+		return
+	}
+	if _, err := t.out.send(train[:n]); err != nil {
+		t.fail(err)
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range train[:n] {
+		t.packets++
+		t.octets += uint64(len(train[i].payload))
+	}
 }
 
 // wire returns another way to send, for another goroutine. Call it after Bind.
