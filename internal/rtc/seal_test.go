@@ -3,6 +3,7 @@ package rtc
 import (
 	"bytes"
 	"crypto/aes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"strings"
@@ -37,6 +38,29 @@ func TestSealVector(t *testing.T) {
 	want := "8040f17b8041f8d35501a0b2f24de3a3fb34de6cacba861c9d7e4bcabe633bd50d294e6f42a5f47a51c7d19b36de3adf8833899d7f27beb16a9152cf765ee4390cce"
 	if got := hex.EncodeToString(sealed); got != want {
 		t.Errorf("sealed %s", got)
+	}
+}
+
+// TestNonce is RFC 7714 §8.1, byte for byte, with rollover counters of any size.
+func TestNonce(t *testing.T) {
+	salt := unhex(t, "51756964 2070726f 2071756f")
+	s, err := sessionSeal(make([]byte, keySize), salt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, counter := range []uint32{0, 1, 0xffff, 0x10000, 0x89abcdef, 0xffffffff} {
+		for _, sequence := range []uint16{0, 1, 0xf17b, 0xffff} {
+			want := binary.BigEndian.AppendUint32([]byte{0, 0}, 0xdeadbeef)
+			want = binary.BigEndian.AppendUint32(want, counter)
+			want = binary.BigEndian.AppendUint16(want, sequence)
+			for i := range want {
+				want[i] ^= salt[i]
+			}
+			var got [saltSize]byte
+			if s.nonce(&got, 0xdeadbeef, int64(counter)<<16|int64(sequence)); !bytes.Equal(got[:], want) {
+				t.Errorf("counter %x, number %x: %x, want %x", counter, sequence, got, want)
+			}
+		}
 	}
 }
 

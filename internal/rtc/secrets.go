@@ -112,8 +112,9 @@ func hashOf(id dtls.CipherSuiteID) (func() hash.Hash, bool) {
 // seal seals RTP packets of one connection by AEAD_AES_128_GCM (RFC 7714). It is
 // immutable: any number of goroutines may use it.
 type seal struct {
-	aead cipher.AEAD
-	salt [saltSize]byte
+	aead  cipher.AEAD
+	first uint64 // eight bytes of the salt
+	last  uint32 // and the other four
 }
 
 // newSeal derives the session key and salt from the master's (RFC 3711 §4.3.1).
@@ -135,7 +136,7 @@ func sessionSeal(key, salt []byte) (*seal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take SRTP key: %w", err)
 	}
-	return &seal{aead: aead, salt: [saltSize]byte(salt)}, nil
+	return &seal{aead: aead, first: binary.BigEndian.Uint64(salt), last: binary.BigEndian.Uint32(salt[8:])}, nil
 }
 
 // derive returns one block of the key derivation: as much as any of our keys needs.
@@ -147,14 +148,9 @@ func derive(master cipher.Block, salt []byte, label byte) []byte {
 	return out[:]
 }
 
-// nonce writes the one of a packet (RFC 7714 §8.1). index is its rollover
-// counter and sequence number.
+// nonce writes the one of a packet (RFC 7714 §8.1): two zeros, SSRC, rollover counter
+// and sequence number, over the salt. index is the last two of these.
 func (s *seal) nonce(to *[saltSize]byte, ssrc uint32, index int64) {
-	to[0], to[1] = 0, 0
-	binary.BigEndian.PutUint32(to[2:], ssrc)
-	binary.BigEndian.PutUint32(to[6:], uint32(index>>16))
-	binary.BigEndian.PutUint16(to[10:], uint16(index))
-	for i, b := range s.salt {
-		to[i] ^= b
-	}
+	binary.BigEndian.PutUint64(to[:], s.first^(uint64(ssrc)<<16|uint64(index)>>32&0xffff))
+	binary.BigEndian.PutUint32(to[8:], s.last^uint32(index))
 }
