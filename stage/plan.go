@@ -186,8 +186,8 @@ func (p *plan) change(name string, change Change, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if change.Label != nil && *change.Label != c.label {
-		c.label, p.dirty = *change.Label, true
+	if change.Label != nil && labelOf(*change.Label, c.name) != c.label {
+		c.label, p.dirty = labelOf(*change.Label, c.name), true
 		p.tell(Cast, c, "")
 	}
 	if change.Role != nil && *change.Role != c.role {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -366,12 +367,17 @@ func (s *Stages) Add(stage, seat, label string, role Role) (string, error) {
 		if !ValidSeat(seat) {
 			return ErrName
 		}
-		if label == "" {
-			label = seat
-		}
-		return p.plan.add(seat, label, role, now)
+		return p.plan.add(seat, labelOf(label, seat), role, now)
 	})
 	return seat, err
+}
+
+// labelOf returns what people see of a seat: its own name rather than nothing.
+func labelOf(label, seat string) string {
+	if label = strings.TrimSpace(label); label == "" {
+		return seat
+	}
+	return label
 }
 
 // vacant returns a name that no seat has.

@@ -397,3 +397,32 @@ func TestOrderOfNews(t *testing.T) {
 		t.Errorf("told were %q", got)
 	}
 }
+
+// TestLabels: a seat is called something that can be seen, whatever is asked for.
+func TestLabels(t *testing.T) {
+	s := New(Config{Mixer: func() (Mixer, error) { return newDeck(), nil }}, stream.NewHub(stream.Config{}), nil)
+	if err := s.Set("show", Settings{}); err != nil {
+		t.Fatal(err)
+	}
+	for given, want := range map[string]string{"": "guest-1", " \t": "guest-1", " Ann ": "Ann"} {
+		seat, err := s.Add("show", "", given, Guest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now, _, err := s.View("show", seat); err != nil || now.Label != want {
+			t.Errorf("invited as %q it is called %q, %v", given, now.Label, err)
+		}
+		other := "Bob"
+		for _, label := range []string{other, given} {
+			if err := s.Change("show", seat, Change{Label: &label}); err != nil {
+				t.Error(err)
+			}
+		}
+		if now, _, err := s.View("show", seat); err != nil || now.Label != want {
+			t.Errorf("named %q it is called %q, %v", given, now.Label, err)
+		}
+		if _, err := s.RemoveSeat("show", seat); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -244,12 +244,28 @@ func (a *Authority) Revoke(r Revocation) error {
 	if a.folder == "" {
 		return fmt.Errorf("revoke: %w", ErrNoFolder)
 	}
+	if err := a.room(); err != nil {
+		return fmt.Errorf("revoke: %w", err)
+	}
 	if err := a.folder.Append(r); err != nil {
 		return err
 	}
 	_, err := a.load(time.Now())
 	a.tell()
 	return err
+}
+
+// room fails when there are as many revocations as may be: with one more the file could
+// not be read any more, and no gateway would start with it.
+func (a *Authority) room() error {
+	if a.revoked.Load().count < maxRevoked {
+		return nil
+	}
+	all, err := a.folder.Revocations(time.Now()) // some may be over by now
+	if err != nil || len(all) < maxRevoked {
+		return err
+	}
+	return fmt.Errorf("%d revocations are kept at most: wait until some are over, or rotate the signing keys and remove %s", maxRevoked, revokedFile)
 }
 
 // tell lets Run call changed.

@@ -690,6 +690,30 @@ func TestRevocationFile(t *testing.T) {
 	}
 }
 
+// TestRevocationsFull: one revocation more than can be kept is refused, so that what there
+// is can still be read at the next start; when some are over there is room again.
+func TestRevocationsFull(t *testing.T) {
+	folder := Folder(t.TempDir())
+	line := `{"token":"t","at":"2026-01-01T00:00:00Z","until":"2999-01-01T00:00:00Z"}` + "\n"
+	if err := os.WriteFile(folder.path(revokedFile), []byte(strings.Repeat(line, maxRevoked)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := newAuthority(t, Config{Token: "x", Folder: folder})
+	if err := a.Revoke(Revocation{Token: "one more"}); err == nil || !strings.Contains(err.Error(), revokedFile) {
+		t.Errorf("one more: %v", err)
+	}
+	if !a.Revoked(Grant{ID: "t"}, "") {
+		t.Error("those that there are do not count")
+	}
+	newAuthority(t, Config{Token: "x", Folder: folder}) // the next start
+	if err := os.WriteFile(folder.path(revokedFile), []byte(strings.Repeat(line, 10)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Revoke(Revocation{Token: "one more"}); err != nil || !a.Revoked(Grant{ID: "one more"}, "") {
+		t.Errorf("with room again: %v", err)
+	}
+}
+
 // TestCompact: what is over leaves the file at a start, once that is most of it.
 func TestCompact(t *testing.T) {
 	folder := Folder(t.TempDir())

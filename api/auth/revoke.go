@@ -55,6 +55,7 @@ const maxRevoked = 100_000
 // revoked are all revocations, to look up. It is immutable.
 type revoked struct {
 	tokens, principals, streams map[string]time.Time // when
+	count                       int                  // of the list that it is of
 }
 
 // covers reports whether a grant is taken back for a stream. What was issued in the
@@ -72,7 +73,7 @@ func (r *revoked) covers(g Grant, stream string) bool {
 
 // collect makes the table of a list, without what is over.
 func collect(all []Revocation, now time.Time) *revoked {
-	r := &revoked{map[string]time.Time{}, map[string]time.Time{}, map[string]time.Time{}}
+	r := &revoked{tokens: map[string]time.Time{}, principals: map[string]time.Time{}, streams: map[string]time.Time{}, count: len(all)}
 	for _, one := range all {
 		if !now.Before(one.Until) {
 			continue

@@ -221,12 +221,15 @@ func (m marks) Send(ctx context.Context, stream string, message api.Message) err
 	if message.At != nil {
 		p.At = *message.At
 	}
-	if err := m.put(ctx, stream, p); err != nil {
-		return markError(err)
-	}
 	guests := whep.Message{Label: message.Label, Text: message.Bytes == nil, Payload: message.Bytes, At: p.At}
 	if guests.Text {
 		guests.Payload = []byte(message.Text)
+	}
+	if len(guests.Payload) > rtc.MaxMessage { // else the audience of HLS alone would get it
+		return api.Refuse(api.MessageRefused, "a message has 16 KiB at most: send a link to what is longer")
+	}
+	if err := m.put(ctx, stream, p); err != nil {
+		return markError(err)
 	}
 	m.tell(stream, guests)
 	return nil

@@ -48,13 +48,14 @@ func TestMessagesToSeats(t *testing.T) {
 	defer cancel()
 	var told []string
 	m := marks{p, func(name string, m whep.Message) { told = append(told, name+" "+m.Label+" "+string(m.Payload)) }}
-	says := func(name string) string {
+	send := func(name string, message api.Message) string {
 		var refused problem.Problem
-		if err := m.Send(ctx, name, api.Message{Label: "note", Text: "two minutes"}); err != nil && !errors.As(err, &refused) {
+		if err := m.Send(ctx, name, message); err != nil && !errors.As(err, &refused) {
 			t.Error(err)
 		}
 		return refused.Code
 	}
+	says := func(name string) string { return send(name, api.Message{Label: "note", Text: "two minutes"}) }
 	for _, name := range []string{"show.ann", "other"} {
 		s, err := hub.Stream(name)
 		if err != nil {
@@ -71,6 +72,12 @@ func TestMessagesToSeats(t *testing.T) {
 	}
 	if got := says("show.ann"); got != "" {
 		t.Errorf("to a seat: %q", got)
+	}
+	// What is too long for a data channel is not sent to some of the audience alone.
+	for _, message := range []api.Message{{Label: "note", Bytes: make([]byte, 16<<10+1)}, {Label: "note", Text: strings.Repeat("ö", 8<<10+1)}} {
+		if got := send("show.ann", message); got != string(api.MessageRefused) {
+			t.Errorf("a long message: %q", got)
+		}
 	}
 	if got := says("other"); got != string(api.NotLive) {
 		t.Errorf("to a stream of which nothing has come: %q", got)

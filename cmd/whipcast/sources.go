@@ -59,7 +59,9 @@ func (s *sources) load() error {
 		err = json.Unmarshal(content, &given)
 	}
 	if err != nil {
-		return fmt.Errorf("read sources: %w", err)
+		// What cannot be read must not be lost by the next change.
+		aside := s.path + ".unreadable"
+		return fmt.Errorf("read sources, whose file was put aside as %s: %w", aside, errors.Join(err, os.Rename(s.path, aside)))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

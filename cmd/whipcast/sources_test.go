@@ -105,3 +105,25 @@ func TestSourcesByAPI(t *testing.T) {
 		t.Errorf("a password was logged:\n%s", all)
 	}
 }
+
+// TestUnreadableSources: a file of sources that cannot be read is put aside, as it is.
+func TestUnreadableSources(t *testing.T) {
+	path := filepath.Join(t.TempDir(), sourcesFile)
+	const broken = `{"yard": {"url": "rtsp`
+	if err := os.WriteFile(path, []byte(broken), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newSources(nil, nil, filepath.Dir(path), 10)
+	if err := s.load(); err == nil || !strings.Contains(err.Error(), path+".unreadable") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%v", err)
+	}
+	if err := s.save(nil); err != nil {
+		t.Error(err)
+	}
+	if kept, err := os.ReadFile(path + ".unreadable"); err != nil || string(kept) != broken {
+		t.Errorf("%q is kept, %v", kept, err)
+	}
+	if err := s.load(); err != nil {
+		t.Errorf("the next start: %v", err)
+	}
+}

@@ -52,11 +52,12 @@ func (g *gateway) openStages() error {
 	s.tell = g.tellStage
 	kept, err := s.load()
 	if err != nil {
-		g.log.Warn("stages of an earlier start are not there", "error", err)
 		// What cannot be read must not be lost by the next change.
-		if err := os.Rename(s.path, s.path+".unreadable"); err != nil {
+		aside := s.path + ".unreadable"
+		if err := os.Rename(s.path, aside); err != nil {
 			return fmt.Errorf("keep what cannot be read: %w", err)
 		}
+		g.log.Warn("stages of an earlier start are not there: their file was put aside; mend it, put it back and start again, or invite the guests anew", "file", aside, "error", err)
 	}
 	s.set.Store(stage.New(stage.Config{
 		Grace: g.config.HLS.Grace, Mixer: newMixer, Keep: s.save, Tell: s.news, Logger: g.log,

@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -124,4 +127,37 @@ func TestInvitationsEnd(t *testing.T) {
 			t.Error("an invitation is good for ever")
 		}
 	})
+}
+
+// TestUnreadableStages: a file of stages that cannot be read is put aside, as it is, and
+// the log says where; the gateway begins without them.
+func TestUnreadableStages(t *testing.T) {
+	folder := t.TempDir()
+	path := filepath.Join(folder, stagesFile)
+	const broken = `[{"name":"show"`
+	if err := os.WriteFile(path, []byte(broken), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gateway := start(t, settings(t, "WHIPCAST_AUTH_PUBLISH_TOKEN="+token, "WHIPCAST_DATA_DIR="+folder), "serve")
+	base := strings.TrimSuffix(gateway.out.waitFor(t, "Home"), "/")
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, base+"/v1/stages/other", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := client(t, nil).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Errorf("another stage: %s", answer.Status)
+	}
+	if kept, err := os.ReadFile(path + ".unreadable"); err != nil || string(kept) != broken {
+		t.Errorf("%q is kept, %v", kept, err)
+	}
+	if log := gateway.err.String(); !strings.Contains(log, "put aside") || !strings.Contains(log, path+".unreadable") {
+		t.Errorf("the log does not say where: %s", log)
+	}
 }
