@@ -16,6 +16,7 @@ import (
 	"github.com/pion/rtp"
 
 	"github.com/whipcast/whipcast/internal/rtc"
+	"github.com/whipcast/whipcast/stream"
 )
 
 // network is the way to one viewer in virtual time, and the viewer at its end:
@@ -25,6 +26,8 @@ import (
 type network struct {
 	oneWay time.Duration
 	queue  time.Duration // more is dropped
+	busy   time.Duration // the player reads what came so late at most
+	deaf   bool          // the publisher sends no keyframe on request
 
 	mu       sync.Mutex
 	rate     int // bits a second
@@ -51,6 +54,8 @@ type network struct {
 	back     []delayed
 	pli      time.Time
 	failed   error
+	awake    time.Time // when it read last
+	wakes    uint64
 	events   []event // what happened; below mu
 }
 
@@ -224,7 +229,7 @@ func (n *network) say(now time.Time, p rtcp.Packet) {
 func (n *network) take(p flying) {
 	seq := p.header.SequenceNumber
 	number := p.header.GetExtension(3)
-	n.recorder.Record(4711, uint16(number[0])<<8|uint16(number[1]), p.at.UnixMicro())
+	n.recorder.Record(4711, uint16(number[0])<<8|uint16(number[1]), n.read(p.at).UnixMicro())
 	if n.any {
 		for m := n.newest + 1; int16(seq-m) > 0; m++ {
 			n.missing[m] = time.Time{}
@@ -247,6 +252,23 @@ func (n *network) take(p flying) {
 	if pic.layer == int(p.payload[5]) {
 		pic.have[p.payload[6]] = true
 	}
+}
+
+// read returns when the player reads what comes at a time: it gets the processor now and
+// then.
+func (n *network) read(at time.Time) time.Time {
+	if n.busy == 0 {
+		return at
+	}
+	if n.awake.IsZero() {
+		n.awake = at
+	}
+	for n.awake.Before(at) {
+		n.wakes++
+		u := rand.New(rand.NewPCG(n.seed, n.wakes)).Float64() //nolint:gosec // chance, no secret
+		n.awake = n.awake.Add(100*time.Microsecond + time.Duration(u*u*float64(n.busy)))
+	}
+	return n.awake
 }
 
 // repair asks for what is missing, once a round trip; what is too old is given up.
@@ -355,15 +377,22 @@ type watched struct {
 
 func watchThree(t *testing.T, n *network, run func(w *watched)) {
 	t.Helper()
+	watchLayers(t, n, three(), run)
+}
+
+func watchLayers(t *testing.T, n *network, layers []*projection, run func(w *watched)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStream(t)
-		w := &watched{network: n, metrics: &Metrics{}, projector: newProjector(t, s, three()...)}
+		w := &watched{network: n, metrics: &Metrics{}, projector: newProjector(t, s, layers...)}
 		th := newTheatre(t, s, Config{Metrics: w.metrics, Size: func(_, rid string) (width, height int) {
 			return map[string]int{"f": 1280, "h": 640, "q": 320}[rid], map[string]int{"f": 720, "h": 360, "q": 180}[rid]
 		}})
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		wg.Go(func() { w.projector.obey(ctx) })
+		if !n.deaf {
+			wg.Go(func() { w.projector.obey(ctx) })
+		}
 		w.projector.film(2200 * time.Millisecond) // the last keyframe is 0.2 s old
 		w.track, _, _ = th.seatAt(rtc.Video, n)
 		wg.Go(func() { n.play(ctx, w.track) })
@@ -444,6 +473,39 @@ func (w *watched) adapts(t *testing.T, rate, layer int) {
 	}
 	if padding = w.metrics.Padding.Load() - padding; n.loss > 0 && layer == 0 && padding > 4*scoutPackets+2*scoutLong {
 		t.Errorf("%d kb/s: %d packets of padding where packets get lost", rate/1000, padding)
+	}
+}
+
+// TestGoesUpOnTightLink: the best layer follows within 3 s also where the link is hardly
+// faster than it, the player reads late, and keyframes come each second and never on
+// request. Scouts that are short find too little then, and the middle layer.
+func TestGoesUpOnTightLink(t *testing.T) {
+	for _, loss := range []float64{0, 0.02, 0.1} {
+		t.Run(fmt.Sprintf("%.0f %% lost", loss*100), func(t *testing.T) {
+			for seed := range uint64(8) {
+				n := newNetwork(3_000_000, loss)
+				n.seed, n.busy, n.deaf = seed, 4*time.Millisecond, true
+				layers := []*projection{
+					{layer: stream.Layer{ID: stream.LayerID{RID: "f"}}, perFrame: 6, size: 1100, key: 4, every: perSecond},
+					{layer: stream.Layer{ID: stream.LayerID{RID: "h"}}, perFrame: 2, size: 1050, key: 4, every: perSecond},
+					{layer: stream.Layer{ID: stream.LayerID{RID: "q"}}, perFrame: 1, size: 700, key: 4, every: perSecond},
+				}
+				watchLayers(t, n, layers, func(w *watched) {
+					w.projector.film(5*time.Second + time.Duration(seed)*137*time.Millisecond)
+					n.set(600_000)
+					w.projector.film(8 * time.Second)
+					n.set(3_000_000)
+					from := time.Now()
+					w.projector.film(8 * time.Second)
+					synctest.Wait()
+					after, changes := n.settled(0, from, time.Now())
+					t.Logf("seed %d: the best layer after %v, %d changes", seed, after, changes)
+					if after > 3*time.Second {
+						t.Errorf("seed %d: the best layer only after %v", seed, after)
+					}
+				})
+			}
+		})
 	}
 }
 

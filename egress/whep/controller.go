@@ -45,14 +45,15 @@ const (
 	calmSigmas = 3.5  // is so where no queue is seen: it is judged ten times a second, for hours
 	probeLoss  = 0.08 // more lost than before says that a probe is too much
 
-	scoutEvery  = 600 * time.Millisecond
-	scoutsAgree = 2 // receivers may be late
+	scoutEvery  = 400 * time.Millisecond
+	scoutsAgree = 2 // receivers may be late: the second one is longer, and counts alone
 	lossyAgree  = 3 // where a probe would stop the picture
 	lossyTime   = 10 * time.Second
 	probeTime   = time.Second            // that a probe's rate must be held
-	probeTail   = 250 * time.Millisecond // for the feedback to come
+	probeTail   = 150 * time.Millisecond // for the feedback to come
 	blindProbe  = 3 * time.Second        // where receiver reports alone tell
 	recoverTime = time.Second            // after a change down, until the next scout
+	furtherTime = 300 * time.Millisecond // after one up
 	provenTime  = 10 * time.Second       // a Layer that was carried so long was no mistake
 	firstPause  = 4 * time.Second        // after the first mistake; it doubles with each
 	longPause   = time.Minute
@@ -250,14 +251,18 @@ func (c *controller) listen(lastSent, now time.Time) {
 
 // arrived notes that another Layer is sent.
 func (c *controller) arrived(current int, now time.Time) {
+	up := current < c.current
 	c.current, c.changed = current, now
 	c.over, c.probe.on, c.scouting, c.choked, c.leaping = false, false, false, false, false
 	c.forget()
 	c.paths.restart()
 	c.losses = lossCount{}
 	c.scoutAt = now.Add(recoverTime)
-	if c.fresh {
+	switch {
+	case c.fresh:
 		c.scoutAt = now
+	case up:
+		c.scoutAt = now.Add(furtherTime)
 	}
 }
 
@@ -335,12 +340,12 @@ func (c *controller) look(rates []rate, now time.Time) {
 	}
 }
 
-// learn takes what a scout found: another one must agree, then a probe begins. Where
+// learn takes what a scout found: another, longer one counts, then a probe begins. Where
 // packets get lost it would stop the picture: browsers wait for what is lost of the
 // padding, and do not remember more than a hundred packets of it. There more and
 // longer scouts must do.
 func (c *controller) learn(rates []rate, found int, now time.Time) {
-	if c.agreed > 0 {
+	if c.agreed > 1 { // the second one replaces the first: it is longer
 		found = min(found, c.before)
 	}
 	i, fresh := c.fitting(rates, found), c.fresh
@@ -385,6 +390,8 @@ func (c *controller) size() int {
 		return scoutFresh
 	case c.agreed >= scoutsAgree:
 		return scoutLong
+	case c.agreed > 0:
+		return scoutSecond
 	default:
 		return scoutPackets
 	}

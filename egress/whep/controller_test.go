@@ -278,7 +278,7 @@ func TestControllerOfLossyLink(t *testing.T) {
 		}
 	}
 	l.want(1, "three scouts agree")
-	if want := []int{scoutPackets, scoutPackets, scoutLong}; !slices.Equal(sizes, want) {
+	if want := []int{scoutPackets, scoutSecond, scoutLong}; !slices.Equal(sizes, want) {
 		t.Errorf("scouts of %v packets, want %v", sizes, want)
 	}
 }

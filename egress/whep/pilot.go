@@ -12,6 +12,7 @@ const (
 	paddingSize  = 255 // bytes of one padding packet, the most that RTP allows
 	scoutPackets = 12  // of a scout: 30 ms of 1 Mb/s
 	scoutFresh   = 24  // of the first one
+	scoutSecond  = 24  // of one that follows a scout that found something
 	scoutLong    = 40  // of the last one, where no probe follows
 	longestFill  = 100 * time.Millisecond
 	repeatLeast  = 20_000 // bytes a second that may be repeated; else half of the Layer's bit rate
