@@ -9,6 +9,7 @@ export class Deck {
   private leaving: { video: HTMLVideoElement; teardown: Teardown } | undefined
   private wanted = { muted: false, volume: 1 }
   private blocked = false
+  private refused = false
 
   /** box holds the videos; changed is called when the sound or the video in front does. */
   constructor(
@@ -28,6 +29,33 @@ export class Deck {
     return video
   }
 
+  /** Lets a video begin. Some browsers, and phones that save power, begin none that nobody has asked for. */
+  play(video: HTMLVideoElement): void {
+    const silent = video.muted
+    video.play().catch((error: unknown) => {
+      if (!(error instanceof DOMException) || error.name !== 'NotAllowedError') return
+      if (silent) this.refused = true
+      else {
+        this.blocked = true // nothing may sound: it plays on without
+        video.muted = true
+        this.play(video)
+      }
+      this.changed()
+    })
+  }
+
+  /** Whether the browser begins no video before a person presses something. */
+  get barred(): boolean {
+    return this.refused
+  }
+
+  /** Lets all begin; to be called when a person presses something. */
+  begin(): void {
+    this.refused = false
+    for (const video of this.box.querySelectorAll('video')) if (this.leaving?.video !== video) this.play(video)
+    this.changed()
+  }
+
   /** The video that is seen. */
   get shown(): HTMLVideoElement | undefined {
     return this.front
@@ -38,6 +66,7 @@ export class Deck {
     const before = this.front
     if (before === video) return
     this.front = video
+    this.refused = false
     video.classList.add('front')
     if (before) {
       before.classList.remove('front')
@@ -60,6 +89,7 @@ export class Deck {
     if (this.leaving) this.leaving.teardown()
     this.leaving = undefined
     this.front = undefined
+    this.refused = false
     for (const video of this.box.querySelectorAll('video')) video.remove()
     this.changed()
   }
@@ -90,21 +120,13 @@ export class Deck {
     return this.blocked && !this.wanted.muted
   }
 
-  /** Browsers let nothing sound that nobody has asked for: then it plays on without. */
   private sound(): void {
     const video = this.front
     if (!video) return
     const moved = !video.paused // one that stands still stays so
     video.volume = this.wanted.volume
     video.muted = this.wanted.muted || this.blocked
-    if (!moved) return
-    video.play().catch((error: unknown) => {
-      if (!(error instanceof DOMException) || error.name !== 'NotAllowedError' || video.muted) return
-      this.blocked = true
-      video.muted = true
-      video.play().catch(() => undefined)
-      this.changed()
-    })
+    if (moved) this.play(video)
   }
 
   private remove(video: HTMLVideoElement, teardown: Teardown): void {

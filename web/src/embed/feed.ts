@@ -37,6 +37,7 @@ export function onPicture(video: HTMLVideoElement, signal: AbortSignal, act: () 
   let done = false
   const once = () => {
     if (done || signal.aborted) return
+    if (video.paused) return void video.requestVideoFrameCallback?.(once) // of a picture that may not begin
     done = true
     clearInterval(timer)
     act()

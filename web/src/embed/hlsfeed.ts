@@ -210,7 +210,7 @@ export class HlsFeed implements Feed {
         if (problem.type === Hls.ErrorTypes.MEDIA_ERROR && rescued++ < 2) return player.recoverMediaError()
         finish(hasEnded(player) ? 'over' : 'failed')
       })
-      player.on(Hls.Events.MANIFEST_PARSED, () => void video.play().catch(() => undefined))
+      player.on(Hls.Events.MANIFEST_PARSED, () => deck.play(video))
       player.loadSource(this.address)
       player.attachMedia(video)
     })
@@ -269,7 +269,7 @@ export class HlsFeed implements Feed {
       video.addEventListener('playing', () => this.look === 'still' && this.say('moving'), { signal: take.signal })
       video.addEventListener('ended', () => finish('over'), { signal: take.signal })
       video.addEventListener('error', () => finish('failed'), { signal: take.signal })
-      video.play().catch(() => undefined)
+      deck.play(video)
     })
   }
 

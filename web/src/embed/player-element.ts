@@ -274,8 +274,9 @@ function build(element: HTMLElement) {
       if (on) deck.muted = false // also where the attribute has not changed
     }
     unmute.addEventListener('click', () => {
-      sound(true)
-      mute.focus()
+      if (deck.barred) deck.begin()
+      else sound(true)
+      if (!bar.hidden) mute.focus()
     })
     mute.addEventListener('click', () => sound(player.muted))
     volume.addEventListener('input', () => {
@@ -288,18 +289,22 @@ function build(element: HTMLElement) {
       done.catch(() => undefined)
     })
     // In a frame of OBS or of a page nothing but the picture can be pressed.
-    screen.addEventListener('pointerdown', () => {
-      if (player.clean && deck.soundBlocked) deck.muted = false
+    screen.addEventListener('click', () => {
+      if (!player.clean) return
+      if (deck.barred) deck.begin()
+      if (deck.soundBlocked) deck.muted = false
     })
   }
 
   const show = (player: WhipcastPlayer, deck: Deck, now: { state: PlayerState; words: string; way: Way | undefined }) => {
     cover.hidden = player.clean || now.state === 'playing' || (now.state === 'connecting' && deck.shown !== undefined)
-    set(title, titles[now.state])
-    set(words, now.state === 'waiting' ? 'The picture begins by itself.' : now.words)
+    set(title, deck.barred ? 'Ready to play' : titles[now.state])
+    set(words, deck.barred ? 'This browser starts nothing by itself.' : now.state === 'waiting' ? 'The picture begins by itself.' : now.words)
     bar.hidden = !player.controls || player.clean
     bar.classList.toggle('stays', now.state !== 'playing')
-    unmute.hidden = player.clean || !deck.shown || now.state !== 'playing' || !(deck.soundBlocked || (player.muted && player.controls))
+    const silent = deck.shown !== undefined && now.state === 'playing' && (deck.soundBlocked || (player.muted && player.controls))
+    unmute.hidden = player.clean || !(silent || deck.barred)
+    set(unmute, deck.barred ? 'Play' : 'Turn sound on')
     set(play, now.state === 'paused' ? 'Play' : 'Pause')
     set(mute, player.muted ? 'Unmute' : 'Mute')
     volume.value = String(player.muted ? 0 : deck.volume)

@@ -154,7 +154,9 @@ export class Playing {
       const look = one.look === 'moving' && !one.video ? 'starting' : one.look
       seen[way] = { look, seconds: (now - one.since) / 1000 }
     }
-    const { run, show } = decide({ first: this.first, fallback: this.wish.fallback, seen, shown: this.shownWay }, this.spread)
+    // Where the browser begins nothing by itself the other way does not help.
+    const fallback = this.wish.fallback && !this.deck.barred
+    const { run, show } = decide({ first: this.first, fallback, seen, shown: this.shownWay }, this.spread)
     if (show !== this.shownWay) {
       const video = show && this.running.get(show)?.video
       if (video) {

@@ -113,7 +113,7 @@ export class WhepFeed implements Feed {
     this.take = take
     this.video = video
     video.srcObject = media
-    video.play().catch(() => undefined)
+    this.ground.deck.play(video)
     onPicture(video, take.signal, () => {
       this.heard.at = performance.now()
       this.say('moving')
