@@ -56,6 +56,11 @@ export class Deck {
     this.changed()
   }
 
+  /** Goes on where the browser has paused what is seen, as phones do with a page that is not looked at. */
+  goOn(): void {
+    if (this.front?.paused && this.leaving?.video !== this.front) this.play(this.front)
+  }
+
   /** The video that is seen. */
   get shown(): HTMLVideoElement | undefined {
     return this.front

@@ -288,8 +288,12 @@ function build(element: HTMLElement) {
       const done = document.fullscreenElement ? document.exitFullscreen() : screen.requestFullscreen()
       done.catch(() => undefined)
     })
-    // In a frame of OBS or of a page nothing but the picture can be pressed.
+    let shown: ReturnType<typeof setTimeout> | undefined
     screen.addEventListener('click', () => {
+      clearTimeout(shown)
+      screen.classList.add('touched')
+      shown = setTimeout(() => screen.classList.remove('touched'), 4000)
+      // In a frame of OBS or of a page nothing but the picture can be pressed.
       if (!player.clean) return
       if (deck.barred) deck.begin()
       if (deck.soundBlocked) deck.muted = false

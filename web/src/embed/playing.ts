@@ -51,12 +51,14 @@ export class Playing {
   ) {
     this.first = firstWay(wish.mode, wish.place.token !== '')
     this.timer = setInterval(() => this.judge(), 250)
+    document.addEventListener('visibilitychange', this.seen)
     this.start(this.first)
   }
 
   stop(): void {
     this.over = true
     clearInterval(this.timer)
+    document.removeEventListener('visibilitychange', this.seen)
     for (const { feed } of this.running.values()) feed.stop()
     this.running.clear()
   }
@@ -96,6 +98,10 @@ export class Playing {
 
   loudness(): number {
     return (this.shownWay && this.running.get(this.shownWay)?.feed.loudness()) ?? NaN
+  }
+
+  private readonly seen = (): void => {
+    if (document.visibilityState === 'visible' && this.state === 'playing') this.deck.goOn()
   }
 
   private start(way: Way): void {

@@ -120,17 +120,21 @@ export const player = `
   display: flex;
   flex-wrap: wrap;
   align-items: center;
-  gap: 0.4rem;
-  padding: 1.5rem 0.6rem 0.6rem;
+  gap: 0.3rem;
+  padding: 1.5rem 0.5rem 0.5rem;
   background: linear-gradient(transparent, rgb(0 0 0 / 0.7));
   opacity: 0;
 }
-.screen:hover .controls, .screen:focus-within .controls, .screen.touched .controls, .controls.stays { opacity: 1; }
+.screen:focus-within .controls, .screen.touched .controls, .controls.stays { opacity: 1; }
 .screen:has(.controls:not([hidden])) .cover { padding-bottom: 3.5rem; }
 @media (prefers-reduced-motion: no-preference) { .controls { transition: opacity 0.15s; } }
-.controls button { min-height: 2.5rem; padding: 0.2rem 0.6rem; background: rgb(11 13 17 / 0.72); border-color: #9aa3b2; color: #f1f3f6; }
-.controls input { flex: 1 1 3rem; max-width: 7rem; min-width: 2rem; padding: 0; min-height: 2.5rem; border: 0; background: none; accent-color: var(--_accent); }
+.controls button { min-height: 2.5rem; padding: 0.2rem 0.5rem; background: rgb(11 13 17 / 0.72); border-color: #9aa3b2; color: #f1f3f6; }
+.controls input { flex: 1 1 2rem; max-width: 7rem; min-width: 2rem; padding: 0; min-height: 2.5rem; border: 0; background: none; accent-color: var(--_accent); }
 .controls .way { margin-left: auto; font-size: 0.85rem; }
+.controls .way:empty { display: none; }
+@media (hover: hover) { .screen:hover .controls { opacity: 1; } }
+/* A finger that is to show the controls must press none of them. */
+@media (hover: none) { .screen:not(.touched, :focus-within) .controls:not(.stays) { pointer-events: none; } }
 :host([clean]) .screen { background: transparent; border-radius: 0; aspect-ratio: auto; width: 100%; height: 100%; }
 `
 
