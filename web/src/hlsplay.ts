@@ -59,6 +59,23 @@ export function settings(address: string, authorization: () => Record<string, st
   }
 }
 
+/** Milliseconds after an error of the media in which nobody but the browser pauses. */
+const shaken = 10_000
+
+/**
+ * Where the browser cannot read what it got, it pauses, and hls.js loads the media anew and leaves it so.
+ * Answers what to call often: it lets the picture go on.
+ */
+export function goingOn(player: HlsPlayer, Hls: typeof HlsPlayer, video: HTMLVideoElement, play: () => void): () => void {
+  let until = -Infinity
+  player.on(Hls.Events.ERROR, (_, { type }) => {
+    if (type === Hls.ErrorTypes.MEDIA_ERROR) until = performance.now() + shaken
+  })
+  return () => {
+    if (video.paused && !video.error && performance.now() < until) play()
+  }
+}
+
 /** Whether the newest in the playlist is a gap: there is nothing to show now. */
 export function inGap(player: HlsPlayer): boolean {
   const details = player.latestLevelDetails

@@ -4,7 +4,7 @@ import type HlsPlayer from 'hls.js'
 import type { Level } from 'hls.js'
 import { copyOnClick, find, setFigures, setStatus, setText } from './dom'
 import { expose } from './figures'
-import { ahead, catchUp, hasEnded, inGap, presentationIn, settings, stuckAfter, type Presentation } from './hlsplay'
+import { ahead, catchUp, goingOn, hasEnded, inGap, presentationIn, settings, stuckAfter, type Presentation } from './hlsplay'
 import { realTimePage } from './names'
 import { bindPlayer, cover, nameHere, uncover } from './player'
 import { ask, Refusal, viewerWords, wordsOf } from './refusal'
@@ -113,7 +113,7 @@ function play(Hls: typeof HlsPlayer): Promise<{ outcome: Outcome; presentation: 
       player.destroy()
       resolve({ outcome, presentation })
     }
-    watchPicture(player, over.signal, finish)
+    watchPicture(player, goingOn(player, Hls, video, () => void start()), over.signal, finish)
     player.on(Hls.Events.LEVEL_LOADED, (_, data) => {
       // An ended presentation may be kept for a while; it is not live.
       if (!data.details.live && video.readyState === 0) finish('over')
@@ -147,7 +147,7 @@ async function start(): Promise<void> {
 }
 
 /** Turns what happens to the picture into states, and counts stalls. */
-function watchPicture(player: HlsPlayer, signal: AbortSignal, finish: (outcome: Outcome) => void): void {
+function watchPicture(player: HlsPlayer, goOn: () => void, signal: AbortSignal, finish: (outcome: Outcome) => void): void {
   let begun = false
   let moved = performance.now()
   let position = -1
@@ -160,7 +160,7 @@ function watchPicture(player: HlsPlayer, signal: AbortSignal, finish: (outcome: 
     uncover()
   })
   listen('pause', () => {
-    if (!video.ended) say('paused', 'idle', 'Paused')
+    if (!video.ended && !video.error) say('paused', 'idle', 'Paused')
   })
   listen('waiting', () => {
     if (!begun || video.seeking || figures.state === 'stalled' || hasEnded(player)) return
@@ -168,11 +168,13 @@ function watchPicture(player: HlsPlayer, signal: AbortSignal, finish: (outcome: 
     say('stalled', 'wait', 'Waiting for the publisher')
   })
   listen('ended', () => {
+    if (!hasEnded(player)) return finish('failed') // browsers take what they cannot read for the end
     say('ended', 'idle', 'Over')
     finish('over')
   })
   const timer = window.setInterval(() => {
     if (signal.aborted) return clearInterval(timer)
+    goOn()
     const now = performance.now()
     if (video.currentTime !== position || video.paused) {
       if (position >= 0 && figures.state === 'stalled' && !video.paused) {

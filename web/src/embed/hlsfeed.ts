@@ -1,7 +1,7 @@
 // Low-latency HLS as a way to the screen, by hls.js or by the browser itself.
 
 import type HlsPlayer from 'hls.js'
-import { ahead, catchUp, hasEnded, inGap, presentationIn, settings, stuckAfter, type Presentation } from '../hlsplay'
+import { ahead, catchUp, goingOn, hasEnded, inGap, presentationIn, settings, stuckAfter, type Presentation } from '../hlsplay'
 import { ask, Refusal } from '../refusal'
 import { every, Reporter } from '../report'
 import { backoff, pauseUnlessBack } from '../retry'
@@ -199,7 +199,7 @@ export class HlsFeed implements Feed {
         resolve({ outcome, presentation })
       }
       this.left = () => finish('over')
-      this.follow(player, video, take.signal, finish)
+      this.follow({ player, video, goOn: goingOn(player, Hls, video, () => deck.play(video)) }, take.signal, finish)
       this.listen(video, take.signal, player, Hls)
       player.on(Hls.Events.LEVEL_LOADED, (_, loaded) => {
         if (!loaded.details.live && video.readyState === 0) finish('over') // kept for a while, not live
@@ -217,7 +217,8 @@ export class HlsFeed implements Feed {
   }
 
   /** Turns what happens to the picture into looks. */
-  private follow(player: HlsPlayer, video: HTMLVideoElement, signal: AbortSignal, finish: (outcome: Outcome) => void): void {
+  private follow(what: { player: HlsPlayer; video: HTMLVideoElement; goOn: () => void }, signal: AbortSignal, finish: (outcome: Outcome) => void): void {
+    const { player, video, goOn } = what
     let moved = performance.now()
     let position = -1
     let edge = NaN // of the playlist, when the picture moved last or there was nothing to show
@@ -226,9 +227,11 @@ export class HlsFeed implements Feed {
       this.say('moving')
       this.ground.picture(this.way, video)
     })
-    video.addEventListener('ended', () => finish('over'), { signal })
+    // Browsers take what they cannot read for the end.
+    video.addEventListener('ended', () => finish(hasEnded(player) ? 'over' : 'failed'), { signal })
     const timer = setInterval(() => {
       if (signal.aborted) return clearInterval(timer)
+      goOn()
       const now = performance.now()
       const moves = video.currentTime !== position
       if (moves || video.paused) {
