@@ -338,6 +338,7 @@ function build(seat: WhipcastSeat, devices: Devices) {
   const video = document.createElement('video')
   Object.assign(video, { muted: true, autoplay: true, playsInline: true })
   video.className = 'front mirror'
+  video.setAttribute('part', 'video')
   video.setAttribute('aria-label', 'Preview of what you send')
   const look = button('preview', 'Check camera and microphone', () => {
     void seat.preview().then((got) => got && join.focus()) // the pressed button goes away
