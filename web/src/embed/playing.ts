@@ -38,6 +38,7 @@ export class Playing {
   private readonly running = new Map<Way, Running>()
   private readonly timer: ReturnType<typeof setInterval>
   private shownWay: Way | undefined
+  private starts = 0 // of HLS
   private said = ''
   private over = false
 
@@ -120,6 +121,7 @@ export class Playing {
     // It may report before it is known here.
     const running: Running = { feed: undefined as unknown as Feed, look: 'starting', since: performance.now(), why: undefined, video: undefined }
     this.running.set(way, running)
+    if (way === 'hls') this.starts++
     running.feed = way === 'whep' ? new WhepFeed(ground) : new HlsFeed(ground, this.load)
   }
 
@@ -141,7 +143,9 @@ export class Playing {
   }
 
   private pass(way: Way, label: string, content: string | ArrayBuffer): void {
-    if (!this.over && this.heard.isNew(way, label, content, seconds())) this.hear(label, content)
+    // Another player of HLS begins with what the one before has told.
+    const from = way === 'hls' ? `hls ${this.starts}` : way
+    if (!this.over && this.heard.isNew(from, label, content, seconds())) this.hear(label, content)
   }
 
   /** HLS is left behind: what it has to tell is told now, and then what came by WHEP meanwhile. */
