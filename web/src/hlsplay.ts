@@ -68,8 +68,10 @@ const shaken = 10_000
  */
 export function goingOn(player: HlsPlayer, Hls: typeof HlsPlayer, video: HTMLVideoElement, play: () => void): () => void {
   let until = -Infinity
-  player.on(Hls.Events.ERROR, (_, { type }) => {
-    if (type === Hls.ErrorTypes.MEDIA_ERROR) until = performance.now() + shaken
+  const { BUFFER_STALLED_ERROR, BUFFER_SEEK_OVER_HOLE, BUFFER_NUDGE_ON_STALL } = Hls.ErrorDetails
+  const usual: string[] = [BUFFER_STALLED_ERROR, BUFFER_SEEK_OVER_HOLE, BUFFER_NUDGE_ON_STALL] // nothing is loaded anew
+  player.on(Hls.Events.ERROR, (_, { type, details, fatal }) => {
+    if (type === Hls.ErrorTypes.MEDIA_ERROR && (fatal || !usual.includes(details))) until = performance.now() + shaken
   })
   return () => {
     if (video.paused && !video.error && performance.now() < until) play()
