@@ -64,9 +64,9 @@ func TestHandOver(t *testing.T) {
 	w := observe(t, s3URL(server, "live"), "show", 100*time.Millisecond)
 	until(t, 60*time.Second, "the bucket has a stream", func() bool { return w.newest.Load() >= 8 })
 
-	before := map[string][]string{}
+	before, begins := map[string][]string{}, map[string]int{}
 	for _, key := range mediaPlaylists(t, sink, "show") {
-		_, before[key] = segments(stored(t, sink, key))
+		begins[key], before[key] = segments(stored(t, sink, key))
 	}
 	last := w.newest.Load()
 	g.kill(t)
@@ -83,8 +83,8 @@ func TestHandOver(t *testing.T) {
 	for key, names := range before {
 		text := stored(t, sink, key)
 		first, now := segments(text)
-		if first != 0 {
-			t.Errorf("L18: %s begins at %d", key, first)
+		if first != begins[key] {
+			t.Errorf("L18: %s begins at %d, want %d as before", key, first, begins[key])
 		}
 		for _, name := range names {
 			if name != "" && !slices.Contains(now, name) {
