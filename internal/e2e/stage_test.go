@@ -233,7 +233,7 @@ func TestStage(t *testing.T) {
 	}
 	made := g.metric(t, "whipcast_packager_silence_frames_total")
 	t.Logf("%d frames of sound were made up over three cuts, %d parts have no media", made, g.metric(t, "whipcast_packager_gap_parts_total"))
-	if made > 200 { // of some 900; a busy machine makes a few dozen
+	if made > 50 { // of some 900
 		t.Errorf("%d frames of sound were made up over three cuts", made)
 	}
 	main, err := get(t.Context(), g.url("/hls/show/index.m3u8"))
@@ -259,7 +259,7 @@ func TestStage(t *testing.T) {
 	time.Sleep(7 * time.Second)
 	made = g.metric(t, "whipcast_packager_silence_frames_total") - made
 	t.Logf("%d frames of sound were made up over a pause of 75", made)
-	if made > 250 { // of 425; a mixer that lost its place makes all up
+	if made > 150 { // of 425; a mixer that lost its place makes all up
 		t.Errorf("%d frames of sound were made up over a pause of 75", made)
 	}
 	until(t, 10*time.Second, "the level of who is on air is told", func() bool { // the clip beeps each second
