@@ -59,9 +59,11 @@ func (s *sources) load() error {
 		err = json.Unmarshal(content, &given)
 	}
 	if err != nil {
-		// What cannot be read must not be lost by the next change.
-		aside := s.path + ".unreadable"
-		return fmt.Errorf("read sources, whose file was put aside as %s: %w", aside, errors.Join(err, os.Rename(s.path, aside)))
+		aside, failed := putAside(s.path)
+		if failed != nil {
+			return fmt.Errorf("read sources: %w", errors.Join(err, failed))
+		}
+		return fmt.Errorf("read sources, whose file was put aside as %s: %w", aside, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -52,10 +52,9 @@ func (g *gateway) openStages() error {
 	s.tell = g.tellStage
 	kept, err := s.load()
 	if err != nil {
-		// What cannot be read must not be lost by the next change.
-		aside := s.path + ".unreadable"
-		if err := os.Rename(s.path, aside); err != nil {
-			return fmt.Errorf("keep what cannot be read: %w", err)
+		aside, failed := putAside(s.path)
+		if failed != nil {
+			return failed
 		}
 		g.log.Warn("stages of an earlier start are not there: their file was put aside; mend it, put it back and start again, or invite the guests anew", "file", aside, "error", err)
 	}
@@ -63,6 +62,15 @@ func (g *gateway) openStages() error {
 		Grace: g.config.HLS.Grace, Mixer: newMixer, Keep: s.save, Tell: s.news, Logger: g.log,
 	}, g.hub, kept))
 	return nil
+}
+
+// putAside renames a file that cannot be read: the next change must not overwrite it.
+func putAside(path string) (aside string, err error) {
+	aside = path + ".unreadable"
+	if err := os.Rename(path, aside); err != nil {
+		return "", fmt.Errorf("keep what cannot be read: %w", err)
+	}
+	return aside, nil
 }
 
 // news tells of what happens, and ends the sessions that are permitted no longer.

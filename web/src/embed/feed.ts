@@ -28,8 +28,8 @@ export interface Feed {
   latency(): number
   /** How loud it is now, from 0 to 1; NaN where unknown. */
   loudness(): number
-  /** Messages of this way whose moment has not come, oldest first. */
-  untold(): readonly Note[]
+  /** Takes the messages of this way whose moment has not come, oldest first. */
+  takeUntold(): Note[]
 }
 
 /** Calls once when the video has a picture to show, or sound that is heard without one. */

@@ -52,7 +52,7 @@ export class HlsFeed implements Feed {
     return NaN
   }
 
-  untold(): readonly Note[] {
+  takeUntold(): Note[] {
     return this.notes.due(Infinity)
   }
 

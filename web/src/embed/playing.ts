@@ -150,7 +150,7 @@ export class Playing {
 
   /** HLS is left behind: what it has to tell is told now, and then what came by WHEP meanwhile. */
   private catchUp(before: Way | undefined): void {
-    const late = (before && this.running.get(before)?.feed.untold()) ?? []
+    const late = (before && this.running.get(before)?.feed.takeUntold()) ?? []
     for (const { label, content } of late) this.pass('hls', label, content)
     for (const { label, content } of this.early.take(seconds())) this.pass('whep', label, content)
   }

@@ -52,7 +52,7 @@ export class WhepFeed implements Feed {
     return this.meter?.level() ?? NaN
   }
 
-  untold(): readonly Note[] {
+  takeUntold(): Note[] {
     return []
   }
 
